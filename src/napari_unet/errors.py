@@ -1,0 +1,29 @@
+"""The one family of errors this package raises on purpose.
+
+Every message says what was found and what to do about it; doors (the widget,
+the command line) show the message as it is.
+"""
+
+
+class NapariUnetError(Exception):
+    """Base of every error that a user can do something about."""
+
+
+class VolumeError(NapariUnetError):
+    """An image or mask cannot be read, or is not a scan a U-Net can work on."""
+
+
+class GridMismatchError(NapariUnetError):
+    """Two arrays that must share one voxel grid do not."""
+
+
+class AnnotationError(NapariUnetError):
+    """The annotation is missing, empty or does not fit its scan."""
+
+
+class CheckpointError(NapariUnetError):
+    """A model file is damaged, or does not fit the scan or the classes."""
+
+
+class SaveError(NapariUnetError):
+    """A file could not be written; whatever was there before is untouched."""

@@ -1,0 +1,203 @@
+"""What a scan is: values, the grid they sit on, and the way back to the file.
+
+Inside the package every volume is stored in one *display order*: axis 0 runs
+from superior to inferior, axis 1 from anterior to posterior, axis 2 from the
+patient's right to the left (orientation codes ``I P L``). A viewer that draws
+rows downwards and columns to the right then shows all three planes upright,
+in radiological convention. `Grid` remembers the order of the file and brings
+arrays back to it without resampling: only flips and transposes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import GridMismatchError
+
+DISPLAY_CODES = ("I", "P", "L")
+"""Direction in which each display axis (z, y, x) runs."""
+
+PLANES = ("axial", "coronal", "sagittal")
+"""Name of the plane that is seen when slicing along display axis 0, 1, 2."""
+
+FILE_AXES = ("x", "y", "z")
+"""Names of the file's first, second and third voxel axis."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """The voxel grid of a file, and how display arrays map to it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels along the file's axes (i, j, k).
+    affine : ndarray, shape (4, 4)
+        File voxel (i, j, k) to RAS millimetres: the matrix that is used.
+    qform, sform : ndarray, shape (4, 4), or None
+        Both matrices as stored; None where the file has none.
+    qform_code, sform_code : int
+        NIfTI transform codes (0 unknown, 1 scanner, 2 aligned, 3 Talairach, 4 MNI).
+    units_code : int
+        NIfTI ``xyzt_units``; 2 is millimetres, 10 millimetres and seconds.
+    trailing_ones : int
+        How many axes of length one follow the three spatial ones in the file.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    qform: NDArray[np.float64] | None = None
+    sform: NDArray[np.float64] | None = None
+    qform_code: int = 0
+    sform_code: int = 2
+    units_code: int = 2
+    trailing_ones: int = 0
+
+    @classmethod
+    def from_spacing(
+        cls,
+        shape_zyx: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> Grid:
+        """Grid of an array that is already in display order (I, P, L).
+
+        Parameters
+        ----------
+        shape_zyx, spacing_mm : tuple
+            Shape and voxel size in millimetres, display order (z, y, x).
+        origin_mm : tuple
+            Display-frame millimetres (towards I, P, L) of voxel (0, 0, 0).
+        """
+        # Stored like a usual NIfTI: file axes (x, y, z) are display (x, y, z),
+        # running towards L, P, I.
+        affine = np.diag([-spacing_mm[2], -spacing_mm[1], -spacing_mm[0], 1.0])
+        affine[:3, 3] = [-origin_mm[2], -origin_mm[1], -origin_mm[0]]
+        return cls(shape=(shape_zyx[2], shape_zyx[1], shape_zyx[0]), affine=affine, sform=affine)
+
+    @property
+    def _to_display(self) -> NDArray[Any]:
+        """Orientation transform (nibabel) from file axes to (x->L, y->P, z->I)."""
+        stored = nib.orientations.io_orientation(self.affine)
+        wanted = nib.orientations.axcodes2ornt(DISPLAY_CODES[::-1])
+        return nib.orientations.ornt_transform(stored, wanted)
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Shape in display order (z, y, x)."""
+        order = [int(axis) for axis in np.argsort(self._to_display[:, 0])]
+        x, y, z = (self.shape[axis] for axis in order)
+        return (z, y, x)
+
+    @property
+    def affine_zyx(self) -> NDArray[np.float64]:
+        """Display voxel (z, y, x) to RAS millimetres, shape (4, 4)."""
+        xyz = self.affine @ nib.orientations.inv_ornt_aff(self._to_display, self.shape)
+        swap = np.eye(4)[[2, 1, 0, 3]]
+        return np.asarray(xyz @ swap, dtype=np.float64)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size in millimetres, display order (z, y, x)."""
+        z, y, x = np.sqrt((self.affine_zyx[:3, :3] ** 2).sum(axis=0))
+        return (float(z), float(y), float(x))
+
+    @property
+    def origin_mm(self) -> tuple[float, float, float]:
+        """Display-frame position (towards I, P, L) of voxel (0, 0, 0), in mm."""
+        r, a, s = self.affine_zyx[:3, 3]
+        return (-float(s), -float(a), -float(r))
+
+    @property
+    def orientation(self) -> str:
+        """Orientation letters of the file's axes, such as ``LPS``."""
+        return "".join(nib.orientations.aff2axcodes(self.affine))
+
+    def to_display(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Bring a file-order array (i, j, k) to display order (z, y, x).
+
+        A view where numpy allows; no resampling.
+        """
+        if array.shape != self.shape:
+            raise GridMismatchError(
+                f"An array of shape {array.shape} does not fit a grid of shape {self.shape}."
+            )
+        xyz = nib.orientations.apply_orientation(array, self._to_display)
+        return np.transpose(xyz, (2, 1, 0))
+
+    def to_source(self, array_zyx: NDArray[Any]) -> NDArray[Any]:
+        """Bring a display-order array (z, y, x) back to file order (i, j, k)."""
+        if array_zyx.shape != self.shape_zyx:
+            raise GridMismatchError(
+                f"The mask has shape {array_zyx.shape} (z, y, x) but its scan has "
+                f"{self.shape_zyx}. Choose the scan that this mask was painted on."
+            )
+        stored = nib.orientations.io_orientation(self.affine)
+        wanted = nib.orientations.axcodes2ornt(DISPLAY_CODES[::-1])
+        back = nib.orientations.ornt_transform(wanted, stored)
+        return np.asarray(
+            nib.orientations.apply_orientation(np.transpose(array_zyx, (2, 1, 0)), back)
+        )
+
+    def default_axis(self) -> int:
+        """Display axis to slice along: the thickest spacing, else axial (0)."""
+        spacing = np.asarray(self.spacing_mm)
+        thickest = int(np.argmax(spacing))
+        return thickest if spacing[thickest] > 1.01 * np.sort(spacing)[-2] else 0
+
+    def axis_named(self, name: str) -> int:
+        """Display axis for ``axial``, ``coronal``, ``sagittal`` or file axis ``x``, ``y``, ``z``."""
+        if name in PLANES:
+            return PLANES.index(name)
+        if name in FILE_AXES:
+            # column 0 of the transform: output (x, y, z) axis of each file axis
+            return 2 - int(self._to_display[FILE_AXES.index(name), 0])
+        raise ValueError(f"Unknown axis {name!r}: use one of {', '.join(PLANES + FILE_AXES)}.")
+
+    def flip_index(self, axis: int, index: int) -> int:
+        """Convert a slice number along display `axis` between file and display order.
+
+        The conversion is its own inverse.
+        """
+        file_axis = int(np.argwhere(self._to_display[:, 0] == 2 - axis)[0, 0])
+        if self._to_display[file_axis, 1] < 0:
+            return self.shape[file_axis] - 1 - index
+        return index
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """One scan, ready to look at and to learn from.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (c, z, y, x)
+        Intensities as stored (scaled), one entry of the first axis per sequence.
+    grid : Grid
+        The grid of the file, for the way back.
+    name : str
+        Short name for messages and layers.
+    source : Path or None
+        File of the first channel.
+    """
+
+    data: NDArray[np.float32]
+    grid: Grid
+    name: str = "scan"
+    source: Path | None = None
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size in millimetres, (z, y, x)."""
+        return self.grid.spacing_mm
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Shape of one channel, (z, y, x)."""
+        return (self.data.shape[1], self.data.shape[2], self.data.shape[3])

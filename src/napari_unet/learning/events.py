@@ -1,0 +1,106 @@
+"""What long work says while it runs: the only things that leave a worker thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from napari_unet.learning.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledSlice:
+    """One annotated slice: the human's truth.
+
+    Parameters
+    ----------
+    scan : int
+        Index of the scan in the list given to `train`.
+    index : int
+        Slice number along the scan's slicing axis (display order).
+    labels : ndarray of uint8, shape (h, w)
+        Class of each voxel of the whole slice; 0 is background and
+        `IGNORE_LABEL` marks voxels that nobody annotated.
+    """
+
+    scan: int
+    index: int
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One optimiser step.
+
+    Parameters
+    ----------
+    step : int
+        Steps so far in this run.
+    loss : float
+        Training loss of this step.
+    seconds : float
+        Time since training started, pauses not counted.
+    progress : float
+        Fraction of the budget used, 0 to 1; goes back when new slices extend it.
+    n_slices : int
+        Annotated slices currently being learned from.
+    """
+
+    step: int
+    loss: float
+    seconds: float
+    progress: float
+    n_slices: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlicePredicted:
+    """The model's opinion on one slice.
+
+    Parameters
+    ----------
+    scan, index : int
+        Which slice.
+    labels : ndarray of uint8, shape (h, w)
+        Most likely class of each voxel of the whole slice.
+    uncertainty : float
+        Sum over pixels of the normalised entropy (0..1) of the class probabilities:
+        the size of the area in doubt, in pixels.
+    edge_uncertainty : float
+        The part of `uncertainty` inside, or within three pixels of, predicted structures.
+    learned_from : frozenset of int
+        Slice numbers of this scan that the model had been trained on.
+    """
+
+    scan: int
+    index: int
+    labels: NDArray[np.uint8]
+    uncertainty: float
+    edge_uncertainty: float
+    learned_from: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundDone:
+    """Training ended (budget used or stopped); the last event of `train`.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The best weights and their card.
+    stopped : bool
+        Whether `should_stop` ended it.
+    seconds : float
+        Training time of this round.
+    """
+
+    checkpoint: Checkpoint
+    stopped: bool
+    seconds: float
+
+
+TrainEvent = StepDone | SlicePredicted | RoundDone
