@@ -1,0 +1,290 @@
+"""Who labelled what: one record beside the labels of a scan.
+
+The labels themselves live in one array that a person paints into and a model
+writes into. The record holds what the array cannot say: where each voxel's
+label comes from and which slices a person vouches for.
+
+Truth is derived from the arrays. A stroke may be announced (`painted`), but
+edits that nobody announces (undo, redo, scripts) are found by comparing the
+labels with what was last seen (`sync`). The rules:
+
+* a voxel that a person changed is HUMAN; the model never writes there;
+* a slice with a HUMAN voxel, or an accepted one, is *annotated*: all of it is
+  truth and the model writes nowhere in it, unless the person declared it
+  *partial*: then only HUMAN voxels are truth and the model fills the rest;
+* an edit taken back (undo) makes the voxel the model's again, and a slice
+  without any human voxel goes back to what it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.annotation.states import BACKGROUND_BRUSH, Origin, SliceState
+from napari_unet.errors import AnnotationError
+
+NOT_ANNOTATED = 255
+"""Value of voxels without truth in `AnnotationRecord.truth`."""
+
+
+class AnnotationRecord:
+    """States of the slices and origin of the voxels of one labelled scan.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        The live labels; shared, never copied. Whatever is non-zero at the
+        start counts as `annotated`, if named there, and otherwise as the
+        model's.
+    axis : int
+        Slicing axis: 0, 1 or 2.
+    annotated : iterable of int
+        Slices that a person has already completed.
+    """
+
+    def __init__(self, labels: NDArray[Any], axis: int, annotated: Iterable[int] = ()) -> None:
+        if labels.ndim != 3 or labels.dtype != np.uint8:
+            raise AnnotationError(
+                f"Labels must be a 3D uint8 array (z, y, x); found {labels.ndim}D {labels.dtype}."
+            )
+        self.axis = axis
+        self._labels = labels
+        self._seen = labels.copy()
+        self._model = labels.copy()
+        self._origin = np.where(labels > 0, Origin.MODEL, Origin.NONE).astype(np.uint8)
+        n = labels.shape[axis]
+        self._accepted = np.zeros(n, bool)
+        self._partial = np.zeros(n, bool)
+        self._human = np.zeros(n, bool)  # has a HUMAN voxel
+        self._predicted = self._plane_any(labels > 0)
+        self._held_out = np.zeros(n, bool)
+        for index in annotated:
+            self._accepted[index] = True
+
+    # -- reading ---------------------------------------------------------------
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """The live labels, shape (z, y, x)."""
+        return self._labels
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices along the slicing axis."""
+        return len(self._accepted)
+
+    def plane(self, index: int) -> tuple[slice | int, ...]:
+        """Index of slice `index` into a (z, y, x) array."""
+        return (slice(None),) * self.axis + (index,)
+
+    def state(self, index: int) -> SliceState:
+        """State of one slice."""
+        if self._partial[index]:
+            return SliceState.PARTIAL
+        if self._accepted[index] or self._human[index]:
+            return SliceState.ANNOTATED
+        return SliceState.PREDICTED if self._predicted[index] else SliceState.EMPTY
+
+    def states(self) -> list[SliceState]:
+        """State of every slice."""
+        return [self.state(index) for index in range(self.n_slices)]
+
+    def slices_in(self, *states: SliceState) -> list[int]:
+        """Numbers of the slices in any of `states`, ascending."""
+        return [index for index in range(self.n_slices) if self.state(index) in states]
+
+    def truth(self, index: int) -> NDArray[np.uint8]:
+        """What a person says about a slice, shape (h, w).
+
+        0 is background, 1..K the structures; `NOT_ANNOTATED` (255) where nobody
+        said anything: everywhere but on annotated slices and on the HUMAN
+        voxels of partial ones.
+        """
+        labels = self._labels[self.plane(index)]
+        truth = np.where(labels == BACKGROUND_BRUSH, 0, labels).astype(np.uint8)
+        if self.state(index) is not SliceState.ANNOTATED:
+            human = self._origin[self.plane(index)] == Origin.HUMAN
+            truth[~human] = NOT_ANNOTATED
+        return truth
+
+    def held_out_prediction(self, index: int) -> NDArray[np.uint8] | None:
+        """What the model said before a person corrected this slice.
+
+        Only if that model had not been trained on the slice; None otherwise.
+        Shape (h, w).
+        """
+        if self.state(index) is not SliceState.ANNOTATED or not self._held_out[index]:
+            return None
+        return self._model[self.plane(index)].copy()
+
+    def mask(self) -> NDArray[np.uint8]:
+        """The labels as a mask to save: the background brush becomes background."""
+        return np.where(self._labels == BACKGROUND_BRUSH, 0, self._labels).astype(np.uint8)
+
+    def human_voxels(self) -> NDArray[np.bool_]:
+        """Voxels that the model may not touch, shape (z, y, x)."""
+        human = self._origin == Origin.HUMAN
+        for index in self.slices_in(SliceState.ANNOTATED):
+            human[self.plane(index)] = True
+        return human
+
+    def origin(self) -> NDArray[np.uint8]:
+        """Who decided each voxel (`Origin`), shape (z, y, x); annotated slices are all HUMAN."""
+        origin = self._origin.copy()
+        origin[self.human_voxels()] = Origin.HUMAN
+        return origin
+
+    def human_fraction(self) -> float:
+        """Share of the labelled voxels that a person painted or accepted, 0 to 1."""
+        labelled = self.mask() > 0
+        total = int(labelled.sum())
+        return float((labelled & self.human_voxels()).sum() / total) if total else 0.0
+
+    # -- what the person does ----------------------------------------------------
+
+    def painted(
+        self, region: tuple[Any, ...], changed: NDArray[np.bool_] | None = None
+    ) -> list[int]:
+        """Note a stroke that has just been made.
+
+        Parameters
+        ----------
+        region : tuple
+            Index of the edit into the (z, y, x) labels: slices, or integer arrays.
+        changed : ndarray of bool, optional
+            Voxels of a region of slices that the stroke changed; None: all of it.
+
+        Returns
+        -------
+        list of int
+            Slices that the stroke touches.
+        """
+        if changed is None:
+            self._origin[region] = Origin.HUMAN
+        else:
+            self._origin[region][changed] = Origin.HUMAN
+        self._seen[region] = self._labels[region]
+        along = region[self.axis]
+        touched = (
+            list(range(*along.indices(self.n_slices)))
+            if isinstance(along, slice)
+            else [int(i) for i in np.unique(along)]
+        )
+        for index in touched:
+            self._recount(index)
+        return touched
+
+    def sync(self, index: int | None = None) -> list[int]:
+        """Find edits that nobody announced, on one slice or on all.
+
+        Returns
+        -------
+        list of int
+            Slices that had changed.
+        """
+        if index is None:
+            if self._labels.shape != self._seen.shape:
+                raise AnnotationError(
+                    f"The labels now have shape {self._labels.shape}, the scan {self._seen.shape}."
+                )
+            different = np.flatnonzero(self._plane_any(self._labels != self._seen))
+            return [i for plane in different for i in self.sync(int(plane))]
+        at = self.plane(index)
+        labels, seen, model, origin = (a[at] for a in (self._labels, self._seen, self._model, self._origin))
+        changed = labels != seen
+        if not changed.any():
+            return []
+        was_human = origin == Origin.HUMAN
+        # A human voxel that is back at the model's value is an undone stroke.
+        undone = changed & was_human & ((labels == model) | (labels == 0))
+        origin[changed] = Origin.HUMAN
+        origin[undone] = np.where(model[undone] > 0, Origin.MODEL, Origin.NONE)
+        seen[...] = labels
+        self._recount(index)
+        if not self._human[index] and not self._accepted[index]:
+            # All strokes are undone: show the model's present opinion, not what
+            # lay under the stroke when it was made.
+            self._show_model(index)
+        return [index]
+
+    def rebind(self, labels: NDArray[Any]) -> list[int]:
+        """Use another array as the live labels; its differences count as human edits."""
+        if labels.shape != self._seen.shape or labels.dtype != np.uint8:
+            raise AnnotationError(
+                f"The new labels have shape {labels.shape} and type {labels.dtype}; this scan "
+                f"needs {self._seen.shape} and uint8. The annotation so far is kept."
+            )
+        self._labels = labels
+        return self.sync()
+
+    def accept(self, index: int) -> None:
+        """Take a slice as it is, an empty one too, as the human's truth."""
+        self.sync(index)
+        self._partial[index] = False
+        self._accepted[index] = True
+
+    def set_partial(self, index: int, partial: bool) -> None:
+        """Say that only the painted voxels of a slice are truth, or that all of it is."""
+        self.sync(index)
+        self._partial[index] = partial
+        self._accepted[index] = False
+
+    def release(self, index: int) -> None:
+        """Take back everything a person said about a slice; the model's opinion returns."""
+        origin = self._origin[self.plane(index)]
+        model = self._model[self.plane(index)]
+        origin[...] = np.where(model > 0, Origin.MODEL, Origin.NONE)
+        self._accepted[index] = self._partial[index] = self._human[index] = False
+        self._show_model(index)
+
+    # -- what the model does -------------------------------------------------------
+
+    def write_prediction(
+        self, index: int, labels: NDArray[np.uint8], *, held_out: bool = True
+    ) -> bool:
+        """Let the model label a slice, wherever no person has.
+
+        Parameters
+        ----------
+        index : int
+            Slice number.
+        labels : ndarray of uint8, shape (h, w)
+            The model's opinion.
+        held_out : bool
+            Whether the model has never been trained on this slice.
+
+        Returns
+        -------
+        bool
+            Whether anything was written; False on an annotated slice.
+        """
+        self.sync(index)
+        if self.state(index) is SliceState.ANNOTATED:
+            return False
+        at = self.plane(index)
+        free = self._origin[at] != Origin.HUMAN
+        self._model[at][free] = labels[free]
+        self._origin[at][free] = np.where(labels[free] > 0, Origin.MODEL, Origin.NONE)
+        self._labels[at][free] = labels[free]
+        self._seen[at][...] = self._labels[at]
+        self._predicted[index] = True
+        self._held_out[index] = held_out
+        return True
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _plane_any(self, volume: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        others = tuple(axis for axis in range(3) if axis != self.axis)
+        return np.asarray(volume.any(axis=others))
+
+    def _recount(self, index: int) -> None:
+        self._human[index] = bool((self._origin[self.plane(index)] == Origin.HUMAN).any())
+
+    def _show_model(self, index: int) -> None:
+        at = self.plane(index)
+        self._labels[at][...] = self._model[at]
+        self._seen[at][...] = self._model[at]

@@ -1,0 +1,46 @@
+"""The words of annotation: what state a slice is in, where a voxel's label comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+BACKGROUND_BRUSH = 254
+"""Label painted to say "not a structure" on a partial slice; saved as background (0)."""
+
+PALETTE = ("#e6550d", "#3182bd", "#31a354", "#c51b8a", "#fdae6b", "#9ecae1", "#a1d99b", "#9e9ac8")
+"""Colours of new structures, in order; told apart in greyscale scans and by most colour-blind eyes."""
+
+
+class SliceState(Enum):
+    """What is known about one slice."""
+
+    EMPTY = "empty"
+    PREDICTED = "predicted"
+    PARTIAL = "partial"
+    ANNOTATED = "annotated"
+
+
+class Origin(IntEnum):
+    """Who decided the label of a voxel."""
+
+    NONE = 0
+    MODEL = 1
+    HUMAN = 2
+    INTERPOLATED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """One thing to segment.
+
+    Parameters
+    ----------
+    name : str
+        What the annotator calls it.
+    color : str
+        Hex colour, such as ``#e6550d``.
+    """
+
+    name: str
+    color: str
