@@ -1,0 +1,118 @@
+"""The spatial part of a NIfTI header: to a `Grid` and back without loss."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from napari_unet.imaging.volume import Grid
+
+LONGEST_NIFTI1_AXIS = 32767
+"""NIfTI-1 stores its axis lengths as signed 16-bit integers."""
+
+
+def grid_of_header(image: nib.Nifti1Pair) -> Grid:
+    """Read the grid of a three-dimensional image, with both matrices and their codes.
+
+    Parameters
+    ----------
+    image : nibabel NIfTI image
+        At least three axes; further ones have length one.
+
+    Returns
+    -------
+    Grid
+        Its affine is the one nibabel uses: sform, else qform, else voxel sizes.
+    """
+    header = image.header
+    try:
+        qform = np.asarray(header.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError):  # not a rotation; then only its code is kept
+        qform = None
+    sform = np.asarray(header.get_sform(), dtype=np.float64)
+    shape = tuple(int(length) for length in image.shape)
+    return Grid(
+        shape=(shape[0], shape[1], shape[2]),
+        affine=np.asarray(image.affine, dtype=np.float64),
+        qform=qform,
+        sform=sform if sform[:3].any() else None,
+        qform_code=int(header["qform_code"]),
+        sform_code=int(header["sform_code"]),
+        units_code=int(header["xyzt_units"]),
+        trailing_ones=len(shape) - 3,
+    )
+
+
+def image_on_grid(labels: NDArray[Any], grid: Grid) -> Any:
+    """Make a NIfTI image that puts `labels` exactly onto `grid`, without scaling.
+
+    Parameters
+    ----------
+    labels : ndarray
+        File axes (i, j, k) and trailing ones; the file gets its number type.
+    grid : Grid
+        Where the voxels are.
+
+    Returns
+    -------
+    Nifti1Image or Nifti2Image
+        NIfTI-2 only when an axis is too long for NIfTI-1.
+    """
+    long = max(labels.shape) > LONGEST_NIFTI1_AXIS
+    image_class: Any = nib.Nifti2Image if long else nib.Nifti1Image
+    header = image_class.header_class()
+    header.set_data_dtype(labels.dtype)
+    qform = grid.qform if grid.qform is not None else grid.affine
+    # Also sets the voxel sizes; those are all that is left when both codes are 0.
+    header.set_qform(qform, code=0, strip_shears=True)
+    _round_quaternion_well(header, qform)
+    header.set_sform(grid.sform if grid.sform is not None else grid.affine, code=0)
+    # Set as numbers: nibabel's setters refuse codes that it has no name for.
+    header["qform_code"] = grid.qform_code
+    header["sform_code"] = grid.sform_code
+    header["xyzt_units"] = grid.units_code
+    # No affine beside the header: nibabel would write its own idea of the codes.
+    return image_class(labels, None, header)
+
+
+def same_affine(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:
+    """Whether two matrices agree as well as float32 storage allows."""
+    # Scaled by the matrix' own size: entries near zero carry the error of the others.
+    tolerance = 4 * float(np.finfo(np.float32).eps)
+    sizes = np.abs(wanted[:3]).max(axis=0)
+    sizes[:3] = sizes[:3].max()
+    sizes[3] = max(sizes[3], sizes[0])
+    return bool((np.abs(found - wanted)[:3] <= tolerance * sizes).all())
+
+
+def _round_quaternion_well(header: nib.Nifti1Header, wanted: NDArray[np.float64]) -> None:
+    """Choose the float32 quaternion whose matrix is nearest to `wanted`.
+
+    A header stores b, c and d; a reader computes a = sqrt(1 - b² - c² - d²). For
+    turns by half a circle (every tilted LPS scan) a is zero, and rounding b, c, d
+    one by one can turn that into 3e-4: hundredths of a millimetre at the edge of
+    the head. Among the neighbouring float32 values one does better.
+    """
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    nearest = [np.asarray(header[name]).copy() for name in names]
+    steps = [
+        (value, np.nextafter(value, value.dtype.type(-2)), np.nextafter(value, value.dtype.type(2)))
+        for value in nearest
+    ]
+    best, best_error = tuple(nearest), np.inf
+    for candidate in itertools.product(*steps):
+        for name, value in zip(names, candidate, strict=True):
+            header[name] = value
+        try:
+            error = float(np.abs(header.get_qform() - wanted).max())
+        except ValueError:  # b² + c² + d² too far above one
+            continue
+        if error < best_error:
+            best, best_error = candidate, error
+    for name, value in zip(names, best, strict=True):
+        header[name] = value
