@@ -1,0 +1,212 @@
+"""The Python door: read a scan, train on a few slices, segment, save.
+
+Blocking functions over the generators of `learning`; those are what to use
+when work has to be watched, steered or run beside a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import GridMismatchError, VolumeError
+from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume, save_mask
+from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.events import LabelledSlice, RoundDone, SlicePredicted, TrainEvent
+from napari_unet.sparse_labels import choose_slices, label_values, structures, to_classes
+
+if TYPE_CHECKING:
+    from napari_unet.learning.checkpoint import Checkpoint
+
+__all__ = ["GeometryReceipt", "load_volume", "save_mask", "segment", "train"]
+
+FilePath: TypeAlias = str | Path
+Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
+"""A scan: a `Volume`, its file, or its files (one per sequence)."""
+
+
+def train(
+    image: Image,
+    labels: NDArray[Any] | FilePath,
+    *,
+    slices: Sequence[int] | None = None,
+    axis: str | None = None,
+    class_names: Sequence[str] | None = None,
+    init: Checkpoint | FilePath | None = None,
+    config: TrainConfig | None = None,
+    progress: Callable[[TrainEvent], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Checkpoint:
+    """Train a U-Net on the annotated slices of one scan.
+
+    Parameters
+    ----------
+    image : Volume, path or sequence of paths
+        The scan; several paths are its sequences (T1c, FLAIR, ...) on one grid.
+    labels : path or ndarray of integer, shape (z, y, x)
+        The annotation on the scan's grid (an array: in display order, like
+        ``volume.data[0]``). 0 is background, 255 a voxel that nobody annotated,
+        any other value a structure.
+    slices : sequence of int, optional
+        The annotated slices, counted along `axis` as stored in the file.
+        Default: every slice that shows a structure. An annotated slice without
+        any structure is worth a lot: name it here.
+    axis : str, optional
+        ``axial``, ``coronal`` or ``sagittal``, or ``x``, ``y``, ``z`` for the file's
+        first, second and third voxel axis. Default: that of `init`, else the
+        thickest spacing, else axial.
+    class_names : sequence of str, optional
+        Names of the structures in ascending order of their label values; default:
+        those of `init`, else ``label 1``, ``label 2``, ...
+    init : Checkpoint or path, optional
+        Model to start from; it must have the same sequences and structures.
+    config : TrainConfig, optional
+        Budget, seed and network.
+    progress : callable, optional
+        Given every event while training runs.
+    should_stop : callable, optional
+        Asked at every step; True ends training with the best weights so far.
+
+    Returns
+    -------
+    Checkpoint
+        The trained model; ``checkpoint.save("model.safetensors")`` writes it.
+
+    Raises
+    ------
+    NapariUnetError
+        If the scan, the annotation or `init` cannot be used; the message says why.
+    """
+    config = config or TrainConfig()
+    if config.preset not in PRESETS:
+        raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(PRESETS)}.")
+    volume = _as_volume(image)
+    start = _as_checkpoint(init) if init is not None else None
+    truth = _labels_on(labels, volume.grid)
+    along = _choose_axis(volume.grid, axis, start)
+    chosen = choose_slices(truth, volume.grid, along, slices)
+    stack = np.moveaxis(truth, along, 0)[chosen]
+    values, names = structures(
+        stack, names=class_names, known=start.card.class_names if start else None
+    )
+    annotations = [
+        LabelledSlice(scan=0, index=index, labels=to_classes(plane, values))
+        for index, plane in zip(chosen, stack, strict=True)
+    ]
+
+    # Imported here: they load torch, and bad input should be told at once.
+    from napari_unet.learning.preparation import prepare
+    from napari_unet.learning.training import train as events
+
+    scan = prepare(volume, along)
+    for event in events(
+        [scan],
+        annotations,
+        config,
+        class_names=names,
+        channel_names=_channel_names(image),
+        init=start,
+        should_stop=should_stop,
+    ):
+        if progress is not None:
+            progress(event)
+        if isinstance(event, RoundDone):
+            return event.checkpoint
+    raise RuntimeError("Training ended without a result.")
+
+
+def segment(
+    image: Image,
+    model: Checkpoint | FilePath,
+    *,
+    progress: Callable[[SlicePredicted], None] | None = None,
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Segment a whole scan.
+
+    Parameters
+    ----------
+    image : Volume, path or sequence of paths
+        The scan, with the sequences that the model was trained on, in the same order.
+    model : Checkpoint or path
+        What `train` returned, or a saved model.
+    progress : callable, optional
+        Given the event of every slice.
+
+    Returns
+    -------
+    ndarray of unsigned integer, shape (z, y, x)
+        Label of each voxel in display order, ready for
+        ``save_mask(labels, volume.grid, path)``; the values that the model was
+        trained with.
+
+    Raises
+    ------
+    NapariUnetError
+        If the scan or the model cannot be used, or they do not fit.
+    """
+    checkpoint = _as_checkpoint(model)
+    volume = _as_volume(image)
+    card = checkpoint.card
+    checkpoint.check_fits(volume.data.shape[0], card.class_names)
+
+    from napari_unet.learning.inference import segment as events
+    from napari_unet.learning.preparation import prepare
+
+    scan = prepare(volume, card.slice_axis)
+    classes = np.zeros(volume.shape_zyx, dtype=np.uint8)
+    along = np.moveaxis(classes, card.slice_axis, 0)
+    for event in events(scan, checkpoint):
+        along[event.index] = event.labels
+        if progress is not None:
+            progress(event)
+    values = np.array([0, *label_values(card.class_names)])
+    return values.astype(np.min_scalar_type(int(values.max())))[classes]
+
+
+def _as_volume(image: Image) -> Volume:
+    """Read a scan unless it is one already."""
+    return image if isinstance(image, Volume) else load_volume(image)
+
+
+def _channel_names(image: Image) -> tuple[str, ...]:
+    """Names of the sequences, after their files."""
+    if isinstance(image, Volume):
+        return ()
+    files = [image] if isinstance(image, str | Path) else image
+    return tuple(Path(file).name.split(".nii")[0] for file in files)
+
+
+def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -> int:
+    """Display axis to slice along; see `train`."""
+    if name is not None:
+        return grid.axis_named(name)
+    return grid.default_axis() if init is None else init.card.slice_axis
+
+
+def _labels_on(labels: NDArray[Any] | FilePath, grid: Grid) -> NDArray[Any]:
+    """Annotation (z, y, x) on `grid`."""
+    if isinstance(labels, str | Path):
+        return load_labels(labels, grid)[0]
+    if labels.dtype.kind not in "bui":
+        raise VolumeError(
+            f"The labels are {labels.dtype}, not whole numbers. Convert them to integers first."
+        )
+    if labels.shape != grid.shape_zyx:
+        raise GridMismatchError(
+            f"The labels have shape {labels.shape} but the scan has {grid.shape_zyx} (z, y, x). "
+            "Use labels that were painted on this scan."
+        )
+    return labels
+
+
+def _as_checkpoint(model: Checkpoint | FilePath) -> Checkpoint:
+    if isinstance(model, str | Path):
+        from napari_unet.learning.checkpoint import Checkpoint
+
+        return Checkpoint.load(model)
+    return model

@@ -1,0 +1,234 @@
+"""Door 1: the command line ``napari-unet`` with demo, train, segment and info."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_unet.arguments import MODEL_SUFFIX, parser
+from napari_unet.console import Progress, say, stop_on_interrupt
+from napari_unet.errors import NapariUnetError, SaveError
+from napari_unet.imaging.nifti_source import SUFFIXES
+from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.events import StepDone, TrainEvent
+
+if TYPE_CHECKING:
+    from napari_unet.learning.checkpoint import Checkpoint
+
+
+class UsageError(NapariUnetError):
+    """The command line asks for something ambiguous or impossible."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 impossible, 2 wrong usage, 130 interrupted.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        _COMMANDS[arguments.command](arguments)
+    except NapariUnetError as error:
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'File'}: {error.strerror or error}.", 1)
+    except KeyboardInterrupt:
+        return _fail("Interrupted.", 130)
+    except MemoryError:
+        return _fail("Not enough memory. Close other programs, or use a smaller scan.", 1)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    sys.stderr.write(f"napari-unet: {' '.join(message.split())}\n")
+    return status
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Run ``napari-unet train``."""
+    from napari_unet import api
+
+    out: Path = arguments.out
+    if out.suffix != MODEL_SUFFIX:
+        raise UsageError(f"--out {out}: give the model a name ending in {MODEL_SUFFIX}.")
+    if arguments.init is not None and arguments.preset is not None:
+        raise UsageError("--init keeps the network of that model: leave --preset out.")
+    _check_folder_of(out)
+    config = TrainConfig(
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        preset=arguments.preset or TrainConfig().preset,
+    )
+    with Progress("Training") as progress, stop_on_interrupt() as should_stop:
+        checkpoint = api.train(
+            arguments.image,
+            arguments.labels,
+            slices=arguments.slices,
+            axis=arguments.axis,
+            init=arguments.init,
+            config=config,
+            progress=lambda event: show_training(progress, event),
+            should_stop=should_stop,
+        )
+        stopped = should_stop()
+    checkpoint.save(out)
+    made = checkpoint.card.provenance
+    say(
+        f"Saved {out}{' (stopped early)' if stopped else ''}: "
+        f"{', '.join(checkpoint.card.class_names)}; {made.annotated_slices} annotated slices, "
+        f"{made.steps} steps, {made.seconds:.0f} s."
+    )
+
+
+def show_training(progress: Progress, event: TrainEvent) -> None:
+    """Show an event of training."""
+    if isinstance(event, StepDone):
+        progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
+
+
+def segment(arguments: argparse.Namespace) -> None:
+    """Run ``napari-unet segment``."""
+    from napari_unet.learning.checkpoint import Checkpoint
+
+    model = Checkpoint.load(arguments.model)
+    scans = group_images(arguments.images, arguments.channels, model)
+    outputs = output_paths(arguments.out, scans)
+    failed = 0
+    for files, out in zip(scans, outputs, strict=True):
+        try:
+            _segment_one(files, model, out)
+        except NapariUnetError as error:
+            if len(scans) == 1:
+                raise
+            # One bad scan must not cost the others of a long list.
+            _fail(str(error), 1)
+            failed += 1
+    if failed:
+        raise NapariUnetError(f"{failed} of {len(scans)} scans were not segmented.")
+
+
+def _segment_one(files: Sequence[Path], model: Checkpoint, out: Path) -> None:
+    from napari_unet import api
+
+    volume = api.load_volume(files)
+    n_slices = volume.shape_zyx[model.card.slice_axis]
+    count = itertools.count(1)
+    with Progress(f"Segmenting {volume.name}") as progress:
+        labels = api.segment(
+            volume, model, progress=lambda _event: progress.update(next(count) / n_slices)
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    receipt = api.save_mask(labels, volume.grid, out)
+    say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")
+
+
+def group_images(
+    images: Sequence[Path], channels: int | None, model: Checkpoint
+) -> list[list[Path]]:
+    """Split the images of the command line into scans of `channels` sequences each."""
+    needed = model.card.model.in_channels
+    if channels is None and needed > 1:
+        names = ", ".join(model.card.channel_names)
+        raise UsageError(
+            f"This model needs {needed} sequences a scan{f' ({names})' if names else ''}: "
+            f"add --channels {needed} and name the images of each scan in that order."
+        )
+    channels = channels or 1
+    if channels != needed:
+        raise UsageError(f"--channels {channels}: this model needs {needed} sequence(s) a scan.")
+    if len(images) % channels:
+        raise UsageError(
+            f"{len(images)} images do not make whole scans of {channels} sequences each."
+        )
+    return [list(images[i : i + channels]) for i in range(0, len(images), channels)]
+
+
+def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
+    """Name the mask of every scan, which is called after its first image.
+
+    Parameters
+    ----------
+    out : Path
+        A mask file (for one scan), or a folder, which need not exist.
+    scans : sequence of sequence of Path
+        Image files of each scan.
+    """
+    if out.name.endswith(SUFFIXES):
+        if len(scans) > 1:
+            raise UsageError(
+                f"--out {out} is one file, but there are {len(scans)} scans: name a folder."
+            )
+        _check_folder_of(out)
+        outputs = [out]
+    elif out.is_file() or (out.suffix and not out.exists()):
+        raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz or .nii.")
+    else:
+        stems = [_stem(files[0]) for files in scans]
+        if len(set(stems)) < len(stems):  # sub-01/t1.nii.gz sub-02/t1.nii.gz
+            stems = [f"{files[0].absolute().parent.name}_{_stem(files[0])}" for files in scans]
+        for stem in stems:
+            if stems.count(stem) > 1:
+                raise UsageError(
+                    f"Several scans would be saved as {stem}_seg.nii.gz: run them apart."
+                )
+        outputs = [out / f"{stem}_seg.nii.gz" for stem in stems]
+    inputs = {path.resolve() for files in scans for path in files}
+    for path in outputs:
+        if path.resolve() in inputs:
+            raise UsageError(f"{path} is one of the images: choose another --out.")
+    return outputs
+
+
+def _stem(path: Path) -> str:
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    return path.stem
+
+
+def _check_folder_of(out: Path) -> None:
+    """Notice before the work, not after it, that its result cannot be saved."""
+    if not out.parent.is_dir():
+        raise SaveError(f"Cannot write {out}: the folder {out.parent} does not exist. Create it.")
+    if out.is_dir():
+        raise SaveError(f"Cannot write {out}: it is a folder. Add a file name.")
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Run ``napari-unet info``."""
+    from napari_unet import describe
+
+    path: Path = arguments.file
+    if not path.exists():
+        raise NapariUnetError(f"There is no file {path}.")
+    lines = describe.model(path) if path.suffix == MODEL_SUFFIX else describe.volume(path)
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        say(f"{key:<{width}}  {value}")
+
+
+def demo(arguments: argparse.Namespace) -> None:
+    """Run ``napari-unet demo``."""
+    from napari_unet import demo
+
+    demo.run(arguments.out, headless=arguments.headless, seconds=arguments.seconds)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "demo": demo,
+    "train": train,
+    "segment": segment,
+    "info": info,
+}

@@ -1,0 +1,91 @@
+"""What the command line says while it works: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tqdm import tqdm
+
+LINE_EVERY = 10.0
+"""Seconds between plain progress lines."""
+
+
+def say(text: str) -> None:
+    """Print one line of result."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class Progress:
+    """How far one piece of work has come.
+
+    On a terminal a bar on standard error; elsewhere a line on standard output
+    every `LINE_EVERY` seconds. Use it as a context manager.
+
+    Parameters
+    ----------
+    title : str
+        What is being done.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: tqdm[None] | None = None
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=100.0,
+                desc=self._title,
+                leave=False,
+                file=sys.stderr,
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}{postfix}",
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, fraction: float, detail: str = "") -> None:
+        """Show that `fraction` (0 to 1) is done; `detail` is a few words more."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(detail, refresh=False)
+            self._bar.n = min(100.0, 100.0 * fraction)
+            self._bar.update(0)
+        elif time.monotonic() - self._last_line >= LINE_EVERY:
+            self._last_line = time.monotonic()
+            say(f"{self._title}: {fraction:.0%}" + (f", {detail}" if detail else ""))
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a request to stop; the second one interrupts.
+
+    Yields
+    ------
+    callable
+        Whether stopping was requested.
+    """
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread only.
+        yield requested.is_set
+        return
+
+    def request(_signal: int, _frame: FrameType | None) -> None:
+        requested.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, request)
+    try:
+        yield requested.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

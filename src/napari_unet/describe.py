@@ -1,0 +1,115 @@
+"""What is in a file: the lines of ``napari-unet info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from napari_unet.imaging.nifti import load_volume
+from napari_unet.imaging.nifti_source import open_image
+from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
+from napari_unet.sparse_labels import axis_title, label_values
+
+FEW_LABELS = 64
+"""A volume with at most as many distinct whole values is described as a mask."""
+
+_CODES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI152", 5: "template"}
+
+
+def volume(path: Path) -> list[tuple[str, str]]:
+    """Describe a NIfTI file: pairs of what and value.
+
+    Raises
+    ------
+    VolumeError
+        If it is not a scan or mask this package can read.
+    """
+    scan = load_volume(path)
+    grid = scan.grid
+    header: nib.Nifti1Header = open_image(path).header
+    zooms = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+    lines = [
+        ("file", str(path)),
+        ("shape", f"{_by(grid.shape)} voxels (x, y, z as stored)"),
+        ("spacing", f"{' x '.join(f'{zoom:.4g}' for zoom in zooms)} mm"),
+        ("orientation", f"{grid.orientation} (the file's axes run towards these)"),
+        ("sform, qform", f"{_code(grid.sform_code)}, {_code(grid.qform_code)}"),
+        ("stored type", str(header.get_data_dtype())),
+        ("slices", _slices(grid)),
+    ]
+    bad = scan.data.size - int(np.count_nonzero(np.isfinite(scan.data)))
+    if bad:
+        return [*lines, ("values", f"{bad:,} voxels are NaN or infinite")]
+    labels = _label_counts(scan.data)
+    if labels is not None:
+        ml = float(np.prod(zooms)) / 1000
+        lines += [(f"label {v}", f"{n:,} voxels, {n * ml:.2f} mL") for v, n in labels]
+    else:
+        lines.append(("values", f"{scan.data.min():g} to {scan.data.max():g}"))
+    return lines
+
+
+def model(path: Path) -> list[tuple[str, str]]:
+    """Describe a model file: pairs of what and value.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged or not a model of this package.
+    """
+    from napari_unet.learning.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.load(path)
+    card, made = checkpoint.card, checkpoint.card.provenance
+    net = card.model
+    weights = sum(tensor.numel() for tensor in checkpoint.state.values())
+    classes = zip(label_values(card.class_names), card.class_names, strict=True)
+    return [
+        ("file", str(path)),
+        ("structures", ", ".join(f"{value} = {name}" for value, name in classes)),
+        ("sequences", f"{net.in_channels} {_in_brackets(', '.join(card.channel_names))}".strip()),
+        ("slices", PLANES[card.slice_axis]),
+        ("pixel size", f"{' x '.join(f'{size:.4g}' for size in card.spacing_mm)} mm"),
+        (
+            "network",
+            f"U-Net of width {net.width}, {net.levels} levels, stride {net.stride}; "
+            f"{weights:,} weights",
+        ),
+        ("normalisation", card.normalisation),
+        ("trained on", f"{', '.join(made.trained_on)}; {made.annotated_slices} annotated slices"),
+        ("training", f"{made.steps} steps, {made.seconds:.0f} s"),
+        ("created", f"{made.created} {_in_brackets(made.software)}".strip()),
+        ("started from", made.parent or "nothing"),
+    ]
+
+
+def _label_counts(data: np.ndarray) -> list[tuple[int, int]] | None:
+    """Distinct values above 0 and their number of voxels, if this is a mask."""
+    if data.min() < 0 or not np.array_equal(data, np.rint(data)):
+        return None
+    values, counts = np.unique(data, return_counts=True)
+    if len(values) > FEW_LABELS:
+        return None
+    return [(int(v), int(n)) for v, n in zip(values, counts, strict=True) if v]
+
+
+def _slices(grid: Grid) -> str:
+    counts = [
+        f"{length} {PLANES[grid.axis_named(name)]} ({name})"
+        for name, length in zip(FILE_AXES, grid.shape, strict=True)
+    ]
+    return f"{', '.join(counts)}; sliced {axis_title(grid, grid.default_axis())} by default"
+
+
+def _code(code: int) -> str:
+    return f"{code} ({_CODES.get(code, 'other')})"
+
+
+def _by(lengths: tuple[int, ...]) -> str:
+    return " x ".join(map(str, lengths))
+
+
+def _in_brackets(text: str) -> str:
+    return f"({text})" if text else ""

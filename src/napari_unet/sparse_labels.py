@@ -1,0 +1,146 @@
+"""Reading a mask as a partial annotation: which slices count, and what each value means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import AnnotationError, CheckpointError
+from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
+from napari_unet.learning.config import IGNORE_LABEL
+
+MOST_CLASSES = IGNORE_LABEL - 1
+"""Labels are bytes while the network learns, and one value is taken."""
+
+
+def label_values(class_names: Sequence[str]) -> list[int]:
+    """Label values that classes 1..K have in files.
+
+    Models trained on a mask with the values 1, 2 and 4 call their classes
+    ``label 1``, ``label 2`` and ``label 4``, and give these values back. Classes with
+    names of their own are numbered 1..K.
+    """
+    found = [re.fullmatch(r"label (\d+)", name) for name in class_names]
+    values = [int(match[1]) for match in found if match]
+    if len(set(values)) == len(class_names):
+        return values
+    return list(range(1, len(class_names) + 1))
+
+
+def axis_title(grid: Grid, axis: int) -> str:
+    """How a display axis is called: its plane and the file's axis, such as ``axial (z)``."""
+    (letter,) = (name for name in FILE_AXES if grid.axis_named(name) == axis)
+    return f"{PLANES[axis]} ({letter})"
+
+
+def choose_slices(
+    labels_zyx: NDArray[Any], grid: Grid, axis: int, wanted: Sequence[int] | None = None
+) -> list[int]:
+    """Annotated slices, as ascending numbers along display `axis`.
+
+    Parameters
+    ----------
+    labels_zyx : ndarray of integer, shape (z, y, x)
+        The annotation.
+    grid : Grid
+        Its grid.
+    axis : int
+        Display axis.
+    wanted : sequence of int, optional
+        Slice numbers as stored in the file; default: all that show a structure.
+
+    Raises
+    ------
+    AnnotationError
+        If there is none, or a slice does not exist or has no annotated voxel.
+    """
+    planes = np.moveaxis(labels_zyx, axis, 0)
+    if wanted is None:
+        shows = ((planes != 0) & (planes != IGNORE_LABEL)).any(axis=(1, 2))
+        if not shows.any():
+            raise AnnotationError(
+                "No slice of the labels shows a structure. "
+                "Paint at least one, or choose the right label file."
+            )
+        return [int(index) for index in np.flatnonzero(shows)]
+    for number in wanted:
+        if not 0 <= number < len(planes):
+            raise AnnotationError(
+                f"There is no slice {number} along {axis_title(grid, axis)}: "
+                f"slices count from 0 to {len(planes) - 1}."
+            )
+        if (planes[grid.flip_index(axis, number)] == IGNORE_LABEL).all():
+            raise AnnotationError(
+                f"Slice {number} along {axis_title(grid, axis)} is marked as not annotated "
+                f"(all {IGNORE_LABEL}). Leave it out, or paint it."
+            )
+    if not wanted:
+        raise AnnotationError("No slice was chosen. Name at least one annotated slice.")
+    return sorted({grid.flip_index(axis, number) for number in wanted})
+
+
+def structures(
+    stack: NDArray[Any],
+    *,
+    names: Sequence[str] | None = None,
+    known: Sequence[str] | None = None,
+) -> tuple[list[int], tuple[str, ...]]:
+    """Label values and names of the structures to learn.
+
+    Parameters
+    ----------
+    stack : ndarray of integer, shape (n, h, w)
+        The annotated slices.
+    names : sequence of str, optional
+        Names in ascending order of the values; default: `known`, else ``label 1``, ...
+    known : sequence of str, optional
+        Class names of the model to start from.
+
+    Raises
+    ------
+    AnnotationError
+        If there is nothing to learn, or the names do not match.
+    CheckpointError
+        If the slices show something the model to start from does not know.
+    """
+    present = [int(v) for v in np.unique(stack) if v not in (0, IGNORE_LABEL)]
+    if known is not None:
+        values = label_values(known)
+        if strange := sorted(set(present) - set(values)):
+            raise CheckpointError(
+                f"The labels hold the value {strange[0]}, but the model to start from knows only "
+                f"{', '.join(map(str, values))} ({', '.join(known)}). "
+                "Choose another model, or train without one."
+            )
+    elif not present:
+        raise AnnotationError(
+            "None of the chosen slices shows a structure. Add one that does: "
+            "there is nothing to learn from empty slices alone."
+        )
+    elif len(present) > MOST_CLASSES:
+        raise AnnotationError(
+            f"The labels hold {len(present)} different values; at most {MOST_CLASSES} structures "
+            "can be learned. Choose the mask, not an image."
+        )
+    else:
+        known = tuple(f"label {value}" for value in present)
+        values = present
+    if names is not None and len(names) != len(values):
+        raise AnnotationError(
+            f"{len(names)} class names were given for {len(values)} structures "
+            f"(label values {', '.join(map(str, values))}). Give one name for each."
+        )
+    return values, tuple(known if names is None else names)
+
+
+def to_classes(plane: NDArray[Any], values: Sequence[int]) -> NDArray[np.uint8]:
+    """Number the label `values` as classes 1..K (uint8); what is not annotated stays so."""
+    classes = np.zeros(plane.shape, dtype=np.uint8)
+    for number, value in enumerate(values, start=1):
+        classes[plane == value] = number
+    classes[plane == IGNORE_LABEL] = IGNORE_LABEL
+    return classes
