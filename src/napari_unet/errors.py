@@ -27,3 +27,7 @@ class CheckpointError(NapariUnetError):
 
 class SaveError(NapariUnetError):
     """A file could not be written; whatever was there before is untouched."""
+
+
+class ResourceError(NapariUnetError):
+    """The computer has not enough memory for this work."""

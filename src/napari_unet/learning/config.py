@@ -56,6 +56,8 @@ class TrainConfig:
         torch threads; None: all cores this process may use.
     preset : str
         Name of the `ModelConfig` in `PRESETS`.
+    device : str
+        ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
     """
 
     seconds: float = 60.0
@@ -66,6 +68,7 @@ class TrainConfig:
     seed: int = 0
     threads: int | None = None
     preset: str = "fast"
+    device: str = "auto"
 
 
 PRESETS: dict[str, ModelConfig] = {

@@ -1,0 +1,192 @@
+"""Variations of a slice that leave its truth intact: the cheapest annotated data.
+
+Parameters are sampled apart from being applied, so that a test (or a curious
+user) can look at, repeat or switch off each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_unet.learning.config import IGNORE_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationRange:
+    """How far slices are varied.
+
+    Parameters
+    ----------
+    rotation_degrees : float
+        Largest rotation, either way.
+    scale : float
+        Largest magnification or reduction: 0.15 means up to 15 percent.
+    shift : float
+        Largest shift, as a fraction of the side.
+    elastic : float
+        Standard deviation of the elastic displacement, as a fraction of the side.
+    elastic_knots : int
+        Control points of the elastic displacement along each side.
+    gain, offset, noise, shading : float
+        Standard deviation of the logarithm of the contrast factor, of the
+        brightness shift, of the largest noise level and of the smooth
+        multiplicative bias field (intensities have unit variance).
+    flip : bool
+        Whether columns are mirrored half of the time.
+    """
+
+    rotation_degrees: float = 15.0
+    scale: float = 0.15
+    shift: float = 0.05
+    elastic: float = 0.012
+    elastic_knots: int = 6
+    gain: float = 0.1
+    offset: float = 0.1
+    noise: float = 0.1
+    shading: float = 0.1
+    flip: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Augmentation:
+    """One sampled variation per slice of a batch of n.
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (n, 2, 2)
+        Maps (x, y) of the result to (x, y) of the slice, relative to the centre.
+    displacement : Tensor, shape (n, 2, knots, knots)
+        Elastic displacement (x, y) as a fraction of the side.
+    shift : Tensor, shape (n, 2)
+        Shift (x, y) as a fraction of the side.
+    gain, offset, noise : Tensor, shape (n,)
+        Contrast factor, brightness shift, noise level.
+    shading : Tensor, shape (n, 1, 4, 4)
+        Logarithm of the bias field.
+    noise_seed : int
+        Seed of the noise itself.
+    """
+
+    matrix: Tensor
+    displacement: Tensor
+    shift: Tensor
+    gain: Tensor
+    offset: Tensor
+    noise: Tensor
+    shading: Tensor
+    noise_seed: int
+
+
+def sample_augmentation(
+    n: int, limits: AugmentationRange, generator: torch.Generator, *, aspect: float = 1.0
+) -> Augmentation:
+    """Draw variations for `n` slices.
+
+    Parameters
+    ----------
+    n : int
+        Slices in the batch.
+    limits : AugmentationRange
+        How far to go.
+    generator : torch.Generator
+        Source of randomness, on the CPU.
+    aspect : float
+        Height of a pixel divided by its width, both in millimetres: rotations
+        turn anatomy, not pixels.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator) * 2 - 1
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    angle = uniform(n) * math.radians(limits.rotation_degrees)
+    zoom = torch.exp(uniform(n) * math.log1p(limits.scale))
+    mirror = torch.ones(n)
+    if limits.flip:
+        mirror[torch.rand(n, generator=generator) < 0.5] = -1
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    matrix = torch.stack([cos * mirror, -sin * aspect, sin * mirror / aspect, cos], dim=1)
+    return Augmentation(
+        matrix=matrix.reshape(n, 2, 2),
+        displacement=normal(n, 2, limits.elastic_knots, limits.elastic_knots) * limits.elastic,
+        shift=uniform(n, 2) * limits.shift,
+        gain=torch.exp(normal(n) * limits.gain),
+        offset=normal(n) * limits.offset,
+        noise=torch.rand(n, generator=generator) * limits.noise,
+        shading=normal(n, 1, 4, 4) * limits.shading,
+        noise_seed=int(torch.randint(2**31, (1,), generator=generator)),
+    )
+
+
+def apply_augmentation(
+    images: Tensor,
+    labels: Tensor,
+    drawn: Augmentation,
+    *,
+    centres: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Vary a batch; everything geometric in one resampling.
+
+    Parameters
+    ----------
+    images : Tensor of float, shape (n, c, h, w)
+        Normalised slices.
+    labels : Tensor of uint8, shape (n, h, w)
+        Their truth.
+    drawn : Augmentation
+        What to do.
+    centres : Tensor, shape (n, 2), optional
+        Pixel (row, column) at the centre of each result; default: the middle.
+    size : tuple of int, optional
+        Rows and columns of the results; default: as the slices.
+
+    Returns
+    -------
+    tuple
+        Images (n, c, *size) and labels (n, *size) of int64; pixels that come
+        from outside the slice are `IGNORE_LABEL`.
+    """
+    n, _, height, width = images.shape
+    rows, columns = size or (height, width)
+    middle = torch.tensor([(height - 1) / 2, (width - 1) / 2])
+    centres = middle.expand(n, 2) if centres is None else centres.float()
+
+    # Pixel coordinates (x, y) of the slice for each pixel of the result.
+    y, x = torch.meshgrid(
+        torch.arange(rows) - (rows - 1) / 2,
+        torch.arange(columns) - (columns - 1) / 2,
+        indexing="ij",
+    )
+    grid = torch.stack([x, y], dim=-1).reshape(1, -1, 2) @ drawn.matrix.transpose(1, 2)
+    side = torch.tensor([columns, rows], dtype=torch.float32)
+    smooth = functional.interpolate(
+        drawn.displacement, size=(rows, columns), mode="bicubic", align_corners=True
+    )
+    grid = grid.reshape(n, rows, columns, 2) + smooth.movedim(1, -1) * side
+    grid += (centres.flip(1) + drawn.shift * side)[:, None, None]
+    # grid_sample counts from -1 to 1 over the outer edges of the slice.
+    grid = (grid + 0.5) * (2 / torch.tensor([width, height])) - 1
+
+    images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    # Shifted by one: outside the slice grid_sample gives 0, an impossible label.
+    shifted = functional.grid_sample(
+        labels[:, None].float() + 1, grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )
+    truth = shifted[:, 0].round_().long() - 1
+    truth[truth < 0] = IGNORE_LABEL
+
+    shading = functional.interpolate(
+        drawn.shading, size=(rows, columns), mode="bicubic", align_corners=True
+    )
+    images = images * (drawn.gain[:, None, None, None] * shading.exp())
+    images += drawn.offset[:, None, None, None]
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(drawn.noise_seed))
+    return images.addcmul_(noise, drawn.noise[:, None, None, None]), truth

@@ -1,0 +1,182 @@
+"""The model file: weights and their card in one safetensors file, no pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_unet.errors import CheckpointError
+from napari_unet.imaging.atomic import atomic_path
+from napari_unet.learning.config import ModelCard, ModelConfig, Provenance
+from napari_unet.learning.preparation import NORMALISATION
+from napari_unet.learning.runtime import load_torch
+
+load_torch()
+
+import safetensors  # noqa: E402
+import safetensors.torch  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from napari_unet.learning.network import UNet  # noqa: E402
+
+FORMAT_VERSION = 1
+"""Version of the model file; raised when older software could not read it."""
+
+_CARD_KEY = "napari_unet"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A trained model.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        Weights, as of `UNet.state_dict`, on the CPU.
+    card : ModelCard
+        Everything else about it.
+    """
+
+    state: dict[str, Tensor]
+    card: ModelCard
+
+    def network(self) -> UNet:
+        """Build the network with these weights, in evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            If weights and card do not belong together.
+        """
+        net = UNet(self.card.model)
+        try:
+            net.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise CheckpointError(
+                "The weights of this model do not fit its description; the file is damaged. "
+                "Train again or use another copy."
+            ) from error
+        return net.eval()
+
+    def check_fits(self, n_channels: int, class_names: Sequence[str] | None = None) -> None:
+        """Make sure that the model can be used on a scan, and for these classes.
+
+        Parameters
+        ----------
+        n_channels : int
+            Image sequences of the scan.
+        class_names : sequence of str, optional
+            Names of classes 1..K to train or show; None: whatever the model has.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not fit.
+        """
+        card = self.card
+        if n_channels != card.model.in_channels:
+            names = f" ({', '.join(card.channel_names)})" if card.channel_names else ""
+            raise CheckpointError(
+                f"This model needs {card.model.in_channels} image channel(s){names}, "
+                f"but the scan has {n_channels}. Choose as many images, in the same order."
+            )
+        if class_names is not None and tuple(class_names) != card.class_names:
+            raise CheckpointError(
+                f"This model knows the classes {_listed(card.class_names)}, but the classes here "
+                f"are {_listed(class_names)}. Rename or add classes to match, or train a new model."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file; an existing one is replaced only on success.
+
+        Raises
+        ------
+        SaveError
+            If the file cannot be written.
+        """
+        card = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self.card)}
+        state = {name: tensor.contiguous() for name, tensor in self.state.items()}
+        with atomic_path(Path(path)) as temporary:
+            safetensors.torch.save_file(
+                state, temporary, metadata={_CARD_KEY: json.dumps(card, ensure_ascii=False)}
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Checkpoint:
+        """Read a model file.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such file, or it is damaged or not a model of this package.
+        """
+        path = Path(path)
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise CheckpointError(f"There is no model file {path}.") from error
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{path.name} cannot be read as a model ({error}). "
+                "It is damaged or not a .safetensors file; use another copy or train again."
+            ) from error
+        if _CARD_KEY not in metadata:
+            raise CheckpointError(
+                f"{path.name} is not a model of napari-unet: it has weights but no card. "
+                "Choose a file saved with napari-unet."
+            )
+        checkpoint = cls(state=state, card=_parse_card(metadata[_CARD_KEY], path.name))
+        checkpoint.network()  # weights and card belong together
+        if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+            raise CheckpointError(f"{path.name} has weights that are not numbers: it is damaged.")
+        return checkpoint
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "(none)"
+
+
+def _parse_card(text: str, name: str) -> ModelCard:
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        version = int(raw.pop("format_version"))
+        if version > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{name} was written by a newer napari-unet (format {version}, this one reads up "
+                f"to {FORMAT_VERSION}). Update napari-unet to use it."
+            )
+        provenance: dict[str, Any] = raw.pop("provenance")
+        provenance["trained_on"] = tuple(provenance["trained_on"])
+        rows, columns = raw.pop("spacing_mm")
+        card = ModelCard(
+            model=ModelConfig(**raw.pop("model")),
+            provenance=Provenance(**provenance),
+            spacing_mm=(float(rows), float(columns)),
+            class_names=tuple(raw.pop("class_names")),
+            class_colors=tuple(raw.pop("class_colors")),
+            channel_names=tuple(raw.pop("channel_names")),
+            **raw,
+        )
+        if card.model.n_classes != len(card.class_names) + 1 or not all(
+            isinstance(value, int) and 1 <= value <= 4096
+            for value in dataclasses.astuple(card.model)
+        ):
+            raise ValueError("impossible network shape")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"The card of {name} cannot be read ({error}): the file is damaged. "
+            "Use another copy or train again."
+        ) from error
+    if card.normalisation != NORMALISATION:
+        raise CheckpointError(
+            f"{name} expects intensities normalised as {card.normalisation!r}, which this version "
+            "does not know. Update napari-unet to use it."
+        )
+    return card

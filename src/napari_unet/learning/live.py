@@ -1,0 +1,115 @@
+"""Predictions while training goes on: what the user looks at first, then outwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from napari_unet.learning.events import SlicePredicted
+from napari_unet.learning.inference import Predictor
+from napari_unet.learning.network import UNet
+from napari_unet.learning.preparation import PreparedScan
+
+FIRST_AFTER_SECONDS = 2.0
+FIRST_AFTER_STEPS = 30
+"""Before both of these a network from scratch has nothing to say."""
+
+REFRESH_SECONDS = 1.0
+"""How often the slice in view is predicted anew."""
+
+TIME_SHARE = 0.12
+"""Part of the training time that predictions may take."""
+
+_OTHERS_AT_ONCE = 4
+
+
+def outwards(n_slices: int, start: int) -> list[int]:
+    """Slice numbers ordered by their distance from `start`."""
+    return sorted(range(n_slices), key=lambda index: (abs(index - start), index))
+
+
+class LivePredictions:
+    """Decides after each step whether to predict, and which slices.
+
+    Parameters
+    ----------
+    scans : sequence of PreparedScan
+        The scans.
+    focus : callable
+        Gives the (scan, slice) in view, or None.
+    spacing_mm : tuple of float
+        Pixel size of the network.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[PreparedScan],
+        focus: Callable[[], tuple[int, int] | None],
+        spacing_mm: tuple[float, float],
+        device: torch.device,
+    ) -> None:
+        self._scans = scans
+        self._focus = focus
+        self._spacing_mm = spacing_mm
+        self._device = device
+        self._rounds = [[0] * scan.n_slices for scan in scans]
+        self._last_focus: tuple[int, int] | None = None
+        self._last_time = 0.0
+        self._spent = 0.0
+
+    def focused(self) -> tuple[int, int] | None:
+        """Slice in view, if it exists."""
+        focus = self._focus()
+        if focus is None or not 0 <= focus[0] < len(self._scans):
+            return None
+        scan, index = focus
+        return scan, min(max(index, 0), self._scans[scan].n_slices - 1)
+
+    def after_step(
+        self, net: UNet, step: int, seconds: float, learned_from: dict[int, frozenset[int]]
+    ) -> list[SlicePredicted]:
+        """Predict what is due, if anything.
+
+        Parameters
+        ----------
+        net : UNet
+            The network as it is now.
+        step : int
+            Training steps so far.
+        seconds : float
+            Training time so far.
+        learned_from : dict
+            Slices that the network has seen, per scan.
+        """
+        focus = self.focused()
+        if focus is None or seconds < FIRST_AFTER_SECONDS or step < FIRST_AFTER_STEPS:
+            return []
+        in_view = focus != self._last_focus or seconds - self._last_time >= REFRESH_SECONDS
+        allowed = self._spent <= TIME_SHARE * seconds
+        if not allowed and not (in_view and self._spent <= 2 * TIME_SHARE * seconds):
+            return []
+        started = time.perf_counter()
+        scan, index = focus
+        if in_view:
+            wanted = [index]
+            self._last_focus, self._last_time = focus, seconds
+        else:
+            wanted = self._others(scan, index, learned_from[scan])
+        predictor = Predictor(net, self._spacing_mm, self._device)
+        events = predictor.predict(
+            self._scans[scan], wanted, scan_index=scan, learned_from=learned_from[scan]
+        )
+        for each in wanted:
+            self._rounds[scan][each] += 1
+        self._spent += time.perf_counter() - started
+        return events
+
+    def _others(self, scan: int, index: int, known: frozenset[int]) -> list[int]:
+        """Slices predicted least often, nearest first; the human's own are left out."""
+        rounds = self._rounds[scan]
+        order = [each for each in outwards(len(rounds), index) if each not in known]
+        return sorted(order, key=lambda each: rounds[each])[:_OTHERS_AT_ONCE] or [index]

@@ -1,0 +1,229 @@
+"""From a scan to what the network sees: checked, normalised, cropped to the head.
+
+No torch here: preparing a scan is what the user waits for first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import AnnotationError, VolumeError
+from napari_unet.imaging.volume import PLANES, Volume
+
+NORMALISATION = "foreground-zscore"
+"""Name of the normalisation done here; models remember it."""
+
+SMALLEST_SIDE = 16
+"""Pixels: a slice narrower than this is not an image to the U-Net."""
+
+_INTENSITY_LIMIT = 8.0
+"""Standard deviations beyond which an intensity is an artefact, not information."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedScan:
+    """A scan as a stack of slices for the network.
+
+    Parameters
+    ----------
+    slices : ndarray of float32, shape (n, c, h, w)
+        Normalised slices along `axis`, cropped to `window`.
+    window : tuple of slice
+        Rows and columns of the whole slice that `slices` shows.
+    full_shape : tuple of int
+        Rows and columns of the whole slice.
+    spacing_mm : tuple of float
+        Size of a pixel, (rows, columns), in millimetres.
+    axis : int
+        Display axis the slices are stacked along (0 axial, 1 coronal, 2 sagittal).
+    name : str
+        Name of the scan, for messages.
+    """
+
+    slices: NDArray[np.float32]
+    window: tuple[slice, slice]
+    full_shape: tuple[int, int]
+    spacing_mm: tuple[float, float]
+    axis: int
+    name: str = "scan"
+
+    @property
+    def n_slices(self) -> int:
+        """How many slices the scan has along its axis."""
+        return int(self.slices.shape[0])
+
+    @property
+    def n_channels(self) -> int:
+        """How many image sequences it has."""
+        return int(self.slices.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a cropped slice."""
+        return (int(self.slices.shape[2]), int(self.slices.shape[3]))
+
+    def crop(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Take the window out of labels (h, w) of a whole slice."""
+        if labels.shape != self.full_shape:
+            raise AnnotationError(
+                f"An annotated slice has {labels.shape} pixels (rows, columns) but the slices of "
+                f"{self.name} have {self.full_shape}. Use labels that were painted on this scan."
+            )
+        return labels[self.window]
+
+    def paste(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Put labels (h, w) of the window back into a whole slice of background."""
+        whole = np.zeros(self.full_shape, dtype=np.uint8)
+        whole[self.window] = labels
+        return whole
+
+
+def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
+    """Check, normalise and crop a scan.
+
+    Each channel is shifted and scaled to zero mean and unit variance over its
+    foreground (everything clearly brighter than air), once for the whole
+    volume: the same tissue then looks the same in all slices. Slices are
+    cropped to the head with a generous margin.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan, channels first, display order.
+    axis : int, optional
+        Display axis to slice along; default: the thickest spacing, else axial.
+
+    Raises
+    ------
+    VolumeError
+        If the scan has values that are not finite, no contrast or too few pixels.
+    """
+    if axis is None:
+        axis = volume.grid.default_axis()
+    if axis not in (0, 1, 2):
+        raise ValueError(f"The slicing axis is 0, 1 or 2 (display order), not {axis}.")
+    _check_shape(volume, axis)
+    in_plane = [other for other in range(3) if other != axis]
+    thresholds = [
+        _foreground_threshold(channel, _channel_name(volume, number))
+        for number, channel in enumerate(volume.data)
+    ]
+    masks = [
+        channel > threshold for channel, threshold in zip(volume.data, thresholds, strict=True)
+    ]
+    rows = _occupied([np.count_nonzero(m, axis=(axis, in_plane[1])) for m in masks])
+    columns = _occupied([np.count_nonzero(m, axis=(axis, in_plane[0])) for m in masks])
+    slices = np.empty(
+        (
+            volume.shape_zyx[axis],
+            volume.data.shape[0],
+            rows.stop - rows.start,
+            columns.stop - columns.start,
+        ),
+        dtype=np.float32,
+    )
+    for number, (channel, mask) in enumerate(zip(volume.data, masks, strict=True)):
+        mean, spread = _centre_and_spread(channel[mask], _channel_name(volume, number))
+        target = slices[:, number]
+        np.subtract(np.moveaxis(channel, axis, 0)[:, rows, columns], mean, out=target)
+        target /= spread
+        np.clip(target, -_INTENSITY_LIMIT, _INTENSITY_LIMIT, out=target)
+    return PreparedScan(
+        slices=slices,
+        window=(rows, columns),
+        full_shape=(volume.shape_zyx[in_plane[0]], volume.shape_zyx[in_plane[1]]),
+        spacing_mm=(volume.spacing_mm[in_plane[0]], volume.spacing_mm[in_plane[1]]),
+        axis=axis,
+        name=volume.name,
+    )
+
+
+def _check_shape(volume: Volume, axis: int) -> None:
+    shape = volume.shape_zyx
+    if min(shape) < 2:
+        raise VolumeError(
+            f"{volume.name} is a single 2D image (z, y, x: {shape}). "
+            "Open a scan with several slices."
+        )
+    sides = [side for other, side in enumerate(shape) if other != axis]
+    if min(sides) < SMALLEST_SIDE:
+        raise VolumeError(
+            f"The {PLANES[axis]} slices of {volume.name} have only {sides[0]} x {sides[1]} pixels; "
+            f"at least {SMALLEST_SIDE} x {SMALLEST_SIDE} are needed. "
+            "Choose another slicing axis or a larger scan."
+        )
+
+
+def _channel_name(volume: Volume, number: int) -> str:
+    return volume.name if len(volume.data) == 1 else f"{volume.name}, channel {number + 1}"
+
+
+def _foreground_threshold(channel: NDArray[np.float32], name: str) -> float:
+    """Intensity that separates air from the head in one channel (z, y, x).
+
+    Half-way between the darkest value and Otsu's threshold: noise in air is
+    far below, cerebrospinal fluid mostly above. Estimated on a subsample.
+    """
+    # The sum is finite unless some value is not (or the values are absurdly
+    # large); much cheaper than looking at each voxel.
+    if not np.isfinite(channel.sum(dtype=np.float64)):
+        n_bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
+        raise VolumeError(
+            f"{name} has {n_bad:,} of {channel.size:,} voxels that are NaN or infinite. "
+            "Replace them (with 0, for instance) and open the scan again."
+        )
+    low, high = float(channel.min()), float(channel.max())
+    if low == high:
+        raise VolumeError(
+            f"All {channel.size:,} voxels of {name} have the same value ({low:g}): there is "
+            "nothing to see. Check that the right file was opened."
+        )
+    step = max(1, round((channel.size / 250_000) ** (1 / 3)))
+    sample = channel[::step, ::step, ::step]
+    # Zeros painted around the head (skull stripping, padding) are not tissue.
+    sample = sample[sample > low]
+    if sample.size < 100:
+        return low
+    bright = float(np.percentile(sample, 99.5))
+    return low + 0.5 * (_otsu(np.minimum(sample, bright)) - low)
+
+
+def _otsu(values: NDArray[np.float32], bins: int = 128) -> float:
+    """Threshold that maximises the variance between two classes (Otsu, 1979)."""
+    counts, edges = np.histogram(values, bins=bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(centres[int(np.nanargmax(np.where(above > 0, between, np.nan)))])
+
+
+def _occupied(profiles: list[NDArray[np.intp]]) -> slice:
+    """Range of rows (or columns) that show the head in any channel, with a margin."""
+    size = len(profiles[0])
+    # A thousandth of the fullest row: specks of noise do not count.
+    seen = np.any([profile > 0.001 * np.max(profile) for profile in profiles], axis=0)
+    where = np.flatnonzero(seen)
+    if not where.size:
+        return slice(0, size)
+    margin = max(8, size // 20)
+    start = max(0, int(where[0]) - margin)
+    stop = min(size, int(where[-1]) + 1 + margin)
+    if stop - start < SMALLEST_SIDE:
+        return slice(0, size)
+    return slice(start, stop)
+
+
+def _centre_and_spread(foreground: NDArray[np.float32], name: str) -> tuple[float, float]:
+    mean, spread = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
+    # Rounding alone leaves a relative spread of about 1e-7.
+    if not spread > 1e-6 * max(abs(mean), np.finfo(np.float32).tiny):
+        # One bright value on a dark ground: a binary image. Its contrast is
+        # the step itself, which the clipping keeps finite.
+        spread = max(abs(mean), 1.0)
+    return mean, spread

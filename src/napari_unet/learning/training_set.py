@@ -1,0 +1,193 @@
+"""The annotated slices a network learns from, and the batches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from napari_unet.errors import AnnotationError
+from napari_unet.learning.augmentation import (
+    AugmentationRange,
+    apply_augmentation,
+    sample_augmentation,
+)
+from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.events import LabelledSlice
+from napari_unet.learning.losses import class_weights
+from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.resampling import network_size, resample_images, resample_labels
+
+MAX_SIDE = 256
+"""Larger slices are learned in patches of at most this side, in pixels."""
+
+_SIDED_WORDS = frozenset({"left", "right", "l", "r", "lh", "rh", "links", "rechts"})
+
+
+def may_mirror(axis: int, class_names: Sequence[str]) -> bool:
+    """Whether slices may be mirrored left to right.
+
+    Only across the plane that a head is symmetric about (columns of axial and
+    coronal slices), and only while no class is named after a side.
+
+    Parameters
+    ----------
+    axis : int
+        Display axis of slicing.
+    class_names : sequence of str
+        Names of classes 1..K.
+    """
+    words = {
+        word
+        for name in class_names
+        for word in "".join(c if c.isalpha() else " " for c in name.lower()).split()
+    }
+    return axis != 2 and not words & _SIDED_WORDS
+
+
+class TrainingSet:
+    """Annotated slices of one or several scans on the network's pixel grid.
+
+    Parameters
+    ----------
+    scans : sequence of PreparedScan
+        The scans that annotations refer to.
+    annotations : sequence of LabelledSlice
+        What to learn from.
+    class_names : sequence of str
+        Names of classes 1..K.
+    spacing_mm : tuple of float
+        Pixel size (rows, columns) of the network.
+
+    Raises
+    ------
+    AnnotationError
+        If there is nothing to learn from, or an annotation does not fit.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[PreparedScan],
+        annotations: Sequence[LabelledSlice],
+        class_names: Sequence[str],
+        spacing_mm: tuple[float, float],
+    ) -> None:
+        self._scans = scans
+        self._n_classes = len(class_names) + 1
+        self._spacing_mm = spacing_mm
+        self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
+        self._aspect = spacing_mm[0] / spacing_mm[1]
+        self.replace(annotations)
+
+    def replace(self, annotations: Sequence[LabelledSlice]) -> None:
+        """Learn from these slices from now on (nothing changes if they are refused)."""
+        kept = [each for each in annotations if self._is_annotated(each)]
+        if not any(((each.labels > 0) & (each.labels != IGNORE_LABEL)).any() for each in kept):
+            raise AnnotationError(
+                "No structure has been annotated yet. Paint at least one slice and train again."
+                if not kept
+                else f"The {len(kept)} annotated slice(s) show only background. "
+                "Paint a structure on at least one slice and train again."
+            )
+        sizes = [network_size(self._scans[each.scan], self._spacing_mm) for each in kept]
+        canvas = (max(rows for rows, _ in sizes), max(columns for _, columns in sizes))
+        n_channels = self._scans[0].n_channels
+        images = torch.zeros(len(kept), n_channels, *canvas)
+        labels = torch.full((len(kept), *canvas), IGNORE_LABEL, dtype=torch.uint8)
+        for position, (each, (rows, columns)) in enumerate(zip(kept, sizes, strict=True)):
+            scan = self._scans[each.scan]
+            image = resample_images(
+                torch.from_numpy(scan.slices[each.index][None]), (rows, columns)
+            )
+            truth = torch.from_numpy(scan.crop(each.labels).copy())[None]
+            # Smaller slices of other scans: their darkest value around them, as air.
+            images[position] = image.amin(dim=(2, 3), keepdim=True)[0]
+            images[position, :, :rows, :columns] = image[0]
+            labels[position, :rows, :columns] = resample_labels(truth, (rows, columns))[0]
+        self._images, self._labels = images, labels
+        self._members = [
+            torch.tensor([i for i in range(len(kept)) if bool((labels[i] == value).any())])
+            for value in range(self._n_classes)
+        ]
+        self._members = [members for members in self._members if len(members)]
+        self.weights = class_weights(labels, self._n_classes)
+        self.learned_from = {
+            scan: frozenset(each.index for each in kept if each.scan == scan)
+            for scan in range(len(self._scans))
+        }
+
+    def _is_annotated(self, each: LabelledSlice) -> bool:
+        """Check one annotation; False if all of it is ignored."""
+        if not 0 <= each.scan < len(self._scans):
+            raise AnnotationError(
+                f"An annotation refers to scan {each.scan + 1}, "
+                f"but there are {len(self._scans)}. Give the scan that it was painted on."
+            )
+        scan = self._scans[each.scan]
+        if not 0 <= each.index < scan.n_slices:
+            raise AnnotationError(
+                f"Slice {each.index} is annotated, but {scan.name} has slices 0 to "
+                f"{scan.n_slices - 1}. Check the slicing axis and the slice numbers."
+            )
+        window = scan.crop(each.labels)  # also checks the shape
+        known = window[window != IGNORE_LABEL]
+        if known.size and int(known.max()) >= self._n_classes:
+            raise AnnotationError(
+                f"Slice {each.index} of {scan.name} has label {int(known.max())}, but there are "
+                f"{self._n_classes - 1} classes. Add a class for it, or erase it."
+            )
+        return bool(known.size)
+
+    def __len__(self) -> int:
+        """Count the annotated slices."""
+        return len(self._images)
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw an augmented batch.
+
+        Half of the slices are drawn by class, so that a rare structure is seen
+        often however many slices show none; the others are drawn evenly.
+
+        Parameters
+        ----------
+        size : int
+            Slices in the batch.
+        generator : torch.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        tuple
+            Images (n, c, h, w) and labels (n, h, w) of int64.
+        """
+
+        def draw(count: int) -> int:
+            return int(torch.randint(count, (1,), generator=generator))
+
+        chosen = []
+        for position in range(size):
+            if position % 2:
+                chosen.append(draw(len(self)))
+            else:
+                members = self._members[draw(len(self._members))]
+                chosen.append(int(members[draw(len(members))]))
+        images, labels = self._images[chosen], self._labels[chosen]
+        rows, columns = (min(side, MAX_SIDE) for side in images.shape[-2:])
+        centres = None
+        if (rows, columns) != images.shape[-2:]:
+            centres = torch.stack([self._patch_centre(each, draw) for each in labels])
+            half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
+            last = torch.tensor(images.shape[-2:]) - 1 - half
+            centres = torch.minimum(torch.maximum(centres, half), last)
+        drawn = sample_augmentation(size, self._limits, generator, aspect=self._aspect)
+        return apply_augmentation(images, labels, drawn, centres=centres, size=(rows, columns))
+
+    @staticmethod
+    def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
+        """Choose an annotated pixel (row, column), of each class equally often."""
+        values = labels.unique()
+        values = values[values != IGNORE_LABEL]
+        places = (labels == values[draw(len(values))]).nonzero()
+        centre: Tensor = places[draw(len(places))].float()
+        return centre
