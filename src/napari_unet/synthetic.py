@@ -7,19 +7,19 @@ used. They look like an MRI; they are no model of disease.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.synthetic_anatomy import (
+from napari_unet.synthetic_anatomy import Head, draw_head
+from napari_unet.synthetic_shapes import (
     FIELD_OF_VIEW_MM,
     Array,
-    Head,
     Point,
     Space,
-    draw_head,
     inside,
     noise,
     paint,
@@ -177,19 +177,27 @@ def _grow(
     bumps, grain = _lumps(rng, image.shape, 5), _lumps(rng, image.shape, 9)
     stretch = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     distance = np.sqrt(sum((o * s) ** 2 for o, s in zip(offsets, stretch, strict=True)))
-    outline = distance - radius * (1 + 0.10 * bumps + 0.05 * grain)
-    outline = np.maximum(outline, 0.5 - depth).astype(np.float32)  # stays within the brain
+    outline = distance - radius * (1 + 0.13 * bumps + 0.07 * grain)
+    outline = _in_one_piece(np.maximum(outline, 0.5 - depth))  # stays within the brain
     if ring:
-        spread = distance - radius * rng.uniform(1.35, 2.0) * (1 + 0.22 * bumps)
+        spread = distance - radius * rng.uniform(1.5, 2.2) * (1 + 0.22 * bumps)
         wet = inside(spread.astype(np.float32), 4.0) * head.white[box]
         paint(image, 0.85 * wet, OEDEMA)
     body = RIM * rng.uniform(0.88, 1.1) if ring else RIM * rng.uniform(0.8, 1.05)
     paint(image, inside(outline), (body * (1 + 0.05 * grain)).astype(np.float32))
     if ring:
-        thickness = np.maximum(1.3, rng.uniform(1.9, 3.4) + 0.18 * radius * (bumps + grain) / 2)
+        thickness = np.maximum(1.3, rng.uniform(1.9, 3.2) + 0.11 * radius * (bumps + grain))
         core = (outline + thickness).astype(np.float32)
         paint(image, inside(core, 1.8), NECROSIS * rng.uniform(0.85, 1.3) * (1 + 0.08 * grain))
     truth[box][outline < 0] = 1
+
+
+def _in_one_piece(outline: NDArray[Any]) -> Array:
+    """Keep the largest part of a shape that the brain's surface cut apart."""
+    pieces, n = ndimage.label(outline < 0)
+    largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1 if n else 0
+    kept = np.where((pieces > 0) & (pieces != largest), 1.0, outline)
+    return np.asarray(kept, dtype=np.float32)
 
 
 def _lumps(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> Array:
@@ -206,7 +214,7 @@ def _acquire(rng: np.random.Generator, image: Array, space: Space) -> Array:
     signal *= np.exp(0.09 * bias)
     real = signal + 13 * rng.standard_normal(space.shape, dtype=np.float32)
     imaginary = 13 * rng.standard_normal(space.shape, dtype=np.float32)
-    return np.hypot(real, imaginary).astype(np.float32)
+    return np.asarray(np.hypot(real, imaginary), dtype=np.float32)
 
 
 def _gain(
@@ -220,8 +228,10 @@ def _gain(
         span = range(box[0].start, box[0].stop)
         seen = any(index in span for index in chosen)
         gain[box[0]] += area / area.max() * (0.2 if seen else 1.0)
-    away = np.min([np.abs(np.arange(len(sizes)) - c) for c in chosen] or [np.inf], axis=0)
-    return gain * np.minimum(away / (0.08 * len(sizes)), 1.0)
+    for index in chosen:  # neighbours of an annotated slice add little
+        away = np.abs(np.arange(len(sizes)) - index)
+        gain *= np.minimum(away / (0.08 * len(sizes)), 1.0)
+    return gain
 
 
 def _empty_slice(phantom: Phantom, sizes: NDArray[np.int64]) -> int | None:

@@ -1,171 +1,56 @@
-"""The head of a phantom: shapes in millimetres, painted with soft edges.
+"""The head of a phantom: scalp, skull, fluid and brain, without vessels or lesions.
 
-Coordinates are head millimetres towards inferior, posterior and left (the
-display axes z, y, x), with the origin near the middle of the brain.
+Coordinates are head millimetres towards inferior, posterior and left (z, y, x),
+see `synthetic_shapes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-Array = NDArray[np.float32]
-Point = tuple[float, float, float]
-
-FIELD_OF_VIEW_MM = (172.8, 208.0, 176.0)
-"""Size of the volume that the head is drawn for; others get a scaled head."""
-
-ORIGIN_MM = (86.0, 104.0, 88.0)
-"""Middle of the brain, from the corner of that field of view."""
-
-FAR = 1e3
-"""A distance larger than any head."""
+from napari_unet.synthetic_shapes import (
+    FAR,
+    Array,
+    Point,
+    Space,
+    ellipsoid,
+    inside,
+    mirrored,
+    noise,
+    paint,
+    resample,
+    tube,
+    union,
+)
 
 # Intensities of a T1-weighted image after contrast medium, in scanner units.
-AIR, BONE, MARROW, FAT, MUSCLE, MUCOSA = 4.0, 45.0, 330.0, 820.0, 330.0, 560.0
-CSF, GREY, WHITE, VESSEL, DURA = 130.0, 385.0, 540.0, 960.0, 380.0
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Where the voxels of a phantom are.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Voxels (z, y, x).
-    spacing : tuple of float
-        Head millimetres per voxel (z, y, x).
-    """
-
-    shape: tuple[int, int, int]
-    spacing: Point
-
-    def axes(self) -> tuple[Array, Array, Array]:
-        """Coordinates of the voxel centres along each axis, ready to broadcast."""
-        middle = [n * s / 2 for n, s in zip(self.shape, self.spacing, strict=True)]
-        lines = [
-            (np.arange(n, dtype=np.float32) + 0.5) * s - m + f / 2 - o
-            for n, s, m, f, o in zip(
-                self.shape, self.spacing, middle, FIELD_OF_VIEW_MM, ORIGIN_MM, strict=True
-            )
-        ]
-        z, y, x = (line.astype(np.float32) for line in lines)
-        return z[:, None, None], y[None, :, None], x[None, None, :]
-
-    def coarse(self, millimetres: float) -> Space:
-        """Space of the same extent with voxels of about `millimetres`."""
-        counts = [
-            max(4, round(n * s / millimetres))
-            for n, s in zip(self.shape, self.spacing, strict=True)
-        ]
-        spacing = [n * s / c for n, s, c in zip(self.shape, self.spacing, counts, strict=True)]
-        return Space((counts[0], counts[1], counts[2]), (spacing[0], spacing[1], spacing[2]))
-
-    def voxel(self, point: Point) -> NDArray[np.float64]:
-        """Fractional voxel index (z, y, x) of a point."""
-        first = np.array([float(axis.flat[0]) for axis in self.axes()])
-        return np.asarray((np.asarray(point) - first) / self.spacing, dtype=np.float64)
-
-    def box(self, point: Point, radius: float) -> tuple[slice, slice, slice]:
-        """Voxels within `radius` of a point along each axis."""
-        centre, reach = self.voxel(point), radius / np.asarray(self.spacing)
-        low = np.clip(np.floor(centre - reach), 0, self.shape).astype(int)
-        high = np.clip(np.ceil(centre + reach) + 1, 0, self.shape).astype(int)
-        z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        return z, y, x
-
-    def offsets(self, point: Point, box: tuple[slice, slice, slice]) -> tuple[Array, Array, Array]:
-        """Distances along each axis from a point to the voxels of a box."""
-        z, y, x = self.axes()
-        return z[box[0]] - point[0], y[:, box[1]] - point[1], x[:, :, box[2]] - point[2]
-
-
-def resample(coarse: Array, shape: tuple[int, ...]) -> Array:
-    """Interpolate linearly to more voxels over the same extent."""
-    out = coarse
-    for axis in (2, 1, 0):
-        n_in, n_out = out.shape[axis], shape[axis]
-        at = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
-        low = np.minimum(at.astype(int), n_in - 2)
-        weight = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        lower = np.take(out, low, axis=axis)
-        out = lower + weight * (np.take(out, low + 1, axis=axis) - lower)
-    return out
-
-
-def noise(rng: np.random.Generator, space: Space, wavelength: float) -> Array:
-    """Smooth random field with standard deviation one and about this wavelength."""
-    field = rng.standard_normal(space.shape, dtype=np.float32)
-    sigma = [wavelength / 5 / s for s in space.spacing]
-    field = ndimage.gaussian_filter(field, sigma, truncate=3.0, mode="reflect")
-    return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)
-
-
-def ellipsoid(where: Sequence[Array], centre: Point, radii: Point) -> Array:
-    """Signed distance (approximate, mm) to an ellipsoid; negative inside."""
-    first = second = np.float32(0)
-    for axis, middle, radius in zip(where, centre, radii, strict=True):
-        scaled = (axis - np.float32(middle)) / np.float32(radius)
-        first = first + scaled**2
-        second = second + (scaled / np.float32(radius)) ** 2
-    first, second = np.sqrt(first), np.sqrt(second)
-    return np.asarray(first * (first - 1) / np.maximum(second, 1e-4), dtype=np.float32)
-
-
-def union(a: Array, b: Array, blend: float) -> Array:
-    """Signed distance to two shapes, melted into each other over `blend` mm."""
-    mix = np.clip(0.5 + 0.5 * (b - a) / blend, 0, 1)
-    return np.asarray(b + mix * (a - b) - blend * mix * (1 - mix), dtype=np.float32)
-
-
-def inside(distance: Array, softness: float = 1.2) -> Array:
-    """Fraction (0 to 1) of a voxel that lies inside a shape."""
-    return np.clip(0.5 - distance / np.float32(softness), 0, 1)
-
-
-def paint(image: Array, fraction: Array, value: float | Array) -> None:
-    """Mix a tissue into the image, in place."""
-    image += fraction * (value - image)
-
-
-def tube(fraction: Array, space: Space, path: Sequence[Point], radii: Sequence[float]) -> None:
-    """Draw a tube of changing radius along a path into `fraction` (maximum), in place."""
-    for start, end, r_start, r_end in zip(path, path[1:], radii, radii[1:], strict=False):
-        length = float(np.linalg.norm(np.subtract(end, start)))
-        steps = max(1, int(np.ceil(length / max(0.6, 0.5 * min(r_start, r_end)))))
-        for t in np.linspace(0, 1, steps + 1):
-            point = tuple((1 - t) * np.asarray(start) + t * np.asarray(end))
-            ball(fraction, space, point, (1 - t) * r_start + t * r_end)
-
-
-def ball(fraction: Array, space: Space, point: Point, radius: float) -> None:
-    """Draw a soft ball into `fraction` (maximum), in place."""
-    box = space.box(point, radius + 1.0)
-    dz, dy, dx = space.offsets(point, box)
-    part = fraction[box]
-    np.maximum(part, inside(np.sqrt(dz**2 + dy**2 + dx**2) - np.float32(radius)), out=part)
-
-
-def mirrored(path: Sequence[Point]) -> tuple[list[Point], list[Point]]:
-    """Give a path and its mirror image on the other side of the head."""
-    return list(path), [(z, y, -x) for z, y, x in path]
+AIR, BONE, MARROW, FAT, MUSCLE, MUCOSA = 4.0, 45.0, 330.0, 740.0, 300.0, 560.0
+CSF, GREY, WHITE, VESSEL, DURA = 130.0, 380.0, 545.0, 960.0, 380.0
 
 
 LATERAL_VENTRICLE: tuple[tuple[Point, float], ...] = (
-    ((0, -37, 10), 4.5),
-    ((-9, -26, 9), 6.5),
-    ((-15, -8, 9), 6.0),
+    ((0, -37, 9), 3.5),
+    ((-8, -26, 7), 5.0),
+    ((-14, -8, 7), 5.0),
     ((-16, 10, 12), 6.0),
     ((-11, 26, 19), 7.5),
     ((-2, 34, 25), 7.0),
     ((10, 26, 31), 4.0),
     ((19, 8, 31), 2.6),
 )
+ROOF: tuple[tuple[Point, float], ...] = (
+    ((-5, -31, 11), 3.0),
+    ((-13, -14, 12), 4.0),
+    ((-19, 4, 13), 4.5),
+    ((-18, 22, 18), 4.5),
+)
+"""Widens the lateral ventricle upwards and outwards, to the shape of a comma."""
+
 OCCIPITAL_HORN: tuple[tuple[Point, float], ...] = (((-3, 32, 24), 6.0), ((-1, 52, 21), 2.5))
 
 DEEP_GREY: tuple[tuple[Point, Point, float], ...] = (
@@ -225,16 +110,18 @@ def draw_head(rng: np.random.Generator, space: Space) -> Head:
     paint(image, inside(cavity + 2.0, 1.5), CSF)
 
     tentorium_c = np.where(y > 0, 10 + 0.28 * np.abs(x) + 0.20 * (y - 20) - z, FAR)
-    tentorium_c = np.maximum(tentorium_c, 16 - y)
-    tentorium = resample(tentorium_c.astype(np.float32), space.shape)  # < 0 below
+    tentorium_c = np.maximum(tentorium_c, 8 - y)
+    tentorium = resample(tentorium_c, space.shape)  # < 0 below
     stem = resample(_stem(where), space.shape)
-    clivus = resample(np.maximum(np.abs(x) - 20, 17 - z).astype(np.float32), space.shape)
+    cistern = ellipsoid(where, (34, -8, 0), (15, 14, 15))
+    cistern = np.minimum(cistern, np.maximum(_stem(where) - 2.5, 24 - z))
+    cistern_full = resample(cistern, space.shape)
     surface = cavity + 3.2 + np.float32(0.7) * resample(noise(rng, coarse, 25.0), space.shape)
-    cerebrum = np.maximum(surface, np.maximum(1.5 - tentorium, -clivus))
+    cerebrum = np.maximum(surface, np.maximum(1.5 - tentorium, 0.5 - cistern_full))
     grey, white = _fold_cortex(rng, space, coarse, where, cerebrum)
     paint(image, grey, GREY)
     paint(image, white, WHITE)
-    cerebellum = np.maximum(surface, tentorium + 2.0)
+    cerebellum = np.maximum(np.maximum(surface, tentorium + 1.5), 2.0 - stem)
     _draw_cerebellum(rng, image, space, coarse, cerebellum)
     paint(image, inside(stem, 2.0), WHITE - 25)
     _draw_deep(image, white, space)
@@ -282,18 +169,18 @@ def _draw_outside(
     z, y, x = where
     face = ellipsoid(where, (62, -38, 0), (74, 56, 60))
     neck = np.maximum(np.hypot(x / 1.1, y - 12) - 56, 45 - z).astype(np.float32)
-    head_c = union(union(cavity_c - 13.5, face, 25.0), neck, 30.0)
-    blobs = noise(rng, coarse, 22.0)
-    fatty = resample(blobs + 0.06 * np.clip(-cavity_c, -20, 0) + 0.3, space.shape)
+    head_c = union(union(cavity_c - 12.5, face, 25.0), neck, 30.0)
+    blobs = noise(rng, coarse, 17.0)
+    fatty = resample(blobs + 0.06 * np.clip(-cavity_c, -20, 0) + 0.45, space.shape)
     head = resample(head_c, space.shape)
     paint(image, inside(head, 1.5), MUSCLE)
     paint(image, inside(head + 1.8) * inside(-fatty * 3, 3.0), FAT)
-    paint(image, inside(head + 1.8) * inside(cavity - 12.5), FAT)
+    paint(image, inside(head + 1.8) * inside(cavity - 11.5), FAT)
     thickness = np.float32(6.0) + resample(0.8 * noise(rng, coarse, 45.0), space.shape)
     paint(image, inside(cavity - thickness - 1.0, 2.0) * inside(head + 4.0), BONE)
     paint(image, inside(np.abs(cavity - 0.55 * thickness) - 0.17 * thickness, 2.0), MARROW)
     cells = noise(rng, coarse, 9.0)
-    pieces: list[tuple[Array, float]] = [
+    pieces: list[tuple[NDArray[Any], float]] = [
         (ellipsoid((z, y, np.abs(x)), (44, -58, 30), (16, 24, 16)), FAT),
         (ellipsoid((z, y, np.abs(x)), (43, -71, 31), (12, 12, 12)), CSF + 40),
         (np.abs(ellipsoid((z, y, np.abs(x)), (43, -55, 29), (9, 20, 9))) - 1.2, MUCOSA),
@@ -304,11 +191,10 @@ def _draw_outside(
         (ellipsoid((z, y, np.abs(x)), (20, -89, 9), (9, 4, 8)), AIR),
         (np.maximum(ellipsoid((z, y, np.abs(x)), (58, 28, 58), (16, 16, 9)), -3 * cells), AIR),
     ]
+    outside_skull = inside(-cavity + 3.0)
     for distance, value in pieces:
-        outside_skull = inside(-cavity + 3.0)
-        paint(
-            image, inside(resample(distance.astype(np.float32), space.shape)) * outside_skull, value
-        )
+        fraction = inside(resample(distance, space.shape))
+        paint(image, fraction * outside_skull, value)
 
 
 def _fold_cortex(
@@ -324,26 +210,22 @@ def _fold_cortex(
     its slope turns it into a distance, so that cortex has an even thickness.
     """
     z, y, x = where
-    field = noise(rng, coarse, 27.0) + 0.45 * noise(rng, coarse, 15.0)
-    slope = np.sqrt(
-        sum(g**2 for g in np.gradient(field, *coarse.spacing))  # type: ignore[misc]
-    )
-    sulci = resample((field / np.maximum(slope, 0.04)).astype(np.float32), space.shape)
-    reach = resample(16 + 4 * noise(rng, coarse, 40.0), space.shape)  # depth of the sulci
+    field = noise(rng, coarse, 21.0) + 0.5 * noise(rng, coarse, 13.0)
+    slope = np.sqrt(sum(g**2 for g in np.gradient(field, *coarse.spacing)))
+    sulci = resample((field / np.maximum(slope, 0.06)), space.shape)
+    reach = resample(21 + 5 * noise(rng, coarse, 40.0), space.shape)  # depth of the sulci
     sheet = np.hypot(sulci, np.maximum(0, -cerebrum - reach))
     callosum = (1 - np.sqrt((y / 44) ** 2 + ((z - 3) / 27) ** 2)) * 27
-    falx = np.hypot(
-        resample(x, space.shape), np.maximum(0, resample(callosum.astype(np.float32), space.shape))
-    )
-    plane = z - 8 + 0.28 * y
-    end = np.maximum(36 - np.abs(x), np.abs(y + 4) - 34)
+    falx = np.hypot(resample(x, space.shape), np.maximum(0, resample(callosum, space.shape)))
+    plane = z - 8 + 0.28 * y + 2.0 * noise(rng, coarse, 35.0)
+    end = np.maximum(34 - np.abs(x), np.abs(y + 4) - 34)
     sylvian = np.hypot(
-        resample(plane.astype(np.float32), space.shape),
-        np.maximum(0, resample(end.astype(np.float32), space.shape)),
+        resample(plane, space.shape),
+        np.maximum(0, resample(end, space.shape)),
     )
-    fluid = np.minimum(np.minimum(sheet - 0.45, falx - 0.9), sylvian - 1.4)
+    fluid = np.minimum(np.minimum(sheet - 0.35, falx - 0.8), sylvian - 0.9)
     depth = np.minimum(fluid, -cerebrum)
-    return inside(-depth, 1.4), inside(2.7 - depth, 1.6)
+    return inside(-depth, 1.4), inside(3.0 - depth, 1.6)
 
 
 def _draw_cerebellum(
@@ -354,10 +236,10 @@ def _draw_cerebellum(
     wobble = resample(noise(rng, coarse, 22.0), space.shape)
     box = space.box((45, 45, 0), 60)
     angle = np.arctan2(z[box[0]] - 44, y[:, box[1]] - 24)
-    leaves = np.cos(34 * angle + 1.2 * wobble[box] + 0.012 * np.abs(x[:, :, box[2]]))
+    leaves = np.cos(36 * angle + 1.5 * wobble[box] + 0.10 * np.abs(x[:, :, box[2]]))
     depth = -cerebellum[box]
     white = inside(8.0 - depth + 3.0 * leaves + 1.5 * wobble[box], 4.0)
-    value = GREY + 20 + 95 * white - 75 * inside(leaves + 0.75, 0.8) * (1 - white)
+    value = GREY + 20 + 95 * white - 110 * inside(leaves + 0.7, 0.8) * (1 - white)
     paint(image[box], inside(-depth), value)
 
 
@@ -371,7 +253,7 @@ def _draw_deep(image: Array, white: Array, space: Space) -> None:
             paint(image[box], fraction, value)
             white[box] *= 1 - fraction
     fluid = np.zeros(space.shape, dtype=np.float32)
-    for shape in (LATERAL_VENTRICLE, OCCIPITAL_HORN):
+    for shape in (LATERAL_VENTRICLE, ROOF, OCCIPITAL_HORN):
         for path in mirrored([point for point, _ in shape]):
             tube(fluid, space, path, [radius for _, radius in shape])
     pools: tuple[tuple[Point, Point], ...] = (

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet.synthetic_anatomy import VESSEL, Head, Point, Space, mirrored, paint, tube
+from napari_unet.synthetic_anatomy import VESSEL, Head
+from napari_unet.synthetic_shapes import Point, Space, mirrored, paint, tube
 
 ARTERIES: tuple[tuple[float, tuple[Point, ...]], ...] = (
     # radius in mm, path (z, y, x) of the left side; mirrored
