@@ -71,7 +71,15 @@ def train(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
     )
-    with Progress("Training") as progress, stop_on_interrupt() as should_stop:
+    steps = 0
+
+    def show(event: TrainEvent) -> None:
+        nonlocal steps
+        if isinstance(event, StepDone):
+            steps = event.step
+            progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
+
+    with stop_on_interrupt() as should_stop, Progress("Training") as progress:
         checkpoint = api.train(
             arguments.image,
             arguments.labels,
@@ -79,10 +87,12 @@ def train(arguments: argparse.Namespace) -> None:
             axis=arguments.axis,
             init=arguments.init,
             config=config,
-            progress=lambda event: show_training(progress, event),
+            progress=show,
             should_stop=should_stop,
         )
         stopped = should_stop()
+    if steps == 0:
+        raise NapariUnetError("Stopped before the first step of training; nothing was saved.")
     checkpoint.save(out)
     made = checkpoint.card.provenance
     say(
@@ -90,12 +100,6 @@ def train(arguments: argparse.Namespace) -> None:
         f"{', '.join(checkpoint.card.class_names)}; {made.annotated_slices} annotated slices, "
         f"{made.steps} steps, {made.seconds:.0f} s."
     )
-
-
-def show_training(progress: Progress, event: TrainEvent) -> None:
-    """Show an event of training."""
-    if isinstance(event, StepDone):
-        progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
 
 
 def segment(arguments: argparse.Namespace) -> None:

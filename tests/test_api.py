@@ -1,0 +1,179 @@
+"""The Python door, on a scan of bright balls that a few steps suffice to learn."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import napari_unet
+from napari_unet.errors import AnnotationError, CheckpointError, GridMismatchError
+from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
+from napari_unet.learning.events import StepDone
+from napari_unet.sparse_labels import choose_slices, label_values
+
+SHAPE = (14, 40, 36)
+QUICK = TrainConfig(seconds=60, max_steps=120, threads=1)
+ONE_STEP = TrainConfig(max_steps=1, threads=1)
+
+
+def ball(centre: tuple[int, int, int], radius: float) -> np.ndarray:
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    distance = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2
+    return distance <= radius**2
+
+
+def scan_of(truth: np.ndarray, values: Sequence[int] = (1,), seed: int = 0) -> Volume:
+    """A head with structures that get brighter with their label value."""
+    rng = np.random.default_rng(seed)
+    head = ball((7, 20, 18), 17).astype(np.float32) * 100
+    for brightness, value in enumerate(values, start=1):
+        head[truth == value] = 100 + 150 * brightness
+    head += rng.normal(0, 5, SHAPE).astype(np.float32)
+    return Volume(data=head[None], grid=Grid.from_spacing(SHAPE, (3.0, 1.0, 1.0)))
+
+
+@pytest.fixture
+def truth() -> np.ndarray:
+    return ball((6, 16, 14), 6).astype(np.uint8)
+
+
+def test_training_on_three_slices_segments_the_others(truth):
+    volume = scan_of(truth)
+    seen: list[int] = []
+    model = napari_unet.train(
+        volume,
+        truth,
+        slices=[3, 6, 13],
+        config=QUICK,
+        progress=lambda event: seen.append(event.step) if isinstance(event, StepDone) else None,
+    )
+    found = napari_unet.segment(volume, model)
+
+    others = [z for z in range(14) if z not in (3, 6, 13)]
+    overlap = 2 * (found & truth)[others].sum() / (found[others].sum() + truth[others].sum())
+    assert overlap > 0.75
+    assert seen == list(range(1, 121))
+    assert model.card.provenance.annotated_slices == 3
+
+
+def test_label_values_with_gaps_come_back_as_they_were(truth):
+    labels = truth * 4
+    labels[ball((9, 27, 24), 5)] = 17
+    volume = scan_of(labels, (4, 17))
+    model = napari_unet.train(volume, labels, config=QUICK)
+
+    assert model.card.class_names == ("label 4", "label 17")
+    assert set(np.unique(napari_unet.segment(volume, model))) == {0, 4, 17}
+
+
+def test_a_model_is_trained_on_with_the_same_label_values(truth, tmp_path):
+    volume = scan_of(truth)
+    first = napari_unet.train(volume, truth * 4, config=ONE_STEP)
+    first.save(tmp_path / "first.safetensors")
+    second = napari_unet.train(
+        volume, truth * 4, init=tmp_path / "first.safetensors", config=ONE_STEP
+    )
+    assert second.card.class_names == ("label 4",)
+    assert second.card.provenance.steps > first.card.provenance.steps
+
+    with pytest.raises(CheckpointError, match="value 3, but the model to start from knows only 4"):
+        napari_unet.train(volume, truth * 3, init=first, config=ONE_STEP)
+
+
+def test_files_in_any_voxel_order_count_slices_as_stored(truth, tmp_path):
+    """The same scan stored upside down: slice numbers turn round, the result does not."""
+    labels = truth.copy()
+    labels[4:] = 0  # shows the ball on few slices only
+    up = np.diag([1.0, 1.0, 3.0, 1.0])  # file z runs upwards; display z downwards
+    image = nib.Nifti1Image(scan_of(truth).data[0].transpose(2, 1, 0)[:, :, ::-1], up)
+    image.to_filename(tmp_path / "image.nii.gz")
+    mask = nib.Nifti1Image(labels.transpose(2, 1, 0)[:, :, ::-1], up)
+    mask.to_filename(tmp_path / "labels.nii.gz")
+
+    stored = sorted(np.flatnonzero(mask.get_fdata().any(axis=(0, 1))).tolist())
+    by_default = napari_unet.train(
+        tmp_path / "image.nii.gz", tmp_path / "labels.nii.gz", config=ONE_STEP
+    )
+    by_number = napari_unet.train(
+        tmp_path / "image.nii.gz",
+        tmp_path / "labels.nii.gz",
+        slices=stored,
+        axis="z",
+        config=ONE_STEP,
+    )
+    assert by_default.card.provenance.annotated_slices == len(stored) == 4
+    for name, tensor in by_default.state.items():
+        assert tensor.equal(by_number.state[name]), name
+
+
+def test_slices_are_those_that_show_a_structure():
+    grid = Grid.from_spacing(SHAPE)
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 5, 5] = 1
+    labels[4] = IGNORE_LABEL  # nobody annotated it
+    labels[9, 5, 5] = IGNORE_LABEL
+    assert choose_slices(labels, grid, 0) == [2]
+    assert choose_slices(labels, grid, 0, [9, 2, 0, 2]) == [0, 2, 9]
+    with pytest.raises(AnnotationError, match=r"Slice 4 along axial \(z\) is marked as not"):
+        choose_slices(labels, grid, 0, [4])
+    with pytest.raises(AnnotationError, match=r"no slice 14 .* count from 0 to 13"):
+        choose_slices(labels, grid, 0, [14])
+
+
+def test_voxels_that_nobody_annotated_are_no_structure(truth):
+    volume = scan_of(truth)
+    labels = truth.astype(np.uint16)
+    labels[:, :, :5] = IGNORE_LABEL
+    model = napari_unet.train(volume, labels, config=ONE_STEP)
+    assert model.card.class_names == ("label 1",)
+
+
+def test_named_classes_are_numbered_from_one():
+    assert label_values(["label 4", "label 17"]) == [4, 17]
+    assert label_values(["tumour", "label 17"]) == [1, 2]
+    assert label_values(["label 3", "label 3"]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda t: t * 0, AnnotationError, "No slice of the labels shows a structure"),
+        (lambda t: t[:-1], GridMismatchError, "painted on this scan"),
+        (
+            lambda t: np.arange(t.size, dtype=np.uint16).reshape(t.shape),
+            AnnotationError,
+            "Choose the mask, not an image",
+        ),
+    ],
+)
+def test_unusable_labels_are_explained(truth, change, error, words):
+    with pytest.raises(error, match=words):
+        napari_unet.train(scan_of(truth), change(truth), config=ONE_STEP)
+
+
+def test_empty_slices_alone_are_refused(truth):
+    with pytest.raises(AnnotationError, match="None of the chosen slices shows a structure"):
+        napari_unet.train(scan_of(truth), truth, slices=[13], config=ONE_STEP)
+
+
+def test_a_model_for_two_sequences_refuses_a_scan_with_one(truth):
+    volume = scan_of(truth)
+    double = Volume(data=np.repeat(volume.data, 2, axis=0), grid=volume.grid)
+    model = napari_unet.train(double, truth, config=ONE_STEP)
+    with pytest.raises(CheckpointError, match="2 image channel"):
+        napari_unet.segment(volume, model)
+
+
+def test_stopping_returns_a_model_at_once(truth):
+    model = napari_unet.train(scan_of(truth), truth, should_stop=lambda: True)
+    assert model.card.provenance.steps <= 1
+
+
+def test_public_names_are_there(tmp_path: Path, truth):
+    volume = scan_of(truth)
+    napari_unet.save_mask(truth, volume.grid, tmp_path / "mask.nii.gz")
+    assert napari_unet.load_volume(tmp_path / "mask.nii.gz").shape_zyx == SHAPE
+    assert set(dir(napari_unet)) >= {"load_volume", "train", "segment", "save_mask"}

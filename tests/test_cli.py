@@ -1,0 +1,264 @@
+"""The command line: what it writes, what it says, and its exit status."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_unet import api
+from napari_unet.cli import main
+from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.learning.checkpoint import Checkpoint
+from napari_unet.learning.config import TrainConfig
+
+SHAPE = (24, 32, 17)  # as stored: x, y, z
+AFFINE = np.array([[1, 0, 0, -12], [0, -1, 0, 16], [0, 0, 3, -15], [0, 0, 0, 1.0]])  # R, P, S
+
+
+TALKATIVE = """
+import sys
+from napari_unet import cli, console
+console.LINE_EVERY = 0
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A folder with t1.nii.gz, flair.nii.gz and labels.nii.gz (value 4, slices 2 to 6)."""
+    rng = np.random.default_rng(0)
+    x, y, z = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    blob = (x - 9) ** 2 + (y - 14) ** 2 + 9 * (z - 4) ** 2 <= 40
+    head = (x - 12) ** 2 + (y - 16) ** 2 <= 110
+    image = 100.0 * head + 200.0 * blob + rng.normal(0, 4, SHAPE)
+    save(tmp_path / "t1.nii.gz", image.astype(np.float32))
+    save(tmp_path / "flair.nii.gz", (image[::-1] * 0.5).astype(np.float32))
+    save(tmp_path / "labels.nii.gz", (blob * 4).astype(np.uint8))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained() -> Checkpoint:
+    """A model for one sequence and label value 4 that has hardly learned anything."""
+    rng = np.random.default_rng(0)
+    volume = Volume(
+        rng.normal(size=(1, 4, 32, 32)).astype(np.float32), Grid.from_spacing((4, 32, 32))
+    )
+    labels = np.full((4, 32, 32), 4, np.uint8)
+    return api.train(volume, labels, config=TrainConfig(max_steps=1, threads=1))
+
+
+@pytest.fixture
+def model(scan: Path, trained: Checkpoint) -> str:
+    trained.save(scan / "model.safetensors")
+    return str(scan / "model.safetensors")
+
+
+def save(path: Path, data: np.ndarray) -> None:
+    image = nib.Nifti1Image(data, AFFINE)
+    image.header.set_qform(AFFINE, 1)
+    image.header.set_sform(AFFINE, 2)
+    image.to_filename(path)
+
+
+def train(scan: Path, *more: str, image: tuple[str, ...] = ("t1.nii.gz",)) -> int:
+    images = [str(scan / name) for name in image]
+    given = ["--image", *images, "--labels", str(scan / "labels.nii.gz")]
+    out = str(scan / "model.safetensors")
+    return main(["train", *given, "--out", out, "--seconds", "0.7", *more])
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error."""
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1, text
+    assert text.startswith("napari-unet")
+    assert "Traceback" not in text
+    return text
+
+
+def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys):
+    assert train(scan, "--seconds", "3", "--seed", "1") == 0
+    assert "label 4; 5 annotated slices" in capsys.readouterr().out
+    out = scan / "mask.nii.gz"
+    model, image = str(scan / "model.safetensors"), str(scan / "t1.nii.gz")
+    assert main(["segment", "--model", model, "--out", str(out), image]) == 0
+    assert "identical to the scan's grid" in capsys.readouterr().out
+
+    image, mask = nib.load(scan / "t1.nii.gz"), nib.load(out)
+    assert mask.shape == SHAPE
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    assert (int(mask.header["qform_code"]), int(mask.header["sform_code"])) == (1, 2)
+    found, truth = np.asarray(mask.dataobj), np.asarray(nib.load(scan / "labels.nii.gz").dataobj)
+    assert set(np.unique(found)) <= {0, 4}
+    assert 2 * ((found == 4) & (truth == 4)).sum() > 0.5 * ((found == 4).sum() + (truth == 4).sum())
+
+
+def test_several_images_are_several_scans(scan, model):
+    out = scan / "new" / "masks"
+    images = [str(scan / "t1.nii.gz"), str(scan / "flair.nii.gz")]
+    assert main(["segment", "--model", model, "--out", str(out), *images]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["flair_seg.nii.gz", "t1_seg.nii.gz"]
+
+
+def test_scans_of_the_same_name_are_told_apart_by_their_folders(scan, model):
+    images = []
+    for subject in ("sub-01", "sub-02"):
+        (scan / subject).mkdir()
+        images.append(str(scan / subject / "t1.nii.gz"))
+        Path(images[-1]).write_bytes((scan / "t1.nii.gz").read_bytes())
+    assert main(["segment", "--model", model, "--out", str(scan / "masks"), *images]) == 0
+    assert {path.name for path in (scan / "masks").iterdir()} == {
+        "sub-01_t1_seg.nii.gz",
+        "sub-02_t1_seg.nii.gz",
+    }
+
+
+def test_a_damaged_scan_does_not_cost_the_others(scan, model, capsys):
+    bad = scan / "bad.nii.gz"
+    bad.write_bytes((scan / "t1.nii.gz").read_bytes()[:500])
+    out = scan / "masks"
+    images = [str(bad), str(scan / "t1.nii.gz")]
+    assert main(["segment", "--model", model, "--out", str(out), *images]) == 1
+    assert [path.name for path in out.iterdir()] == ["t1_seg.nii.gz"]
+    assert "1 of 2 scans were not segmented" in capsys.readouterr().err
+
+
+def test_two_sequences_are_grouped_by_channels(scan, capsys):
+    assert train(scan, image=("t1.nii.gz", "flair.nii.gz")) == 0
+    assert Checkpoint.load(scan / "model.safetensors").card.channel_names == ("t1", "flair")
+    capsys.readouterr()
+    images = [str(scan / "t1.nii.gz"), str(scan / "flair.nii.gz")]
+    arguments = ["segment", "--model", str(scan / "model.safetensors"), "--out", str(scan / "m")]
+
+    assert main([*arguments, *images]) == 2
+    assert "needs 2 sequences a scan (t1, flair): add --channels 2" in error_of(capsys)
+    assert main([*arguments, "--channels", "2", *images, images[0]]) == 2
+    assert "3 images do not make whole scans" in error_of(capsys)
+    assert main([*arguments, "--channels", "2", *images]) == 0
+    assert [path.name for path in (scan / "m").iterdir()] == ["t1_seg.nii.gz"]
+
+
+def test_slices_and_axis_choose_what_is_learned(scan, capsys):
+    assert train(scan, "--slices", "2,4,9", "--axis", "z") == 0
+    card = Checkpoint.load(scan / "model.safetensors").card
+    assert (card.provenance.annotated_slices, card.slice_axis) == (3, 0)
+    assert train(scan, "--axis", "coronal") == 0
+    by_plane = Checkpoint.load(scan / "model.safetensors").card
+    assert train(scan, "--axis", "y") == 0
+    by_letter = Checkpoint.load(scan / "model.safetensors").card
+    assert by_plane.slice_axis == by_letter.slice_axis == 1
+    assert by_plane.provenance.annotated_slices == by_letter.provenance.annotated_slices > 5
+    capsys.readouterr()
+    assert train(scan, "--slices", "2,17") == 1
+    assert "no slice 17 along axial (z): slices count from 0 to 16" in error_of(capsys)
+
+
+def test_init_goes_on_from_a_model_and_its_axis(scan, capsys):
+    first = scan / "first.safetensors"
+    train(scan, "--axis", "coronal", "--out", str(first))
+    assert train(scan, "--init", str(first)) == 0
+    assert Checkpoint.load(scan / "model.safetensors").card.slice_axis == 1
+    capsys.readouterr()
+    assert train(scan, "--init", str(first), "--preset", "standard") == 2
+    assert "leave --preset out" in error_of(capsys)
+
+
+def test_info_describes_scan_mask_and_model(scan, capsys):
+    train(scan)
+    capsys.readouterr()
+    assert main(["info", str(scan / "t1.nii.gz")]) == 0
+    text = capsys.readouterr().out
+    for part in ("24 x 32 x 17", "1 x 1 x 3 mm", "RPS", "float32", "2 (aligned), 1 (scanner)"):
+        assert part in text
+    assert main(["info", str(scan / "labels.nii.gz")]) == 0
+    n = int((np.asarray(nib.load(scan / "labels.nii.gz").dataobj) == 4).sum())
+    assert f"{n} voxels, {n * 3 / 1000:.2f} mL" in capsys.readouterr().out
+    assert main(["info", str(scan / "model.safetensors")]) == 0
+    text = capsys.readouterr().out
+    for part in ("4 = label 4", "1 (t1)", "axial", "5 annotated slices"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["info", "nowhere.nii.gz"], 1, "no file nowhere.nii.gz"),
+        (["info", "nowhere.safetensors"], 1, "no file nowhere.safetensors"),
+        (["info", "labels.txt"], 1, "not named like a NIfTI file"),
+        (["train", "--image", "t1.nii.gz", "--labels", "small.nii.gz", "--out", "m.safetensors"],
+         1, "on the same grid"),
+        (["train", "--image", "gone.nii.gz", "--labels", "labels.nii.gz", "--out", "m.safetensors"],
+         1, "no file gone.nii.gz"),
+        (["train", "--image", "nan.nii.gz", "--labels", "labels.nii.gz", "--out", "m.safetensors"],
+         1, "NaN"),
+        (["train", "--image", "t1.nii.gz", "--labels", "labels.nii.gz", "--out", "m.pt"],
+         2, "ending in .safetensors"),
+        (["train", "--image", "t1.nii.gz", "--labels", "t1.nii.gz", "--out", "no/m.safetensors"],
+         1, "does not exist"),
+        (["segment", "--model", "damaged.safetensors", "--out", "m", "t1.nii.gz"], 1, "damaged"),
+        (["segment", "--model", "model.safetensors", "--out", "m.nii.gz", "t1.nii.gz", "t1.nii.gz"],
+         2, "name a folder"),
+        (["segment", "--model", "model.safetensors", "--out", "m", "t1.nii.gz", "t1.nii.gz"],
+         2, "run them apart"),
+        (["segment", "--model", "model.safetensors", "--out", "t1.nii.gz", "t1.nii.gz"],
+         2, "is one of the images"),
+        (["segment", "--model", "model.safetensors", "--out", "m.mha", "t1.nii.gz"],
+         2, "name a folder, or a mask file"),
+        (["segment", "--model", "model.safetensors", "--out", "labels.txt/m", "t1.nii.gz"],
+         1, "labels.txt/m"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_a_status(
+    scan, model, capsys, monkeypatch, arguments, status, words
+):
+    monkeypatch.chdir(scan)
+    save(scan / "small.nii.gz", np.ones((4, 4, 4), np.uint8))
+    save(scan / "nan.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    (scan / "labels.txt").write_text("no image")
+    (scan / "damaged.safetensors").write_bytes(b"\0" * 100)
+    before = sorted(scan.iterdir())
+    assert main(arguments) == status
+    assert words in error_of(capsys)
+    assert sorted(scan.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint"],
+        ["train", "--image", "a.nii.gz"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--slices", "1,two"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--axis", "oblique"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seconds", "-1"],
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "--help" in error_of(capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
+def test_ctrl_c_keeps_the_model(scan):
+    command = "train --image t1.nii.gz --labels labels.nii.gz --out model.safetensors --seconds 600"
+    process = subprocess.Popen(
+        [sys.executable, "-c", TALKATIVE, *command.split()],
+        cwd=scan,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Training: ")  # it is on its way
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
+    assert "stopped early" in out
+    assert Checkpoint.load(scan / "model.safetensors").card.provenance.steps >= 1
