@@ -154,7 +154,9 @@ def _grow_metastases(
             apart = all(
                 np.hypot(np.hypot(z - p[0], y - p[1]), x - p[2]) > radius + r + 4 for p, r in placed
             )
-            # Mostly at the border of grey and white matter, as blood carries them there.
+            # Near the border of grey and white matter, where blood carries them, and in one half.
+            if abs(x) < radius + 2:
+                continue
             if apart and 0.45 * radius + 2 < head.brain[tuple(voxel)] < 0.45 * radius + 16:
                 placed.append(((z, y, x), radius))
                 _grow(rng, head, space, truth, (z, y, x), radius)

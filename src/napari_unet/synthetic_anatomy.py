@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_unet.synthetic_shapes import (
     FAR,
@@ -63,6 +61,20 @@ DEEP_GREY: tuple[tuple[Point, Point, float], ...] = (
     ((22, 12, 26), (5, 18, 6), 395),  # hippocampus
 )
 """Grey nuclei of one side."""
+
+
+FACE: tuple[tuple[Point, Point, float, str], ...] = (
+    # centre (z, y, x), radii, intensity, style; mirrored unless in the middle
+    ((44, -58, 30), (16, 24, 16), FAT, "solid"),  # orbit
+    ((43, -71, 31), (12, 12, 12), CSF + 40, "solid"),  # eye
+    ((43, -55, 29), (9, 20, 9), MUCOSA, "shell"),  # eye muscles
+    ((68, -62, 0), (26, 28, 13), MUCOSA, "solid"),  # nose
+    ((68, -62, 0), (24, 26, 11), AIR, "cells"),
+    ((74, -60, 29), (15, 16, 12), AIR, "solid"),  # maxillary sinus
+    ((42, -24, 7), (9, 11, 6), AIR, "solid"),  # sphenoid sinus
+    ((20, -89, 9), (9, 4, 8), AIR, "solid"),  # frontal sinus
+    ((58, 28, 58), (16, 16, 9), AIR, "cells"),  # mastoid
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,22 +191,22 @@ def _draw_outside(
     thickness = np.float32(6.0) + resample(0.8 * noise(rng, coarse, 45.0), space.shape)
     paint(image, inside(cavity - thickness - 1.0, 2.0) * inside(head + 4.0), BONE)
     paint(image, inside(np.abs(cavity - 0.55 * thickness) - 0.17 * thickness, 2.0), MARROW)
-    cells = noise(rng, coarse, 9.0)
-    pieces: list[tuple[NDArray[Any], float]] = [
-        (ellipsoid((z, y, np.abs(x)), (44, -58, 30), (16, 24, 16)), FAT),
-        (ellipsoid((z, y, np.abs(x)), (43, -71, 31), (12, 12, 12)), CSF + 40),
-        (np.abs(ellipsoid((z, y, np.abs(x)), (43, -55, 29), (9, 20, 9))) - 1.2, MUCOSA),
-        (ellipsoid(where, (68, -62, 0), (26, 28, 13)), MUCOSA),
-        (np.maximum(ellipsoid(where, (68, -62, 0), (24, 26, 11)), 3 - 5 * np.abs(cells)), AIR),
-        (ellipsoid((z, y, np.abs(x)), (74, -60, 29), (15, 16, 12)), AIR),
-        (ellipsoid((z, y, np.abs(x)), (42, -24, 7), (9, 11, 6)), AIR),
-        (ellipsoid((z, y, np.abs(x)), (20, -89, 9), (9, 4, 8)), AIR),
-        (np.maximum(ellipsoid((z, y, np.abs(x)), (58, 28, 58), (16, 16, 9)), -3 * cells), AIR),
-    ]
-    outside_skull = inside(-cavity + 3.0)
-    for distance, value in pieces:
-        fraction = inside(resample(distance, space.shape))
-        paint(image, fraction * outside_skull, value)
+    _draw_face(image, space, cavity, resample(noise(rng, coarse, 9.0), space.shape))
+
+
+def _draw_face(image: Array, space: Space, cavity: Array, cells: Array) -> None:
+    """Eyes, nose and air-filled sinuses, outside the skull."""
+    outside = inside(-cavity + 3.0)
+    for centre, radii, value, style in FACE:
+        for side in (1, -1) if centre[2] else (1,):
+            point = (centre[0], centre[1], side * centre[2])
+            box = space.box(point, max(radii) + 3)
+            distance = ellipsoid(space.offsets(point, box), (0, 0, 0), radii)
+            if style == "shell":
+                distance = np.abs(distance) - np.float32(1.2)
+            elif style == "cells":
+                distance = np.maximum(distance, 3 - 5 * np.abs(cells[box]))
+            paint(image[box], inside(distance) * outside[box], value)
 
 
 def _fold_cortex(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,20 +45,15 @@ class Space:
 
     def axes(self) -> tuple[Array, Array, Array]:
         """Coordinates of the voxel centres along each axis, ready to broadcast."""
-        middle = [n * s / 2 for n, s in zip(self.shape, self.spacing, strict=True)]
-        lines = [
-            (np.arange(n, dtype=np.float32) + 0.5) * s - m + f / 2 - o
-            for n, s, m, f, o in zip(
-                self.shape, self.spacing, middle, FIELD_OF_VIEW_MM, ORIGIN_MM, strict=True
-            )
-        ]
-        z, y, x = (line.astype(np.float32) for line in lines)
-        return z[:, None, None], y[None, :, None], x[None, None, :]
+        return _axes(self.shape, self.spacing)
 
     def coarse(self, millimetres: float) -> Space:
-        """Space of the same extent with voxels of about `millimetres`."""
+        """Space of the same extent with voxels of about `millimetres`, never smaller ones."""
         extent = [n * s for n, s in zip(self.shape, self.spacing, strict=True)]
-        counts = [max(4, round(length / millimetres)) for length in extent]
+        counts = [
+            min(n, max(4, round(length / millimetres)))
+            for n, length in zip(self.shape, extent, strict=True)
+        ]
         spacing = [length / count for length, count in zip(extent, counts, strict=True)]
         return Space((counts[0], counts[1], counts[2]), (spacing[0], spacing[1], spacing[2]))
 
@@ -66,8 +62,8 @@ class Space:
         first = np.array([float(axis.flat[0]) for axis in self.axes()])
         return np.asarray((np.asarray(point) - first) / self.spacing, dtype=np.float64)
 
-    def box(self, point: Point, radius: float) -> tuple[slice, slice, slice]:
-        """Voxels within `radius` of a point along each axis."""
+    def box(self, point: Point, radius: float | NDArray[np.float64]) -> tuple[slice, slice, slice]:
+        """Voxels within `radius` (one for all, or one for each axis) of a point."""
         centre, reach = self.voxel(point), radius / np.asarray(self.spacing)
         low = np.clip(np.floor(centre - reach), 0, self.shape).astype(int)
         high = np.clip(np.ceil(centre + reach) + 1, 0, self.shape).astype(int)
@@ -80,6 +76,17 @@ class Space:
         return z[box[0]] - point[0], y[:, box[1]] - point[1], x[:, :, box[2]] - point[2]
 
 
+@lru_cache(maxsize=8)
+def _axes(shape: tuple[int, int, int], spacing: Point) -> tuple[Array, Array, Array]:
+    """See `Space.axes`; kept, because every small shape asks for it."""
+    lines = [
+        (np.arange(n) + 0.5 - n / 2) * s + f / 2 - o
+        for n, s, f, o in zip(shape, spacing, FIELD_OF_VIEW_MM, ORIGIN_MM, strict=True)
+    ]
+    z, y, x = (line.astype(np.float32) for line in lines)
+    return z[:, None, None], y[None, :, None], x[None, None, :]
+
+
 def resample(coarse: NDArray[Any], shape: tuple[int, ...]) -> Array:
     """Interpolate linearly to more voxels over the same extent."""
     out = coarse.astype(np.float32)
@@ -89,7 +96,10 @@ def resample(coarse: NDArray[Any], shape: tuple[int, ...]) -> Array:
         low = np.minimum(at.astype(int), n_in - 2)
         weight = (at - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
         lower = np.take(out, low, axis=axis)
-        out = lower + weight * (np.take(out, low + 1, axis=axis) - lower)
+        out = np.take(out, low + 1, axis=axis)
+        out -= lower
+        out *= weight
+        out += lower
     return out
 
 
@@ -131,19 +141,18 @@ def paint(image: Array, fraction: Array, value: float | Array) -> None:
 def tube(fraction: Array, space: Space, path: Sequence[Point], radii: Sequence[float]) -> None:
     """Draw a tube of changing radius along a path into `fraction` (maximum), in place."""
     for start, end, r_start, r_end in zip(path, path[1:], radii, radii[1:], strict=False):
-        length = float(np.linalg.norm(np.subtract(end, start)))
-        steps = max(1, int(np.ceil(length / max(0.6, 0.5 * min(r_start, r_end)))))
-        for t in np.linspace(0, 1, steps + 1):
-            point = tuple((1 - t) * np.asarray(start) + t * np.asarray(end))
-            ball(fraction, space, point, (1 - t) * r_start + t * r_end)
-
-
-def ball(fraction: Array, space: Space, point: Point, radius: float) -> None:
-    """Draw a soft ball into `fraction` (maximum), in place."""
-    box = space.box(point, radius + 1.0)
-    dz, dy, dx = space.offsets(point, box)
-    part = fraction[box]
-    np.maximum(part, inside(np.sqrt(dz**2 + dy**2 + dx**2) - np.float32(radius)), out=part)
+        a, along = np.asarray(start), np.subtract(end, start)
+        middle = a + along / 2
+        reach = np.abs(along) / 2 + max(r_start, r_end) + 1.0
+        box = space.box((middle[0], middle[1], middle[2]), reach)
+        offsets = space.offsets(start, box)
+        # Nearest point of the segment (0 start, 1 end), then the distance to it.
+        t = sum(o * np.float32(d) for o, d in zip(offsets, along, strict=True))
+        t = np.clip(t / np.float32(max(float(along @ along), 1e-6)), 0, 1)
+        away = sum((o - t * np.float32(d)) ** 2 for o, d in zip(offsets, along, strict=True))
+        radius = np.float32(r_start) + t * np.float32(r_end - r_start)
+        part = fraction[box]
+        np.maximum(part, inside(np.sqrt(away) - radius), out=part)
 
 
 def mirrored(path: Sequence[Point]) -> tuple[list[Point], list[Point]]:
