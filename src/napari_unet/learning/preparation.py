@@ -205,9 +205,11 @@ def _otsu(values: NDArray[np.float32], bins: int = 128) -> float:
 
 def _occupied(profiles: list[NDArray[np.intp]]) -> slice:
     """Range of rows (or columns) that show the head in any channel, with a margin."""
-    size = len(profiles[0])
+    counts = np.stack(profiles)
+    size = counts.shape[1]
     # A thousandth of the fullest row: specks of noise do not count.
-    seen = np.any([profile > 0.001 * np.max(profile) for profile in profiles], axis=0)
+    fullest: NDArray[np.intp] = counts.max(axis=1, keepdims=True)
+    seen = np.any(np.greater(1000 * counts, fullest), axis=0)
     where = np.flatnonzero(seen)
     if not where.size:
         return slice(0, size)
