@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add = command("demo", "Show it on a synthetic brain: in napari, or as a report.")
     add("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
     add("--headless", action="store_true", help="write the report although there is a display")
-    add("--seconds", type=_positive, default=45.0, help="training time (default: 45)")
+    add("--seconds", type=_positive, help="training time of the report")
 
     add = command("train", "Train on the annotated slices of a scan.", _TRAIN_NOTES)
     add(

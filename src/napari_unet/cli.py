@@ -227,7 +227,7 @@ def demo(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet demo``."""
     from napari_unet import demo
 
-    demo.run(arguments.out, headless=arguments.headless, seconds=arguments.seconds)
+    demo.run(arguments.out, headless=arguments.headless, seconds=arguments.seconds or demo.SECONDS)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -43,7 +43,7 @@ def volume(path: Path) -> list[tuple[str, str]]:
     if bad:
         return [*lines, ("values", f"{bad:,} voxels are NaN or infinite")]
     labels = _label_counts(scan.data)
-    if labels is not None:
+    if labels:
         ml = float(np.prod(zooms)) / 1000
         lines += [(f"label {v}", f"{n:,} voxels, {n * ml:.2f} mL") for v, n in labels]
     else:
