@@ -67,15 +67,21 @@ def image_on_grid(labels: NDArray[Any], grid: Grid) -> Any:
     image_class: Any = nib.Nifti2Image if long else nib.Nifti1Image
     header = image_class.header_class()
     header.set_data_dtype(labels.dtype)
+    header.set_data_shape(labels.shape)
     qform = grid.qform if grid.qform is not None else grid.affine
     # Also sets the voxel sizes; those are all that is left when both codes are 0.
     header.set_qform(qform, code=0, strip_shears=True)
     _round_quaternion_well(header, qform)
-    header.set_sform(grid.sform if grid.sform is not None else grid.affine, code=0)
+    if grid.sform is not None:
+        header.set_sform(grid.sform, code=0)
     # Set as numbers: nibabel's setters refuse codes that it has no name for.
     header["qform_code"] = grid.qform_code
     header["sform_code"] = grid.sform_code
     header["xyzt_units"] = grid.units_code
+    if grid.sform is None and not same_affine(header.get_best_affine(), grid.affine):
+        # No header field says it yet. With both codes 0 readers may still ignore it.
+        header.set_sform(grid.affine, code=0)
+        header["sform_code"] = grid.sform_code
     # No affine beside the header: nibabel would write its own idea of the codes.
     return image_class(labels, None, header)
 
