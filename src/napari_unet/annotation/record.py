@@ -55,7 +55,7 @@ class AnnotationRecord:
         self._labels = labels
         self._seen = labels.copy()
         self._model = labels.copy()
-        self._origin = np.where(labels > 0, Origin.MODEL, Origin.NONE).astype(np.uint8)
+        self._origin = np.minimum(labels, np.uint8(Origin.MODEL))  # MODEL wherever there is a label
         n = labels.shape[axis]
         self._accepted = np.zeros(n, bool)
         self._partial = np.zeros(n, bool)
@@ -147,16 +147,18 @@ class AnnotationRecord:
     # -- what the person does ----------------------------------------------------
 
     def painted(
-        self, region: tuple[Any, ...], changed: NDArray[np.bool_] | None = None
+        self, region: tuple[Any, ...], changed: NDArray[np.bool_] | None, value: Any
     ) -> list[int]:
-        """Note a stroke that has just been made.
+        """Note a stroke; it may or may not have reached the labels yet.
 
         Parameters
         ----------
         region : tuple
             Index of the edit into the (z, y, x) labels: slices, or integer arrays.
         changed : ndarray of bool, optional
-            Voxels of a region of slices that the stroke changed; None: all of it.
+            Voxels of a region of slices that the stroke changes; None: all of it.
+        value : int or ndarray
+            Their new label.
 
         Returns
         -------
@@ -165,9 +167,10 @@ class AnnotationRecord:
         """
         if changed is None:
             self._origin[region] = Origin.HUMAN
+            self._seen[region] = value
         else:
             self._origin[region][changed] = Origin.HUMAN
-        self._seen[region] = self._labels[region]
+            self._seen[region][changed] = value
         along = region[self.axis]
         touched = (
             list(range(*along.indices(self.n_slices)))
@@ -244,7 +247,7 @@ class AnnotationRecord:
     # -- what the model does -------------------------------------------------------
 
     def write_prediction(
-        self, index: int, labels: NDArray[np.uint8], *, held_out: bool = True
+        self, index: int, labels: NDArray[np.uint8], *, held_out: bool | None = None
     ) -> bool:
         """Let the model label a slice, wherever no person has.
 
@@ -254,8 +257,9 @@ class AnnotationRecord:
             Slice number.
         labels : ndarray of uint8, shape (h, w)
             The model's opinion.
-        held_out : bool
-            Whether the model has never been trained on this slice.
+        held_out : bool, optional
+            Whether the model has never been trained on this slice; None leaves
+            what was said before (clean-up of an earlier prediction).
 
         Returns
         -------
@@ -272,7 +276,8 @@ class AnnotationRecord:
         self._labels[at][free] = labels[free]
         self._seen[at][...] = self._labels[at]
         self._predicted[index] = True
-        self._held_out[index] = held_out
+        if held_out is not None:
+            self._held_out[index] = held_out
         return True
 
     # -- inside ----------------------------------------------------------------------

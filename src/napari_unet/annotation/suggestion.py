@@ -115,8 +115,12 @@ def suggest(
 
 
 def _interval(done: NDArray[np.bool_], reason: str) -> Suggestion:
-    """Middle of the longest run of slices without annotation; a run at an end counts once."""
+    """Middle of the longest run of slices without annotation.
+
+    A run at an end of the scan counts half: it is mostly air.
+    """
     runs = np.flatnonzero(np.diff(np.r_[True, done, True].astype(int)))
     starts, ends = runs[::2], runs[1::2]
-    longest = int(np.argmax(ends - starts))
+    length = (ends - starts) * np.where((starts == 0) | (ends == len(done)), 0.5, 1.0)
+    longest = int(np.argmax(length))
     return Suggestion(int((starts[longest] + ends[longest] - 1) // 2), reason)

@@ -1,0 +1,153 @@
+"""Long work off the GUI thread: one generator of events, run in napari's thread pool.
+
+A generator `thread_worker` is not used on purpose: superqt's swallows
+RuntimeError (most torch failures are one) without any signal, and its `quit`
+never runs the generator's `finally`. `JobWorker` does both right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from napari.qt.threading import FunctionWorker, WorkerBaseSignals, create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+
+
+CALM_SECONDS = 0.25
+"""How long after the last stroke the work goes on."""
+
+
+class _JobSignals(WorkerBaseSignals):
+    happened = Signal(object)
+
+
+class JobWorker(FunctionWorker):
+    """Run a generator; emit each of its events; close it whatever happens.
+
+    The work is paused by not asking for the next event, so a generator only has
+    to yield often.
+    """
+
+    def __init__(self, func: Callable[..., Iterator[Any]], *args: Any, **kwargs: Any) -> None:
+        super().__init__(func, *args, **kwargs)
+        self.signals = _JobSignals()
+        self._may_run = threading.Event()
+        self._may_run.set()
+        self.failure: Exception | None = None
+
+    def pause(self, paused: bool) -> None:
+        """Hold the work before its next event, or let it go on."""
+        if paused:
+            self._may_run.clear()
+        else:
+            self._may_run.set()
+
+    def quit(self) -> None:
+        """Ask the work to end; a paused one too."""
+        super().quit()
+        self._may_run.set()
+
+    def work(self) -> None:
+        """Iterate the generator; called in the thread."""
+        try:
+            with contextlib.closing(super().work()) as events:
+                for event in events:
+                    self.signals.happened.emit(event)
+                    self._may_run.wait()
+        except Exception as error:
+            # superqt drops a RuntimeError; every failure leaves through `failure`.
+            self.failure = error
+
+
+class Job(QObject):
+    """One piece of work at a time, seen from the GUI thread.
+
+    Signals
+    -------
+    happened : object
+        An event of the generator.
+    ended : object
+        The work is over; carries the exception that ended it, or None.
+    """
+
+    happened = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: JobWorker | None = None
+        self._calm = QTimer(self)
+        self._calm.setSingleShot(True)
+        self._calm.setInterval(int(CALM_SECONDS * 1000))
+        self._calm.timeout.connect(self._resume)
+        self._stroking = False
+
+    @property
+    def running(self) -> bool:
+        """Whether work is under way."""
+        return self._worker is not None
+
+    def start(self, work: Callable[[Callable[[], bool]], Generator[Any, None, None]]) -> None:
+        """Run `work(should_stop)` in a thread; refused while other work runs.
+
+        Raises
+        ------
+        RuntimeError
+            If work is already under way.
+        """
+        if self.running:
+            raise RuntimeError("One job at a time: stop the running one first.")
+        worker: JobWorker
+
+        def run() -> Iterator[Any]:
+            return work(lambda: worker.abort_requested)
+
+        worker = create_worker(  # type: ignore[assignment]
+            run, _worker_class=JobWorker, _start_thread=False, _ignore_errors=True
+        )
+        worker.signals.happened.connect(self._on_event)
+        worker.finished.connect(self._on_finished)
+        self._worker = worker
+        worker.start()
+
+    def stop(self) -> None:
+        """Ask the work to end; `ended` follows within a step."""
+        if self._worker is not None:
+            self._worker.quit()
+
+    def stroke_begins(self) -> None:
+        """Hold the work while a person is drawing."""
+        self._stroking = True
+        self._calm.stop()
+        if self._worker is not None:
+            self._worker.pause(True)
+
+    def stroke_ends(self) -> None:
+        """Let the work go on shortly after the last stroke."""
+        self._stroking = False
+        self._calm.start()
+
+    def _resume(self) -> None:
+        if self._worker is not None and not self._stroking:
+            self._worker.pause(False)
+
+    def abandon(self) -> None:
+        """Stop and forget the work: its owner goes away."""
+        worker, self._worker = self._worker, None
+        self._calm.stop()
+        if worker is not None:
+            with contextlib.suppress(RuntimeError, TypeError):
+                worker.signals.happened.disconnect(self._on_event)
+                worker.finished.disconnect(self._on_finished)
+            worker.quit()
+
+    def _on_event(self, event: object) -> None:
+        self.happened.emit(event)
+
+    def _on_finished(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            self.ended.emit(worker.failure)

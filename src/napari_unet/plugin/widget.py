@@ -1,0 +1,322 @@
+"""The dock widget: forwards what the annotator wants, renders what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState, Structure
+from napari_unet.errors import NapariUnetError
+from napari_unet.imaging.volume import PLANES
+from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.message_line import MessageLine
+from napari_unet.plugin.panels import (
+    AdvancedPanel,
+    PaintPanel,
+    ResultPanel,
+    ScanPanel,
+    TrainPanel,
+)
+from napari_unet.plugin.scan_layers import METADATA_KEY, why_not_a_scan
+
+if TYPE_CHECKING:
+    import napari
+
+WELCOME = "Paint the structure on a slice, then Accept (Shift-Enter). Three slices are a good start."
+NO_SCAN = "Open an MRI volume: File > Open, drag and drop, or File > Open Sample."
+RENDER_MS = 100
+"""Slices change up to hundreds of times a second while predictions arrive; ten redraws are enough."""
+
+
+class AnnotatorWidget(QWidget):
+    """U-Net annotator.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer: Viewer = viewer
+        self.annotator = Annotator(viewer, self)
+        self.scan = ScanPanel()
+        self.paint = PaintPanel()
+        self.train = TrainPanel()
+        self.result = ResultPanel()
+        self.advanced = AdvancedPanel(self.annotator.config)
+        self.message = MessageLine()
+        self._lay_out()
+        self._render_timer = QTimer(self)
+        self._render_timer.setSingleShot(True)
+        self._render_timer.setInterval(RENDER_MS)
+        self._render_timer.timeout.connect(self._render_slices)
+        self._connect_panels()
+        self._connect_annotator()
+        viewer.layers.events.inserted.connect(self._on_layers)
+        viewer.layers.events.removed.connect(self._on_layers)
+        viewer.layers.selection.events.active.connect(self._on_active)
+        viewer.events.theme.connect(self._on_theme)
+        viewer.bind_key("Shift-Enter", lambda _v: self._try(self.annotator.accept_slice), overwrite=True)
+        viewer.bind_key("N", lambda _v: self._try(self.annotator.next_slice), overwrite=True)
+        self.destroyed.connect(self.annotator.close)
+        self._on_theme()
+        self._on_layers()
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.setSpacing(6)
+        for panel in (self.scan, self.paint, self.train, self.result, self.advanced):
+            column.addWidget(panel)
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidget(content)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(scroll)
+        layout.addWidget(self.message)
+        self.setMinimumWidth(310)
+
+    def _connect_panels(self) -> None:
+        act = self.annotator
+        self.scan.chosen.connect(self._choose)
+        self.paint.structures.picked.connect(self._pick_structure)
+        self.paint.structures.changed.connect(self._change_structure)
+        self.paint.structures.added.connect(self._add_structure)
+        self.paint.structures.removed.connect(partial(self._try, self._remove_structure))
+        self.paint.strip.jump.connect(self._jump)
+        self.paint.accept.clicked.connect(lambda: self._try(act.accept_slice))
+        self.paint.next.clicked.connect(lambda: self._try(act.next_slice))
+        self.paint.partial.clicked.connect(lambda on: self._try(partial(act.set_partial, on)))
+        self.paint.background.clicked.connect(lambda: self._pick_structure(BACKGROUND_BRUSH))
+        self.paint.release.clicked.connect(lambda: self._try(act.release_slice))
+        self.train.start.clicked.connect(self._train_or_stop)
+        self.advanced.config_changed.connect(partial(setattr, act, "config"))
+        self.result.segment.clicked.connect(self._segment_or_stop)
+        self.advanced.clean_changed.connect(self._set_clean)
+        self.result.save_mask.clicked.connect(self._save_mask)
+        self.result.save_model.clicked.connect(self._save_model)
+        self.result.load_model.clicked.connect(self._load_model)
+        self.message.restore.connect(lambda: self._try(act.restore_labels))
+
+    def _connect_annotator(self) -> None:
+        self.annotator.session_changed.connect(self._render_session)
+        self.annotator.slices_changed.connect(self._render_timer_start)
+        self.annotator.job_changed.connect(self._render_job)
+        self.annotator.step.connect(self._on_step)
+        self.annotator.segmented.connect(lambda done: self.result.show_measures(done.measures))
+        self.annotator.message.connect(self.message.say)
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of everything in the viewer."""
+        self.disconnect_viewer()
+        super().closeEvent(event)
+
+    def disconnect_viewer(self) -> None:
+        """Stop the work and disconnect from the viewer; safe to call twice."""
+        if self.viewer is None:
+            return
+        self._render_timer.stop()
+        self.train.finish()
+        self.annotator.close()
+        self.viewer.layers.events.inserted.disconnect(self._on_layers)
+        self.viewer.layers.events.removed.disconnect(self._on_layers)
+        self.viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.viewer.events.theme.disconnect(self._on_theme)
+        for key in ("Shift-Enter", "N"):
+            self.viewer.bind_key(key, None)
+        self.viewer = None  # type: ignore[assignment]
+
+    def _try(self, action: Callable[[], object]) -> bool:
+        """Do something; show the sentence if it cannot be done."""
+        try:
+            action()
+        except NapariUnetError as error:
+            self.message.say(str(error), failed=True)
+            return False
+        return True
+
+    # -- scan ---------------------------------------------------------------------------
+
+    def _on_layers(self, _event: Any = None) -> None:
+        images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        labels = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Labels)
+            and not layer.metadata.get(METADATA_KEY, {}).get("hidden_answer")
+        ]
+        self.scan.show_layers(images, labels)
+        if self.annotator.session is None:
+            usable = next((i for i in images if why_not_a_scan(i) is None), None)
+            if usable is not None:
+                self._choose([usable], None, None)
+            elif images:
+                self.message.say(why_not_a_scan(images[0]) or "", failed=True)
+            else:
+                self._render_session()
+                self.message.say(NO_SCAN)
+
+    def _choose(self, images: list[Image], axis: int | None, labels: Labels | None) -> None:
+        if self._try(partial(self.annotator.choose, images, axis, labels)):
+            self.message.say(WELCOME)
+        else:
+            self._render_scan()
+
+    def _on_active(self, _event: Any = None) -> None:
+        session = self.annotator.session
+        if session is not None and self.viewer.layers.selection.active is session.labels:
+            self._render_slices()
+
+    def _render_scan(self) -> None:
+        session = self.annotator.session
+        if session is not None:
+            self.scan.show_choice(session.images, session.axis, session.labels, session.grid)
+
+    def _render_session(self) -> None:
+        session = self.annotator.session
+        present = session is not None and session.labels in self.viewer.layers
+        self.message.offer_restore(session is not None and not present)
+        for panel in (self.paint, self.train, self.result):
+            panel.setEnabled(present)
+        if session is None:
+            self.paint.strip.show_states((), 0, None)
+            return
+        self._render_scan()
+        self.paint.structures.show_structures(session.structures, session.labels.selected_label)
+        self.advanced.show_structures(session.class_names, session.clean)
+        self._render_slices()
+        self._render_job()
+
+    # -- structures and slices --------------------------------------------------------------
+
+    def _pick_structure(self, value: int) -> None:
+        session = self.annotator.session
+        if session is not None:
+            session.labels.selected_label = value
+            self.viewer.layers.selection.active = session.labels
+            if session.labels.mode not in ("paint", "fill", "polygon"):
+                session.labels.mode = "paint"
+
+    def _change_structure(self, value: int, structure: Structure) -> None:
+        session = self.annotator.session
+        if session is not None:
+            session.structures[value - 1] = structure
+            session.show_structures()
+            self._render_session()
+
+    def _add_structure(self) -> None:
+        session = self.annotator.session
+        if session is not None and session.ensure_structures(len(session.structures) + 1):
+            session.show_structures()
+            session.labels.selected_label = len(session.structures)
+            self._render_session()
+
+    def _remove_structure(self) -> None:
+        session = self.annotator.session
+        if session is not None:
+            session.remove_last_structure()
+            session.labels.selected_label = len(session.structures)
+            self._render_session()
+
+    def _jump(self, index: int) -> None:
+        if self.annotator.session is not None:
+            self.annotator.session.bridge.go_to(index)
+
+    def _render_timer_start(self) -> None:
+        if not self._render_timer.isActive():
+            self._render_timer.start()
+
+    def _render_slices(self) -> None:
+        session = self.annotator.session
+        if session is None:
+            return
+        states = session.record.states()
+        index = session.bridge.visible_index
+        suggested = session.suggested.index if session.suggested else None
+        self.paint.strip.show_states(states, index, suggested)
+        self.paint.show_slice(index, states[index], session.labels.selected_label)
+        done = sum(s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states)
+        self.paint.show_counts(done, len(states), PLANES[session.axis])
+        self.train.show_score(session.score())
+
+    # -- work ----------------------------------------------------------------------------------
+
+    def _train_or_stop(self) -> None:
+        if self.annotator.job.running:
+            self.annotator.stop()
+        elif self._try(self.annotator.train):
+            self.train.restart(self.viewer.theme)
+
+    def _segment_or_stop(self) -> None:
+        if self.annotator.job.running:
+            self.annotator.stop()
+        else:
+            self._try(self.annotator.segment)
+
+    def _set_clean(self, value: int, clean: Any) -> None:
+        if self.annotator.session is not None:
+            self.annotator.session.clean[value] = clean
+
+    def _on_step(self, step: Any) -> None:
+        self.train.add_step(step)
+
+    def _render_job(self) -> None:
+        session = self.annotator.session
+        activity = self.annotator.activity
+        self.train.show_activity(activity)
+        self.result.show_activity(activity, session is not None and session.checkpoint is not None)
+        self.scan.setEnabled(not activity)
+
+    def _on_theme(self, _event: Any = None) -> None:
+        self.train.follow_theme(self.viewer.theme)
+
+    # -- files --------------------------------------------------------------------------------------
+
+    def _folder_and_stem(self) -> tuple[Path, str]:
+        session = self.annotator.session
+        source = session.images[0].source.path if session else None
+        name = Path(source).name if source else (session.images[0].name if session else "scan")
+        stem = name.removesuffix(".gz").removesuffix(".nii")
+        return (Path(source).parent if source else Path.cwd()), stem
+
+    def _save_mask(self) -> None:
+        folder, stem = self._folder_and_stem()
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save mask", str(folder / f"{stem}_mask.nii.gz"), "NIfTI (*.nii.gz *.nii)"
+        )
+        if path:
+            if not path.endswith((".nii", ".nii.gz")):
+                path += ".nii.gz"
+            self._try(partial(self.annotator.save_mask, Path(path)))
+
+    def _save_model(self) -> None:
+        folder, stem = self._folder_and_stem()
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save model", str(folder / f"{stem}_unet.safetensors"), "Model (*.safetensors)"
+        )
+        if path:
+            chosen = Path(path if path.endswith(".safetensors") else path + ".safetensors")
+            self._try(partial(self.annotator.save_model, chosen))
+
+    def _load_model(self) -> None:
+        folder, _ = self._folder_and_stem()
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Load model", str(folder), "Model (*.safetensors)"
+        )
+        if path:
+            self._try(partial(self.annotator.load_model, Path(path)))

@@ -1,0 +1,151 @@
+"""What the jobs do: generators of events over the core, run in a thread.
+
+They get copies and immutable values, never a layer or a widget. torch is
+imported here, in the thread, the first time it is needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.imaging.cleanup import CleanUp, clean_up
+from napari_unet.imaging.measurement import StructureMeasure, measure
+from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.events import LabelledSlice, SlicePredicted, TrainEvent
+
+if TYPE_CHECKING:
+    from napari_unet.annotation.states import Structure
+    from napari_unet.imaging.volume import Volume
+    from napari_unet.learning.checkpoint import Checkpoint
+    from napari_unet.learning.preparation import PreparedScan
+
+
+class AnnotationFeed:
+    """The latest annotations, handed from the GUI thread to the worker."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slices: list[LabelledSlice] | None = None
+
+    def put(self, slices: list[LabelledSlice]) -> None:
+        """Replace what the worker will get next."""
+        with self._lock:
+            self._slices = slices
+
+    def take(self) -> list[LabelledSlice] | None:
+        """Return what is new, once; None when nothing is."""
+        with self._lock:
+            slices, self._slices = self._slices, None
+        return slices
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanPrepared:
+    """The scan is normalised and cropped; keep it for the next round."""
+
+    scan: PreparedScan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VolumeSegmented:
+    """The whole volume is labelled, cleaned and measured.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (z, y, x)
+        The mask, human voxels as they were when the work began.
+    measures : tuple of StructureMeasure
+        A row per structure.
+    """
+
+    labels: NDArray[np.uint8]
+    measures: tuple[StructureMeasure, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """The scan to work on: prepared already, or to be prepared in the thread."""
+
+    volume: Volume
+    axis: int
+    prepared: PreparedScan | None = None
+
+    def prepare(self) -> Iterator[ScanPrepared]:
+        """Yield a `ScanPrepared` if there was work to do; return the scan."""
+        if self.prepared is not None:
+            return self.prepared
+        from napari_unet.learning.preparation import prepare
+
+        scan = prepare(self.volume, self.axis)
+        yield ScanPrepared(scan)
+        return scan
+
+
+def training(
+    subject: Subject,
+    feed: AnnotationFeed,
+    config: TrainConfig,
+    structures: Sequence[Structure],
+    channel_names: Sequence[str],
+    init: Checkpoint | None,
+    focus: Callable[[], tuple[int, int] | None],
+    should_stop: Callable[[], bool],
+) -> Iterator[TrainEvent | ScanPrepared]:
+    """Train on the annotated slices of one scan and predict the others."""
+    from napari_unet.learning.training import train
+
+    scan = yield from subject.prepare()
+    yield from train(
+        [scan],
+        feed.take,
+        config,
+        class_names=tuple(s.name for s in structures),
+        class_colors=tuple(s.color for s in structures),
+        channel_names=tuple(channel_names),
+        init=init,
+        should_stop=should_stop,
+        focus=focus,
+    )
+
+
+def segmentation(
+    subject: Subject,
+    checkpoint: Checkpoint,
+    mask: NDArray[np.uint8],
+    human: NDArray[np.bool_],
+    clean: Mapping[int, CleanUp],
+    class_names: Sequence[str],
+    start: int,
+    should_stop: Callable[[], bool],
+) -> Iterator[SlicePredicted | ScanPrepared | VolumeSegmented]:
+    """Predict every slice from `start` outwards, clean up in 3D and measure.
+
+    Parameters
+    ----------
+    mask, human : ndarray, shape (z, y, x)
+        Present labels and the voxels a person decided; those are kept.
+    clean : mapping of int to CleanUp
+        What to clean up, by label value.
+    """
+    from napari_unet.learning.inference import segment
+
+    scan = yield from subject.prepare()
+    n = mask.shape[subject.axis]
+    order = sorted(range(n), key=lambda index: abs(index - start))
+    predicted = np.zeros_like(mask)
+    for event in segment(scan, checkpoint, order=order, should_stop=should_stop):
+        predicted[(slice(None),) * subject.axis + (event.index,)] = event.labels
+        yield event
+    if should_stop():
+        return
+    labels = np.where(human, mask, predicted)
+    spacing = subject.volume.spacing_mm
+    if clean:
+        labels = np.where(human, mask, clean_up(labels, spacing, clean))
+    yield VolumeSegmented(labels, tuple(measure(labels, spacing, class_names)))
