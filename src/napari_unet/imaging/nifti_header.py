@@ -99,10 +99,10 @@ def same_affine(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool
 def _round_quaternion_well(header: nib.Nifti1Header, wanted: NDArray[np.float64]) -> None:
     """Choose the float32 quaternion whose matrix is nearest to `wanted`.
 
-    A header stores b, c and d; a reader computes a = sqrt(1 - b² - c² - d²). For
-    turns by half a circle (every tilted LPS scan) a is zero, and rounding b, c, d
-    one by one can turn that into 3e-4: hundredths of a millimetre at the edge of
-    the head. Among the neighbouring float32 values one does better.
+    A header stores b, c and d; a reader computes a = sqrt(1 - b² - c² - d²). Where a is
+    zero, as in tilted LPS scans, a last digit rounded the other way makes it 3e-4 in
+    readers that allow no tolerance: hundredths of a millimetre at the edge of the head.
+    One of the neighbouring float32 values is the one that the scan had.
     """
     names = ("quatern_b", "quatern_c", "quatern_d")
     nearest = [np.asarray(header[name]).copy() for name in names]
