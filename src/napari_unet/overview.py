@@ -23,7 +23,7 @@ _TILE_WIDTH = 264
 _GAP = 6
 _MARGIN = 16
 _HEAD = 54
-_FOOT = 26
+_FOOT = 30
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -90,7 +90,7 @@ def draw(
         _BACKGROUND,
     )
     pen = ImageDraw.Draw(sheet)
-    small, large = ImageFont.load_default(13), ImageFont.load_default(19)
+    small, large = ImageFont.load_default(16), ImageFont.load_default(22)
     pen.text((_MARGIN, 16), title, font=large, fill=_TEXT)
     for column, index in enumerate(slices):
         grey = (image_zyx[index, rows, columns] - low) / max(float(high - low), 1e-6)
