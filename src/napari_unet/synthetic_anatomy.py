@@ -150,7 +150,8 @@ def _cavity(where: Sequence[Array]) -> Array:
         ellipsoid((z, y, wide), (0, 0, 0), (64, 84, 67)),
         ellipsoid((z, y, wide), (0, 0, 0), (40, 84, 67)),
     )
-    frontal_floor = np.where(y < -25, z - 22 - 0.1 * (y + 60), -FAR)
+    orbital_roof = 9 * np.exp(-(((np.abs(x) - 31) / 15) ** 2))  # bulges up over each eye
+    frontal_floor = np.where(y < -25, z - 27 + orbital_roof - 0.15 * (y + 60), -FAR)
     cavity = np.maximum(vault, frontal_floor)
     for side in (-1, 1):
         cavity = union(cavity, ellipsoid(where, (27, -8, 38 * side), (24, 35, 24)), 8.0)
@@ -188,7 +189,8 @@ def _draw_outside(
     paint(image, inside(head, 1.5), MUSCLE)
     paint(image, inside(head + 1.8) * inside(-fatty * 3, 3.0), FAT)
     paint(image, inside(head + 1.8) * inside(cavity - 11.5), FAT)
-    thickness = np.float32(6.0) + resample(0.8 * noise(rng, coarse, 45.0), space.shape)
+    base = 3.0 * np.clip((z - 8) / 20, 0, 1)  # the skull's base is thin
+    thickness = resample(6.0 - base + 0.8 * noise(rng, coarse, 45.0), space.shape)
     paint(image, inside(cavity - thickness - 1.0, 2.0) * inside(head + 4.0), BONE)
     paint(image, inside(np.abs(cavity - 0.55 * thickness) - 0.17 * thickness, 2.0), MARROW)
     _draw_face(image, space, cavity, resample(noise(rng, coarse, 9.0), space.shape))
