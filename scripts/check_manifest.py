@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from npe2 import PluginManager, PluginManifest
+from npe2.manifest.utils import import_python_name
 
 NAME = "napari-unet-mri"
 
@@ -29,7 +30,7 @@ def problems() -> list[str]:
     commands = manifest.contributions.commands or []
     for command in commands:
         try:
-            manager.commands.get(command.id)
+            import_python_name(command.python_name)
         except Exception as error:
             found.append(f"{command.id} ({command.python_name}) does not import: {error!r}")
     if not commands:

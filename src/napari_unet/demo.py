@@ -136,7 +136,7 @@ def _draw_overview(result: _Result, path: Path) -> None:
         result.prediction,
         slices or [len(result.truth) // 2],
         result.volume.spacing_mm,
-        f"{synthetic.CLASS_NAME.capitalize()}: image, truth and prediction on slices that were not annotated",
+        f"{synthetic.CLASS_NAME.capitalize()}: slices that were not annotated",
     )
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")
