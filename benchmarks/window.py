@@ -133,8 +133,9 @@ def main() -> None:
     start = time.perf_counter()
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
     QApplication.processEvents()
-    print(  # noqa: T201
-        f"widget open: {time.perf_counter() - start:.2f} s, torch imported: {'torch' in sys.modules}"
+    print(
+        f"widget open: {time.perf_counter() - start:.2f} s, "
+        f"torch imported: {'torch' in sys.modules}"
     )
     annotator = widget.annotator
     annotator.config = type(annotator.config)(seconds=arguments.seconds)
@@ -149,7 +150,7 @@ def main() -> None:
         paint_slice(session.labels, truth, index)
     wait_until(lambda: True)
     painted = session.labels.data[chosen] == 1
-    print(f"painted slices {chosen} (Dice to truth {dice(painted, truth[chosen]):.3f})")  # noqa: T201
+    print(f"painted slices {chosen} (Dice to truth {dice(painted, truth[chosen]):.3f})")
     session.bridge.go_to(empty)
     annotator.accept_slice()
     session.bridge.go_to(chosen[1] + 4)
@@ -162,17 +163,19 @@ def main() -> None:
         marks = [5.0, 10.0, 15.0, 30.0]
         while annotator.job.running:
             wait_until(
-                lambda: not annotator.job.running
-                or bool(marks and time.perf_counter() - begun > marks[0])
+                lambda: (
+                    not annotator.job.running
+                    or bool(marks and time.perf_counter() - begun > marks[0])
+                )
             )
             if annotator.job.running:
                 seen = dice(session.labels.data[others] == 1, truth[others])
                 first.append(seen)
-                print(f"  on screen after {marks.pop(0):.0f} s: Dice {seen:.3f}")  # noqa: T201
+                print(f"  on screen after {marks.pop(0):.0f} s: Dice {seen:.3f}")
     took = time.perf_counter() - begun
-    print(ticker.line("training, hands off"))  # noqa: T201
+    print(ticker.line("training, hands off"))
     found = dice(session.labels.data[others] == 1, truth[others])
-    print(f"after {took:.0f} s from Train: Dice on the other slices {found:.3f}")  # noqa: T201
+    print(f"after {took:.0f} s from Train: Dice on the other slices {found:.3f}")
     wait_until(lambda: not widget._render_timer.isActive())
     if arguments.screenshot:
         viewer.window.screenshot(str(arguments.screenshot), canvas_only=False, flash=False)
@@ -180,7 +183,7 @@ def main() -> None:
     widget.result.segment.click()
     took = wait_until(lambda: not annotator.job.running)
     found = dice(session.labels.data[others] == 1, truth[others])
-    print(f"segment volume: {took:.1f} s, Dice {found:.3f}")  # noqa: T201
+    print(f"segment volume: {took:.1f} s, Dice {found:.3f}")
     if arguments.screenshot:
         done = arguments.screenshot.with_stem(arguments.screenshot.stem + "_segmented")
         wait_until(lambda: not widget._render_timer.isActive())
@@ -196,12 +199,12 @@ def main() -> None:
     with Ticker() as busy:
         QTest.qWait(1500)
         strokes(viewer, session.bridge.go_to, busy_on)
-    print(idle.line("strokes, idle"))  # noqa: T201
-    print(busy.line("strokes, training"))  # noqa: T201
+    print(idle.line("strokes, idle"))
+    print(busy.line("strokes, training"))
     human = [session.record.state(i).value for i in busy_on]
-    print(f"slices stroked while training: {human}")  # noqa: T201
+    print(f"slices stroked while training: {human}")
     widget.train.start.click()
-    print(f"stop: {wait_until(lambda: not annotator.job.running):.2f} s")  # noqa: T201
+    print(f"stop: {wait_until(lambda: not annotator.job.running):.2f} s")
     viewer.close()
 
 

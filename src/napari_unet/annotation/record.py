@@ -62,6 +62,7 @@ class AnnotationRecord:
         self._human = np.zeros(n, bool)  # has a HUMAN voxel
         self._predicted = self._plane_any(labels > 0)
         self._held_out = np.zeros(n, bool)
+        self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
         for index in annotated:
             self._accepted[index] = True
 
@@ -119,7 +120,7 @@ class AnnotationRecord:
         """
         if self.state(index) is not SliceState.ANNOTATED or not self._held_out[index]:
             return None
-        return self._model[self.plane(index)].copy()
+        return np.array(self._model[self.plane(index)])
 
     def mask(self) -> NDArray[np.uint8]:
         """The labels as a mask to save: the background brush becomes background."""
@@ -127,14 +128,14 @@ class AnnotationRecord:
 
     def human_voxels(self) -> NDArray[np.bool_]:
         """Voxels that the model may not touch, shape (z, y, x)."""
-        human = self._origin == Origin.HUMAN
+        human = np.asarray(self._origin == Origin.HUMAN)
         for index in self.slices_in(SliceState.ANNOTATED):
             human[self.plane(index)] = True
         return human
 
     def origin(self) -> NDArray[np.uint8]:
         """Who decided each voxel (`Origin`), shape (z, y, x); annotated slices are all HUMAN."""
-        origin = self._origin.copy()
+        origin = np.array(self._origin)
         origin[self.human_voxels()] = Origin.HUMAN
         return origin
 
@@ -144,7 +145,7 @@ class AnnotationRecord:
         total = int(labelled.sum())
         return float((labelled & self.human_voxels()).sum() / total) if total else 0.0
 
-    # -- what the person does ----------------------------------------------------
+    # -- what the person does --------------------------------------------------
 
     def painted(
         self, region: tuple[Any, ...], changed: NDArray[np.bool_] | None, value: Any
@@ -197,13 +198,20 @@ class AnnotationRecord:
             different = np.flatnonzero(self._plane_any(self._labels != self._seen))
             return [i for plane in different for i in self.sync(int(plane))]
         at = self.plane(index)
-        labels, seen, model, origin = (a[at] for a in (self._labels, self._seen, self._model, self._origin))
+        labels, seen = self._labels[at], self._seen[at]
+        model, origin = self._model[at], self._origin[at]
         changed = labels != seen
         if not changed.any():
             return []
-        was_human = origin == Origin.HUMAN
-        # A human voxel that is back at the model's value is an undone stroke.
-        undone = changed & was_human & ((labels == model) | (labels == 0))
+        # A human voxel back at the model's value is an undone stroke. So is a voxel
+        # back at what a stroke that was undone before had restored: the model may
+        # have written there since, and the history does not know.
+        undone = changed & (origin == Origin.HUMAN) & (labels == model)
+        if index in self._restored:
+            undone |= changed & (labels == self._restored[index])
+        if undone.any():
+            restored = self._restored.setdefault(index, np.full(labels.shape, -1, np.int16))
+            restored[undone] = labels[undone]
         origin[changed] = Origin.HUMAN
         origin[undone] = np.where(model[undone] > 0, Origin.MODEL, Origin.NONE)
         seen[...] = labels
@@ -244,7 +252,7 @@ class AnnotationRecord:
         self._accepted[index] = self._partial[index] = self._human[index] = False
         self._show_model(index)
 
-    # -- what the model does -------------------------------------------------------
+    # -- what the model does ---------------------------------------------------
 
     def write_prediction(
         self, index: int, labels: NDArray[np.uint8], *, held_out: bool | None = None
@@ -280,7 +288,7 @@ class AnnotationRecord:
             self._held_out[index] = held_out
         return True
 
-    # -- inside ----------------------------------------------------------------------
+    # -- inside ----------------------------------------------------------------
 
     def _plane_any(self, volume: NDArray[np.bool_]) -> NDArray[np.bool_]:
         others = tuple(axis for axis in range(3) if axis != self.axis)

@@ -9,7 +9,7 @@ BACKGROUND_BRUSH = 254
 """Label painted to say "not a structure" on a partial slice; saved as background (0)."""
 
 PALETTE = ("#e6550d", "#3182bd", "#31a354", "#c51b8a", "#fdae6b", "#9ecae1", "#a1d99b", "#9e9ac8")
-"""Colours of new structures, in order; told apart in greyscale scans and by most colour-blind eyes."""
+"""Colours of new structures, in order; they stand out from grey and from one another."""
 
 
 class SliceState(Enum):

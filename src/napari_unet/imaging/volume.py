@@ -86,7 +86,7 @@ class Grid:
         """Orientation transform (nibabel) from file axes to (x->L, y->P, z->I)."""
         stored = nib.orientations.io_orientation(self.affine)
         wanted = nib.orientations.axcodes2ornt(DISPLAY_CODES[::-1])
-        return nib.orientations.ornt_transform(stored, wanted)
+        return np.asarray(nib.orientations.ornt_transform(stored, wanted))
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
@@ -152,7 +152,7 @@ class Grid:
         return thickest if spacing[thickest] > 1.01 * np.sort(spacing)[-2] else 0
 
     def axis_named(self, name: str) -> int:
-        """Display axis for ``axial``, ``coronal``, ``sagittal`` or file axis ``x``, ``y``, ``z``."""
+        """Display axis of a plane (``axial``, ...) or of file axis ``x``, ``y`` or ``z``."""
         if name in PLANES:
             return PLANES.index(name)
         if name in FILE_AXES:

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_unet.annotation.states import PALETTE, SliceState, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, Structure
 from napari_unet.errors import AnnotationError, NapariUnetError
-from napari_unet.imaging.nifti import save_mask
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
 from napari_unet.plugin import work
@@ -32,11 +31,7 @@ from napari_unet.plugin.scan_layers import (
 )
 from napari_unet.plugin.session import ScanSession
 
-if TYPE_CHECKING:
-    from napari_unet.learning.checkpoint import Checkpoint
-
 FIRST_STRUCTURE = Structure("Tumour", PALETTE[0])
-BEFORE_TRAINING = "Train a model first, or load one."
 
 
 class Annotator(QObject):
@@ -68,12 +63,13 @@ class Annotator(QObject):
     segmented = Signal(object)
     message = Signal(str, bool)
 
-    def __init__(self, viewer: Viewer, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.open = True
         self.viewer = viewer
         self.session: ScanSession | None = None
         self.config = TrainConfig()
-        self.job = Job(self)
+        self.job = Job()
         self.activity = ""
         self._working: ScanSession | None = None
         self._sessions: list[ScanSession] = []
@@ -85,7 +81,11 @@ class Annotator(QObject):
         viewer.dims.events.current_step.connect(self._on_dims)
 
     def close(self) -> None:
-        """Stop the work and let go of viewer and layers; what is in the viewer stays."""
+        """Stop the work and let go of viewer and layers; what is in the viewer stays.
+
+        Another annotator can take up the Segmentation layers where this one left them.
+        """
+        self.open = False
         self.job.abandon()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.dims.events.current_step.disconnect(self._on_dims)
@@ -94,7 +94,7 @@ class Annotator(QObject):
         self._sessions.clear()
         self.session = None
 
-    # -- choosing a scan ---------------------------------------------------------------
+    # -- choosing a scan -------------------------------------------------------
 
     def choose(
         self, images: Sequence[Image], axis: int | None = None, labels: Labels | None = None
@@ -122,6 +122,7 @@ class Annotator(QObject):
                 axis = ours.get("axis", grid_of(images[0]).default_axis())
             structures = ours.get("structures", (FIRST_STRUCTURE,))
             session = ScanSession(self.viewer, images, layer, axis, structures)
+            session.checkpoint = ours.get("checkpoint")
             # Queued: a stroke is announced before it has reached the labels.
             session.bridge.edited.connect(
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
@@ -148,9 +149,9 @@ class Annotator(QObject):
         owned = [session.labels for session in self._sessions]
         for layer in self.viewer.layers:
             ours = layer.metadata.get(METADATA_KEY, {})
-            if isinstance(layer, Labels) and ours.get("segmentation") and layer not in owned:
-                if same_grid(image, layer):
-                    return layer
+            is_free = ours.get("segmentation") and layer not in owned
+            if is_free and isinstance(layer, Labels) and same_grid(image, layer):
+                return layer
         return None
 
     def _require_session(self) -> ScanSession:
@@ -165,7 +166,7 @@ class Annotator(QObject):
             self.viewer.add_layer(session.labels)
         self.choose(session.images)
 
-    # -- painting -------------------------------------------------------------------------
+    # -- painting --------------------------------------------------------------
 
     def accept_slice(self) -> None:
         """Take the slice on screen as it is, also an empty one."""
@@ -198,7 +199,7 @@ class Annotator(QObject):
         self._say(f"Slice {suggestion.index}: {suggestion.reason}.")
         self.slices_changed.emit()
 
-    # -- work -------------------------------------------------------------------------------
+    # -- work ------------------------------------------------------------------
 
     def train(self) -> None:
         """Start to learn from the annotated slices, in the background."""
@@ -226,16 +227,15 @@ class Annotator(QObject):
     def segment(self) -> None:
         """Predict every slice that no person has annotated, in the background."""
         session = self._require_session()
-        if session.checkpoint is None:
-            raise AnnotationError(BEFORE_TRAINING)
-        session.checkpoint.check_fits(len(session.images), session.class_names)
+        model = session.require_model()
+        model.check_fits(len(session.images), session.class_names)
         session.record.sync()
         self._begin(
             "segmenting",
             partial(
                 work.segmentation,
                 session.subject(),
-                session.checkpoint,
+                model,
                 session.record.mask(),
                 session.record.human_voxels(),
                 dict(session.clean),
@@ -257,47 +257,27 @@ class Annotator(QObject):
         self.job.start(run)
         self.job_changed.emit()
 
-    # -- files ---------------------------------------------------------------------------------
+    # -- files -----------------------------------------------------------------
 
     def save_mask(self, path: Path) -> None:
         """Write the mask on the grid of the scan's file, and check what was written."""
-        session = self._require_session()
-        session.record.sync()
-        receipt = save_mask(session.record.mask(), session.grid, path)
-        share = session.record.human_fraction()
-        self._say(f"{receipt.summary()} {share:.0%} of the mask is painted or accepted by you.")
+        self._say(self._require_session().save_mask(path))
 
     def save_model(self, path: Path) -> None:
         """Write the model to one .safetensors file."""
-        session = self._require_session()
-        if session.checkpoint is None:
-            raise AnnotationError(BEFORE_TRAINING)
-        session.checkpoint.save(path)
+        self._require_session().require_model().save(path)
         self._say(f"Model saved: {path.name}")
 
     def load_model(self, path: Path) -> None:
         """Use a saved model on this scan; Train then goes on from it."""
-        from napari_unet.learning.checkpoint import Checkpoint
-
         session = self._require_session()
         if self.job.running:
             raise AnnotationError("Stop the running work first, then load a model.")
-        checkpoint: Checkpoint = Checkpoint.load(path)
-        names = checkpoint.card.class_names
-        if session.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
-            names = session.class_names
-        checkpoint.check_fits(len(session.images), names)
-        if names != session.class_names:
-            colors = checkpoint.card.class_colors or PALETTE
-            session.structures = [
-                Structure(name, colors[i % len(colors)]) for i, name in enumerate(names)
-            ]
-            session.show_structures()
-        session.checkpoint = checkpoint
+        session.load_model(path)
         self.session_changed.emit()
         self._say(f"Model {path.name} loaded. Segment the volume, or correct slices and train on.")
 
-    # -- what happens ------------------------------------------------------------------------------
+    # -- what happens ----------------------------------------------------------
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.message.emit(text, failed)
@@ -310,7 +290,9 @@ class Annotator(QObject):
 
     def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
         planes = [session.labels.data[session.record.plane(index)] for index in indices]
-        highest = max(int(np.max(plane, where=plane < 254, initial=0)) for plane in planes)
+        highest = max(
+            int(np.max(plane, where=plane < BACKGROUND_BRUSH, initial=0)) for plane in planes
+        )
         if session.ensure_structures(highest):
             session.show_structures()
             self.session_changed.emit()
@@ -340,7 +322,10 @@ class Annotator(QObject):
         elif isinstance(event, RoundDone):
             session.checkpoint = event.checkpoint
             verb = "Stopped" if event.stopped else "Done"
-            self._say(f"{verb} after {event.seconds:.0f} s. Check the suggested slice (N), or segment the volume.")
+            self._say(
+                f"{verb} after {event.seconds:.0f} s. Correct the suggested slice (N) and train "
+                "again, or segment the volume."
+            )
         elif isinstance(event, work.VolumeSegmented):
             for index in range(session.record.n_slices):
                 plane = event.labels[session.record.plane(index)]
@@ -368,9 +353,9 @@ class Annotator(QObject):
         if event.value is session.labels:
             self.job.stop()
             self.session_changed.emit()
-            self._say("The Segmentation layer was deleted. Your strokes are kept: bring it back.", True)
+            self._say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
         elif event.value in session.images:
             self.job.stop()
             self.session = None
             self.session_changed.emit()
-            self._say("The scan was removed. Its Segmentation layer is kept.", True)
+            self._say("The scan was removed; its Segmentation layer is kept.", failed=True)

@@ -15,7 +15,6 @@ from typing import Any
 from napari.qt.threading import FunctionWorker, WorkerBaseSignals, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
-
 CALM_SECONDS = 0.25
 """How long after the last stroke the work goes on."""
 
@@ -76,8 +75,8 @@ class Job(QObject):
     happened = Signal(object)
     ended = Signal(object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._worker: JobWorker | None = None
         self._calm = QTimer(self)
         self._calm.setSingleShot(True)

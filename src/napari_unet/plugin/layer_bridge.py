@@ -55,7 +55,7 @@ class LayerBridge(QObject):
         if self._on_drag in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._on_drag)
 
-    # -- where the viewer is ---------------------------------------------------------
+    # -- where the viewer is ---------------------------------------------------
 
     @property
     def visible_index(self) -> int:
@@ -79,7 +79,7 @@ class LayerBridge(QObject):
         order = [axis, *(a for a in range(3) if a != axis)]
         self._viewer.dims.order = (*range(offset), *(offset + a for a in order))
 
-    # -- predictions ------------------------------------------------------------------
+    # -- predictions -----------------------------------------------------------
 
     def write_prediction(
         self, index: int, labels: NDArray[np.uint8], *, held_out: bool | None = None
@@ -94,7 +94,7 @@ class LayerBridge(QObject):
         """Redraw the visible slice."""
         self.layer.refresh(extent=False, thumbnail=False)
 
-    # -- events --------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------
 
     def _on_paint(self, event: Any) -> None:
         touched: set[int] = set()

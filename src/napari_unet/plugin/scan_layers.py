@@ -43,13 +43,16 @@ def why_not_a_scan(layer: Image) -> str | None:
     if layer.ndim != 3:
         return f"“{name}” is {layer.ndim}D. Choose a 3D MRI volume."
     if min(layer.data.shape) < 2 or sorted(layer.data.shape)[1] < 8:
-        return f"“{name}” has shape {layer.data.shape}. A scan needs several slices of at least 8 voxels."
+        return (
+            f"“{name}” has shape {layer.data.shape}. A scan needs several slices of at least "
+            "8 voxels a side."
+        )
     moved = not np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1))
     turned = not np.allclose(layer.rotate, np.eye(3)) or np.any(layer.shear)
     if moved or turned or np.any(np.asarray(layer.scale) <= 0):
         return (
-            f"“{name}” is rotated, sheared or mirrored in the viewer, so its voxels are not upright. "
-            "Open its file with napari-unet-mri."
+            f"“{name}” is rotated, sheared or mirrored in the viewer. Open its file with "
+            "napari-unet-mri, which brings it upright."
         )
     return None
 
@@ -124,8 +127,8 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
     data = layer.data
     if layer.ndim != 3 or tuple(data.shape) != tuple(image.data.shape):
         raise GridMismatchError(
-            f"The label layer “{layer.name}” has shape {tuple(data.shape)}, the scan “{image.name}” "
-            f"{tuple(image.data.shape)}. Choose a label layer of the same shape, or a new one."
+            f"The label layer “{layer.name}” has shape {tuple(data.shape)}, the scan "
+            f"“{image.name}” {tuple(image.data.shape)}. Choose a label layer of the same shape, or a new one."
         )
     if not np.allclose(layer.scale, image.scale, rtol=1e-3) or not np.allclose(
         layer.translate, image.translate, atol=1e-2
@@ -138,8 +141,8 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
         values = np.asarray(data)
         if values.min() < 0 or values.max() > BACKGROUND_BRUSH:
             raise GridMismatchError(
-                f"The label layer “{layer.name}” holds values from {values.min()} to {values.max()}; "
-                f"0 to {BACKGROUND_BRUSH - 1} can be used. Choose a new label layer."
+                f"The label layer “{layer.name}” holds values from {values.min()} to "
+                f"{values.max()}; 0 to {BACKGROUND_BRUSH - 1} can be used. Choose a new layer."
             )
         layer.data = values.astype(np.uint8)
     ours = dict(layer.metadata.get(METADATA_KEY, {}))

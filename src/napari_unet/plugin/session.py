@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
-from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore, correction_score
 from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
 from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
+from napari_unet.imaging.nifti import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.plugin.layer_bridge import LayerBridge
@@ -62,10 +64,13 @@ class ScanSession:
         self.checkpoint: Checkpoint | None = None
         self.prepared: PreparedScan | None = None
         ours = labels.metadata.get(METADATA_KEY, {})
-        annotated = ours.get("annotated", ()) if ours.get("axis", axis) == axis else ()
-        self.bridge = LayerBridge(
-            viewer, labels, AnnotationRecord(np.asarray(labels.data), axis, annotated)
-        )
+        record = ours.get("record")
+        if record is None or record.axis != axis:
+            annotated = ours.get("annotated", ()) if ours.get("axis") == axis else ()
+            record = AnnotationRecord(np.asarray(labels.data), axis, annotated)
+        elif record.labels is not labels.data:
+            record.rebind(labels.data)
+        self.bridge = LayerBridge(viewer, labels, record)
         self._forget_evidence()
         self.ensure_structures(int(np.max(self._painted_values(), initial=0)))
         self.show_structures()
@@ -107,8 +112,8 @@ class ScanSession:
             done = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
             if done:
                 raise AnnotationError(
-                    f"{len(done)} slices are annotated along the {PLANES[self.axis]} plane. Save the "
-                    "mask and choose a new label layer to annotate along another one."
+                    f"{len(done)} slices are annotated in the {PLANES[self.axis]} plane. Save the "
+                    "mask and choose a new label layer to annotate in another plane."
                 )
             self.bridge.record = AnnotationRecord(np.asarray(self.labels.data), axis)
             self.prepared = None
@@ -124,7 +129,7 @@ class ScanSession:
         self._edge = np.full(n, np.nan)
         self._area = np.zeros(n, np.int64)
 
-    # -- structures ------------------------------------------------------------------
+    # -- structures ------------------------------------------------------------
 
     def _painted_values(self) -> list[int]:
         return [int(v) for v in np.unique(self.labels.data) if 0 < v < BACKGROUND_BRUSH]
@@ -158,7 +163,7 @@ class ScanSession:
         """Colour the layer as the structures say."""
         show_colors(self.labels, self.structures)
 
-    # -- annotation -----------------------------------------------------------------------
+    # -- annotation ------------------------------------------------------------
 
     def training_slices(self) -> list[LabelledSlice]:
         """Copy what a person has said so far, for the worker.
@@ -171,12 +176,13 @@ class ScanSession:
         self.record.sync()
         indices = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
         slices = [LabelledSlice(0, index, self.record.truth(index)) for index in indices]
-        slices = [s for s in slices if (s.labels != 255).any()]
-        if not any(((s.labels > 0) & (s.labels < 255)).any() for s in slices):
+        slices = [s for s in slices if (s.labels != NOT_ANNOTATED).any()]
+        if not any(((s.labels > 0) & (s.labels != NOT_ANNOTATED)).any() for s in slices):
             raise AnnotationError(
                 "No slice shows a structure yet. Paint it on one slice or more, then press Train."
             )
-        highest = max(int(np.max(s.labels, where=s.labels < 255, initial=0)) for s in slices)
+        known = (s.labels[s.labels != NOT_ANNOTATED] for s in slices)
+        highest = max(int(labels.max()) for labels in known)
         if highest > len(self.structures):
             raise AnnotationError(
                 f"Label {highest} was painted but there are {len(self.structures)} structures. "
@@ -188,7 +194,7 @@ class ScanSession:
         """Predict-then-correct Dice so far."""
         return correction_score(self.record)
 
-    # -- predictions ---------------------------------------------------------------------
+    # -- predictions -----------------------------------------------------------
 
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
@@ -211,6 +217,58 @@ class ScanSession:
         )
         return self.suggested
 
+    # -- files -----------------------------------------------------------------
+
+    def save_mask(self, path: Path) -> str:
+        """Write the mask on the grid of the scan's file; say in a sentence what was checked."""
+        self.record.sync()
+        receipt = save_mask(self.record.mask(), self.grid, path)
+        share = self.record.human_fraction()
+        return f"{receipt.summary()} {share:.0%} of the mask is painted or accepted by you."
+
+    def require_model(self) -> Checkpoint:
+        """Return the model.
+
+        Raises
+        ------
+        AnnotationError
+            If there is none yet.
+        """
+        if self.checkpoint is None:
+            raise AnnotationError("Train a model first, or load one.")
+        return self.checkpoint
+
+    def load_model(self, path: Path) -> None:
+        """Use a saved model; before anything is annotated its structures are taken over too.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or made for other channels or structures.
+        """
+        from napari_unet.learning.checkpoint import Checkpoint
+
+        checkpoint = Checkpoint.load(path)
+        names = checkpoint.card.class_names
+        if self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
+            names = self.class_names
+        checkpoint.check_fits(len(self.images), names)
+        if names != self.class_names:
+            colors = checkpoint.card.class_colors or PALETTE
+            self.structures = [
+                Structure(name, colors[i % len(colors)]) for i, name in enumerate(names)
+            ]
+            self.show_structures()
+        self.checkpoint = checkpoint
+
     def close(self) -> None:
-        """Let go of the layer; it stays in the viewer."""
+        """Let go of the layer; it stays, and remembers what it needs to be taken up again."""
         self.bridge.disconnect_layer()
+        self.labels.metadata[METADATA_KEY] = {
+            "grid": self.grid,
+            "segmentation": True,
+            "axis": self.axis,
+            "structures": tuple(self.structures),
+            "record": self.record,
+            "checkpoint": self.checkpoint,
+        }

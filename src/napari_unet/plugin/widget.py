@@ -4,35 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState, Structure
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
+from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.file_dialogs import FileDialogs
 from napari_unet.plugin.message_line import MessageLine
-from napari_unet.plugin.panels import (
-    AdvancedPanel,
-    PaintPanel,
-    ResultPanel,
-    ScanPanel,
-    TrainPanel,
-)
+from napari_unet.plugin.paint_panel import PaintPanel
+from napari_unet.plugin.result_panel import ResultPanel
 from napari_unet.plugin.scan_layers import METADATA_KEY, why_not_a_scan
+from napari_unet.plugin.scan_panel import ScanPanel
+from napari_unet.plugin.train_panel import TrainPanel
 
 if TYPE_CHECKING:
     import napari
 
-WELCOME = "Paint the structure on a slice, then Accept (Shift-Enter). Three slices are a good start."
+WELCOME = "Paint the structure on a few slices (N suggests one), then press Train."
 NO_SCAN = "Open an MRI volume: File > Open, drag and drop, or File > Open Sample."
 RENDER_MS = 100
-"""Slices change up to hundreds of times a second while predictions arrive; ten redraws are enough."""
+"""Slices change hundreds of times a second while predictions arrive; ten redraws do."""
+
+
+KEYS = {"Shift-Enter": "accept_slice", "N": "next_slice"}
+"""Viewer keys and the `Annotator` methods they call; free in napari's own settings."""
+
+
+def _let_go(viewer: Viewer, annotator: Annotator, connections: tuple[Any, ...]) -> None:
+    for emitter, callback in connections:
+        emitter.disconnect(callback)
+    if annotator.open:
+        annotator.close()
+        for key in KEYS:
+            viewer.bind_key(key, None)
 
 
 class AnnotatorWidget(QWidget):
@@ -44,10 +55,12 @@ class AnnotatorWidget(QWidget):
         Given by napari.
     """
 
+    _docked = False
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: Viewer = viewer
-        self.annotator = Annotator(viewer, self)
+        self.annotator = Annotator(viewer)
         self.scan = ScanPanel()
         self.paint = PaintPanel()
         self.train = TrainPanel()
@@ -61,13 +74,18 @@ class AnnotatorWidget(QWidget):
         self._render_timer.timeout.connect(self._render_slices)
         self._connect_panels()
         self._connect_annotator()
-        viewer.layers.events.inserted.connect(self._on_layers)
-        viewer.layers.events.removed.connect(self._on_layers)
-        viewer.layers.selection.events.active.connect(self._on_active)
-        viewer.events.theme.connect(self._on_theme)
-        viewer.bind_key("Shift-Enter", lambda _v: self._try(self.annotator.accept_slice), overwrite=True)
-        viewer.bind_key("N", lambda _v: self._try(self.annotator.next_slice), overwrite=True)
-        self.destroyed.connect(self.annotator.close)
+        self._connections: tuple[Any, ...] = (
+            (viewer.layers.events.inserted, self._on_layers),
+            (viewer.layers.events.removed, self._on_layers),
+            (viewer.layers.selection.events.active, self._on_active),
+            (viewer.events.theme, self._on_theme),
+        )
+        for emitter, callback in self._connections:
+            emitter.connect(callback)
+        for key, action in KEYS.items():
+            viewer.bind_key(key, partial(self._on_key, action), overwrite=True)
+        # When the window goes, the C++ half of this widget goes first: only Python here.
+        self.destroyed.connect(partial(_let_go, viewer, self.annotator, self._connections))
         self._on_theme()
         self._on_layers()
 
@@ -108,9 +126,10 @@ class AnnotatorWidget(QWidget):
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
         self.result.segment.clicked.connect(self._segment_or_stop)
         self.advanced.clean_changed.connect(self._set_clean)
-        self.result.save_mask.clicked.connect(self._save_mask)
-        self.result.save_model.clicked.connect(self._save_model)
-        self.result.load_model.clicked.connect(self._load_model)
+        files = FileDialogs(act, self)
+        self.result.save_mask.clicked.connect(lambda: self._try(files.save_mask))
+        self.result.save_model.clicked.connect(lambda: self._try(files.save_model))
+        self.result.load_model.clicked.connect(lambda: self._try(files.load_model))
         self.message.restore.connect(lambda: self._try(act.restore_labels))
 
     def _connect_annotator(self) -> None:
@@ -121,25 +140,21 @@ class AnnotatorWidget(QWidget):
         self.annotator.segmented.connect(lambda done: self.result.show_measures(done.measures))
         self.annotator.message.connect(self.message.say)
 
-    def closeEvent(self, event: Any) -> None:
-        """Let go of everything in the viewer."""
-        self.disconnect_viewer()
-        super().closeEvent(event)
+    def changeEvent(self, event: QEvent) -> None:
+        """Taken out of its dock (closed): let go of the viewer."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange:
+            if self._docked and self.parent() is None:
+                self.disconnect_viewer()
+            self._docked = self.parent() is not None
 
     def disconnect_viewer(self) -> None:
         """Stop the work and disconnect from the viewer; safe to call twice."""
-        if self.viewer is None:
-            return
-        self._render_timer.stop()
-        self.train.finish()
-        self.annotator.close()
-        self.viewer.layers.events.inserted.disconnect(self._on_layers)
-        self.viewer.layers.events.removed.disconnect(self._on_layers)
-        self.viewer.layers.selection.events.active.disconnect(self._on_active)
-        self.viewer.events.theme.disconnect(self._on_theme)
-        for key in ("Shift-Enter", "N"):
-            self.viewer.bind_key(key, None)
-        self.viewer = None  # type: ignore[assignment]
+        _let_go(self.viewer, self.annotator, self._connections)
+        self._connections = ()
+
+    def _on_key(self, action: str, _viewer: Viewer) -> None:
+        self._try(getattr(self.annotator, action))
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Do something; show the sentence if it cannot be done."""
@@ -150,7 +165,7 @@ class AnnotatorWidget(QWidget):
             return False
         return True
 
-    # -- scan ---------------------------------------------------------------------------
+    # -- scan ------------------------------------------------------------------
 
     def _on_layers(self, _event: Any = None) -> None:
         images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
@@ -202,7 +217,7 @@ class AnnotatorWidget(QWidget):
         self._render_slices()
         self._render_job()
 
-    # -- structures and slices --------------------------------------------------------------
+    # -- structures and slices -------------------------------------------------
 
     def _pick_structure(self, value: int) -> None:
         session = self.annotator.session
@@ -254,7 +269,7 @@ class AnnotatorWidget(QWidget):
         self.paint.show_counts(done, len(states), PLANES[session.axis])
         self.train.show_score(session.score())
 
-    # -- work ----------------------------------------------------------------------------------
+    # -- work ------------------------------------------------------------------
 
     def _train_or_stop(self) -> None:
         if self.annotator.job.running:
@@ -284,39 +299,3 @@ class AnnotatorWidget(QWidget):
 
     def _on_theme(self, _event: Any = None) -> None:
         self.train.follow_theme(self.viewer.theme)
-
-    # -- files --------------------------------------------------------------------------------------
-
-    def _folder_and_stem(self) -> tuple[Path, str]:
-        session = self.annotator.session
-        source = session.images[0].source.path if session else None
-        name = Path(source).name if source else (session.images[0].name if session else "scan")
-        stem = name.removesuffix(".gz").removesuffix(".nii")
-        return (Path(source).parent if source else Path.cwd()), stem
-
-    def _save_mask(self) -> None:
-        folder, stem = self._folder_and_stem()
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save mask", str(folder / f"{stem}_mask.nii.gz"), "NIfTI (*.nii.gz *.nii)"
-        )
-        if path:
-            if not path.endswith((".nii", ".nii.gz")):
-                path += ".nii.gz"
-            self._try(partial(self.annotator.save_mask, Path(path)))
-
-    def _save_model(self) -> None:
-        folder, stem = self._folder_and_stem()
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save model", str(folder / f"{stem}_unet.safetensors"), "Model (*.safetensors)"
-        )
-        if path:
-            chosen = Path(path if path.endswith(".safetensors") else path + ".safetensors")
-            self._try(partial(self.annotator.save_model, chosen))
-
-    def _load_model(self) -> None:
-        folder, _ = self._folder_and_stem()
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Load model", str(folder), "Model (*.safetensors)"
-        )
-        if path:
-            self._try(partial(self.annotator.load_model, Path(path)))

@@ -7,7 +7,7 @@ imported here, in the thread, the first time it is needed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ class Subject:
     axis: int
     prepared: PreparedScan | None = None
 
-    def prepare(self) -> Iterator[ScanPrepared]:
+    def prepare(self) -> Generator[ScanPrepared, None, PreparedScan]:
         """Yield a `ScanPrepared` if there was work to do; return the scan."""
         if self.prepared is not None:
             return self.prepared
@@ -96,7 +96,7 @@ def training(
     init: Checkpoint | None,
     focus: Callable[[], tuple[int, int] | None],
     should_stop: Callable[[], bool],
-) -> Iterator[TrainEvent | ScanPrepared]:
+) -> Generator[TrainEvent | ScanPrepared, None, None]:
     """Train on the annotated slices of one scan and predict the others."""
     from napari_unet.learning.training import train
 
@@ -123,7 +123,7 @@ def segmentation(
     class_names: Sequence[str],
     start: int,
     should_stop: Callable[[], bool],
-) -> Iterator[SlicePredicted | ScanPrepared | VolumeSegmented]:
+) -> Generator[SlicePredicted | ScanPrepared | VolumeSegmented, None, None]:
     """Predict every slice from `start` outwards, clean up in 3D and measure.
 
     Parameters

@@ -31,9 +31,9 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     ours = attributes.get("metadata", {}).get(METADATA_KEY, {})
     grid = ours.get("grid")
     if not isinstance(grid, Grid) or grid.shape_zyx != labels.shape:
-        scale = tuple(float(s) for s in attributes.get("scale", (1, 1, 1)))
-        translate = tuple(float(t) for t in attributes.get("translate", (0, 0, 0)))
-        grid = Grid.from_spacing(labels.shape, scale, translate)
+        z, y, x = (float(s) for s in attributes.get("scale", (1, 1, 1)))
+        oz, oy, ox = (float(t) for t in attributes.get("translate", (0, 0, 0)))
+        grid = Grid.from_spacing(labels.shape, (z, y, x), (oz, oy, ox))
     if ours:
         labels = np.where(labels == BACKGROUND_BRUSH, 0, labels)
     save_mask(labels, grid, Path(path))

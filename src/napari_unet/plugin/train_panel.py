@@ -1,0 +1,92 @@
+"""Train or stop, progress, the live curve and the score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_unet.annotation.scoring import CorrectionScore
+from napari_unet.learning.events import StepDone
+
+
+class TrainPanel(QWidget):
+    """Train or stop, progress, the live curve and the score."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._theme = "dark"
+        self._score: CorrectionScore | None = None
+        self.start = QPushButton("Train")
+        self.start.setMinimumHeight(30)
+        self.start.setToolTip("Learn from the annotated slices; go on painting meanwhile")
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 1000)
+        self.progress.setTextVisible(True)
+        self.progress.setFormat("not trained yet")
+        self.score = QLabel()
+        self.score.setToolTip(
+            "How well predictions matched your later corrections,\n"
+            "on slices the model had not seen (1 is perfect)"
+        )
+        self.plot: Any = None  # made with the first training: pyqtgraph is slow to import
+        row = QHBoxLayout()
+        row.addWidget(self.start, 2)
+        row.addWidget(self.progress, 3)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(4)
+        self._column.addLayout(row)
+        self._column.addWidget(self.score)
+        self.score.hide()
+
+    def follow_theme(self, theme: str) -> None:
+        """Use the colours of a napari theme."""
+        self._theme = theme
+        if self.plot is not None:
+            self.plot.follow_theme(theme)
+
+    def restart(self, theme: str) -> None:
+        """A round of training begins."""
+        if self.plot is None:
+            from napari_unet.plugin.curve_plot import CurvePlot
+
+            self.plot = CurvePlot()
+            self._column.insertWidget(1, self.plot)
+        self.follow_theme(theme)
+        self.plot.restart()
+        self.progress.setValue(0)
+        self.progress.setFormat("getting ready")
+
+    def finish(self) -> None:
+        """No more steps come."""
+        if self.plot is not None:
+            self.plot.finish()
+
+    def add_step(self, step: StepDone) -> None:
+        """Show one training step."""
+        self.progress.setValue(int(1000 * step.progress))
+        minutes, seconds = divmod(int(step.seconds), 60)
+        self.progress.setFormat(
+            f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {step.n_slices} slices"
+        )
+        if self.plot is not None:
+            self.plot.add_step(step.seconds, step.loss, self._score.mean if self._score else None)
+
+    def show_score(self, score: CorrectionScore | None) -> None:
+        """Show the predict-then-correct Dice."""
+        self._score = score
+        self.score.setVisible(score is not None)
+        if score is not None:
+            plural = "slice" if score.n_slices == 1 else "slices"
+            self.score.setText(
+                f"Dice before your correction: {score.mean:.2f} "
+                f"({score.lowest:.2f}–{score.highest:.2f}, {score.n_slices} {plural})"
+            )
+
+    def show_activity(self, activity: str) -> None:
+        """Show what is running."""
+        self.start.setText("Stop" if activity == "training" else "Train")
+        self.start.setEnabled(activity in ("", "training"))
+        if activity != "training":
+            self.finish()

@@ -1,0 +1,158 @@
+"""Truth is derived from the arrays, however an edit was made."""
+
+import numpy as np
+import pytest
+
+from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
+from napari_unet.annotation.states import BACKGROUND_BRUSH, Origin, SliceState
+from napari_unet.errors import AnnotationError
+
+SHAPE = (5, 8, 6)
+
+
+@pytest.fixture
+def record() -> AnnotationRecord:
+    return AnnotationRecord(np.zeros(SHAPE, np.uint8), axis=0)
+
+
+def opinion(value: int = 1) -> np.ndarray:
+    plane = np.zeros(SHAPE[1:], np.uint8)
+    plane[2:5, 2:5] = value
+    return plane
+
+
+def stroke(record: AnnotationRecord, index: int, value: int, rows: slice = slice(0, 2)) -> None:
+    """Paint announced, as napari does: the news before the pixels."""
+    region = (slice(index, index + 1), rows, slice(0, 3))
+    record.painted(region, None, value)
+    record.labels[region] = value
+
+
+def test_everything_starts_empty(record):
+    assert set(record.states()) == {SliceState.EMPTY}
+    assert (record.truth(0) == NOT_ANNOTATED).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_stroke_annotates_its_slices_along_the_axis(axis):
+    record = AnnotationRecord(np.zeros(SHAPE, np.uint8), axis)
+    stroke(record, 3, 1)
+    expected = {0: [3], 1: [0, 1], 2: [0, 1, 2]}[axis]
+    assert record.slices_in(SliceState.ANNOTATED) == expected
+
+
+def test_unpainted_voxels_of_an_annotated_slice_are_background(record):
+    stroke(record, 1, 2)
+    assert set(np.unique(record.truth(1))) == {0, 2}
+
+
+def test_an_unannounced_edit_counts_as_human(record):
+    record.labels[2, 4, 4] = 1
+    assert record.sync() == [2]
+    assert record.state(2) is SliceState.ANNOTATED
+
+
+def test_a_half_finished_stroke_is_not_overwritten_by_a_prediction(record):
+    record.labels[2, 0, 0] = 1
+    assert not record.write_prediction(2, opinion())
+    assert record.labels[2].sum() == 1
+
+
+def test_undoing_the_only_stroke_gives_the_slice_back_to_the_model(record):
+    record.write_prediction(1, opinion())
+    stroke(record, 1, 2)
+    record.labels[1, 0:2, 0:3] = 0
+    record.sync()
+    assert record.state(1) is SliceState.PREDICTED
+    assert record.write_prediction(1, opinion() * 0)
+
+
+def test_undo_after_a_newer_prediction_shows_the_newer_one(record):
+    record.write_prediction(1, opinion())
+    region = (slice(1, 2), slice(2, 5), slice(2, 5))
+    record.painted(region, None, 2)
+    record.labels[region] = 2
+    record.labels[region] = 1  # undo
+    record.sync()
+    record.write_prediction(1, opinion() * 0)
+    record.labels[region] = 2  # redo
+    record.sync()
+    assert record.state(1) is SliceState.ANNOTATED
+    record.labels[region] = 1  # undo again: what lay there once
+    record.sync()
+    assert record.state(1) is SliceState.PREDICTED
+    assert not record.labels[1].any()
+
+
+def test_undoing_a_stroke_over_an_erasure_keeps_the_erasure(record):
+    record.write_prediction(1, opinion())
+    region = (slice(1, 2), slice(2, 5), slice(2, 5))
+    for value in (0, 2):
+        record.painted(region, None, value)
+        record.labels[region] = value
+    record.labels[region] = 0  # undo of the second stroke
+    record.sync()
+    assert record.state(1) is SliceState.ANNOTATED
+    assert not record.labels[1].any()
+
+
+def test_an_accepted_slice_is_truth_and_never_overwritten(record):
+    record.accept(4)
+    assert (record.truth(4) == 0).all()
+    assert not record.write_prediction(4, opinion())
+
+
+def test_partial_slices_trust_only_painted_voxels_and_let_the_model_fill_in(record):
+    record.set_partial(2, True)
+    stroke(record, 2, BACKGROUND_BRUSH)
+    truth = record.truth(2)
+    assert (truth[0:2, 0:3] == 0).all()
+    assert (truth == NOT_ANNOTATED).sum() == truth.size - 6
+    full = np.ones(SHAPE[1:], np.uint8)
+    assert record.write_prediction(2, full)
+    assert (record.labels[2, 0:2, 0:3] == BACKGROUND_BRUSH).all()
+    assert record.mask()[2].sum() == full.size - 6
+
+
+def test_a_partial_slice_with_a_prediction_keeps_the_strokes_when_undone(record):
+    record.set_partial(2, True)
+    record.write_prediction(2, opinion())
+    stroke(record, 2, 1)
+    record.labels[2, 0:2, 0:3] = 0
+    record.sync()
+    assert (record.truth(2) == NOT_ANNOTATED).all()
+
+
+def test_release_returns_the_models_opinion(record):
+    record.write_prediction(1, opinion())
+    stroke(record, 1, 2)
+    record.release(1)
+    np.testing.assert_array_equal(record.labels[1], opinion())
+    assert record.state(1) is SliceState.PREDICTED
+
+
+def test_only_predictions_of_unseen_slices_are_held_out(record):
+    record.write_prediction(1, opinion(), held_out=True)
+    record.write_prediction(2, opinion(), held_out=False)
+    for index in (1, 2):
+        stroke(record, index, 2)
+    np.testing.assert_array_equal(record.held_out_prediction(1), opinion())
+    assert record.held_out_prediction(2) is None
+
+
+def test_origin_and_human_share_follow_the_states(record):
+    record.write_prediction(0, opinion())
+    record.write_prediction(1, opinion())
+    record.accept(1)
+    assert (record.origin()[0][opinion() > 0] == Origin.MODEL).all()
+    assert (record.origin()[1] == Origin.HUMAN).all()
+    assert record.human_fraction() == pytest.approx(0.5)
+
+
+def test_another_array_counts_as_human_edits_and_a_wrong_one_is_refused(record):
+    fresh = record.labels.copy()
+    fresh[3] = 1
+    assert record.rebind(fresh) == [3]
+    with pytest.raises(AnnotationError, match="kept"):
+        record.rebind(np.zeros((2, 2, 2), np.uint8))
+    assert record.labels is fresh

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.scoring import correction_score
+from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.suggestion import Evidence, suggest
+
+E, P, A = SliceState.EMPTY, SliceState.PREDICTED, SliceState.ANNOTATED
+
+
+def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecord:
+    record = AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0)
+    record.write_prediction(0, predicted, held_out=True)
+    record.labels[0] = corrected
+    record.sync()
+    record.accept(0)
+    return record
+
+
+def test_no_score_before_a_prediction_was_corrected():
+    assert correction_score(AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0)) is None
+
+
+def test_the_score_is_the_dice_of_prediction_and_correction():
+    predicted, corrected = np.zeros((2, 4, 4), np.uint8)
+    predicted[0, :2] = 1
+    corrected[0, :4] = 1
+    score = correction_score(record_with(predicted, corrected))
+    assert score.mean == pytest.approx(2 * 2 / (2 + 4))
+    assert score.n_slices == 1
+
+
+def test_a_false_alarm_counts_as_zero_and_agreeing_on_nothing_does_not_count():
+    nothing, alarm = np.zeros((2, 4, 4), np.uint8)
+    alarm[1, 1] = 1
+    assert correction_score(record_with(alarm, nothing)).mean == 0
+    assert correction_score(record_with(nothing, nothing)) is None
+
+
+def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:
+    e, a = np.zeros(n), np.zeros(n, np.int64)
+    for index, value in doubt.items():
+        e[index] = value
+    for index, value in area.items():
+        a[index] = value
+    return Evidence(e, a)
+
+
+def test_without_predictions_the_widest_gap_inside_is_next():
+    states = [E] * 30
+    for index in (10, 12, 24):
+        states[index] = A
+    found = suggest(states, None, spacing_mm=1, annotated_empty=False)
+    assert found.index == 18
+    assert "gap" in found.reason
+
+
+def test_the_slice_with_the_most_doubtful_edge_is_next():
+    states = [P] * 30
+    states[2] = states[28] = A
+    found = suggest(
+        states,
+        evidence(30, {3: 60.0, 15: 50.0}, {3: 90, 15: 80}),
+        spacing_mm=2,
+        annotated_empty=True,
+    )
+    assert found.index == 15, "slice 3 is next to an annotated one"
+    assert "edge" in found.reason
+
+
+def test_structures_far_outside_the_annotated_range_come_first():
+    states = [P] * 60
+    states[10] = states[14] = A
+    found = suggest(
+        states,
+        evidence(60, {12: 90.0, 50: 5.0}, {12: 9, 50: 40}),
+        spacing_mm=1,
+        annotated_empty=False,
+    )
+    assert found.index == 50
+    assert "outside" in found.reason
+
+
+def test_a_certain_model_without_an_empty_slice_asks_to_confirm_one():
+    states = [P] * 12
+    states[5] = A
+    found = suggest(states, evidence(12, {}, {4: 3, 6: 3}), spacing_mm=1, annotated_empty=False)
+    assert "empty" in found.reason
+
+
+def test_nothing_is_left_when_all_is_annotated():
+    assert suggest([A] * 3, None, spacing_mm=1, annotated_empty=True) is None

@@ -1,0 +1,91 @@
+"""A real viewer, a tiny scan, real threads, real (short) training."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from napari import Viewer
+from napari.layers import Image
+from numpy.typing import NDArray
+from qtpy.QtCore import QThreadPool
+
+from napari_unet.imaging.volume import Grid
+from napari_unet.learning.config import TrainConfig
+from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
+from napari_unet.plugin.session import ScanSession
+from napari_unet.plugin.widget import AnnotatorWidget
+
+PLUGIN = "napari-unet-mri"
+SHAPE = (16, 48, 40)
+
+
+def bright_ball(shape: tuple[int, int, int] = SHAPE) -> tuple[NDArray, NDArray]:
+    """A grey head of noise with a bright ball in it, and the ball."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.indices(shape)
+    middle = [n / 2 for n in shape]
+    head = ((y - middle[1]) / 21) ** 2 + ((x - middle[2]) / 17) ** 2 < 1
+    ball = (z - middle[0]) ** 2 * 4 + (y - middle[1]) ** 2 + (x - middle[2]) ** 2 < 10**2
+    data = 100.0 * head + 120.0 * ball + rng.normal(0, 8, shape)
+    return data.astype(np.float32), ball
+
+
+@dataclass
+class Bench:
+    """The plugin on a table: a viewer with the widget open on the tiny scan."""
+
+    viewer: Viewer
+    widget: AnnotatorWidget
+    image: Image
+    truth: NDArray
+    qtbot: object
+
+    @property
+    def annotator(self) -> Annotator:
+        return self.widget.annotator
+
+    @property
+    def session(self) -> ScanSession:
+        return self.widget.annotator.session
+
+    def paint(self, index: int, value: int = 1, mask: NDArray | None = None) -> None:
+        """Paint the truth of a slice as one undoable stroke."""
+        mask = self.truth[index] if mask is None else mask
+        rows, columns = np.nonzero(mask)
+        self.session.labels.data_setitem((np.full(len(rows), index), rows, columns), value)
+        self.qtbot.wait(1)
+
+    def train(self) -> None:
+        """Press Train and wait for the end."""
+        self.widget.train.start.click()
+        assert self.annotator.job.running, self.widget.message.text
+        self.wait_for_job()
+
+    def wait_for_job(self) -> None:
+        self.qtbot.waitUntil(lambda: not self.annotator.job.running, timeout=120_000)
+
+    def wait_for_step(self) -> None:
+        with self.qtbot.waitSignal(self.annotator.step, timeout=60_000):
+            pass
+
+    def dice(self, index: int) -> float:
+        found, truth = self.session.labels.data[index] == 1, self.truth[index]
+        return 2 * (found & truth).sum() / max(1, found.sum() + truth.sum())
+
+
+@pytest.fixture
+def bench(make_napari_viewer: Callable[..., Viewer], qtbot: object) -> Iterator[Bench]:
+    """The widget, opened on a tiny scan, with quick training."""
+    viewer = make_napari_viewer()
+    data, ball = bright_ball()
+    grid = Grid.from_spacing(SHAPE, (2.0, 1.0, 1.0), (-10.0, 5.0, 3.0))
+    image = viewer.add_image(
+        data, name="scan", metadata={METADATA_KEY: {"grid": grid}}, **spatial_arguments(grid)
+    )
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
+    widget.annotator.config = TrainConfig(seconds=60, max_steps=40, threads=1)
+    yield Bench(viewer, widget, image, ball, qtbot)
+    widget.disconnect_viewer()
+    assert QThreadPool.globalInstance().waitForDone(20_000), "a worker thread was left behind"

@@ -1,0 +1,133 @@
+"""Opening, saving, samples and menus, through napari itself."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari._app_model import get_app_model
+from napari.viewer import Viewer
+from npe2 import PluginManager, PluginManifest
+
+from napari_unet.annotation.states import SliceState
+
+PLUGIN = "napari-unet-mri"
+
+
+@pytest.fixture
+def scan_file(tmp_path):
+    """A sagittal acquisition with thick slices, stored P-I-R."""
+    rng = np.random.default_rng(0)
+    affine = np.array([[0, 0, 4.0, -30], [-1, 0, 0, 20], [0, -1.5, 0, 40], [0, 0, 0, 1]])
+    path = tmp_path / "t1.nii.gz"
+    image = nib.Nifti1Image(rng.integers(0, 900, (32, 28, 12)).astype(np.int16), affine)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    nib.save(image, path)
+    return path
+
+
+def test_a_file_opens_upright_in_millimetres(make_napari_viewer, scan_file):
+    viewer: Viewer = make_napari_viewer()
+    [layer] = viewer.open(scan_file, plugin=PLUGIN)
+    assert layer.data.shape == (28, 32, 12)
+    np.testing.assert_allclose(layer.scale, (1.5, 1, 4))
+    assert str(layer.units[0]) == "millimeter"
+    stored = nib.load(scan_file)
+    world = np.array([2, 3, 5]) * layer.scale + layer.translate
+    ijk = np.linalg.inv(stored.affine) @ [*(-world[::-1]), 1]
+    assert layer.data[2, 3, 5] == stored.get_fdata()[tuple(ijk[:3].round().astype(int))]
+
+
+def test_thick_sagittal_slices_are_annotated_sagittally_and_saved_where_they_belong(
+    make_napari_viewer, scan_file, tmp_path
+):
+    viewer: Viewer = make_napari_viewer()
+    viewer.open(scan_file, plugin=PLUGIN)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
+    session = widget.annotator.session
+    assert session.axis == 2
+    session.bridge.go_to(4)
+    session.labels.paint((10, 12, 4), 1)
+    assert session.record.state(4) is SliceState.ANNOTATED
+    for path in (tmp_path / "button.nii.gz", tmp_path / "dialog.nii.gz"):
+        if path.stem.startswith("button"):
+            widget.annotator.save_mask(path)
+        else:
+            viewer.layers.selection = {session.labels}
+            assert viewer.layers.save(str(path), selected=True, plugin=PLUGIN) == [str(path)]
+        saved, source = nib.load(path), nib.load(scan_file)
+        assert saved.shape == source.shape
+        np.testing.assert_array_equal(saved.affine, source.affine)
+        assert (saved.header["sform_code"], saved.header["qform_code"]) == (1, 1)
+        assert np.count_nonzero(saved.dataobj) == np.count_nonzero(session.labels.data)
+        world = np.array([10, 12, 4]) * session.labels.scale + session.labels.translate
+        ijk = np.linalg.inv(saved.affine) @ [*(-world[::-1]), 1]
+        assert np.asarray(saved.dataobj)[tuple(ijk[:3].round().astype(int))] == 1
+    widget.disconnect_viewer()
+
+
+@pytest.mark.parametrize("key", ["brain_metastases", "brain_metastases_annotated"])
+def test_samples_open_with_their_hidden_answer(make_napari_viewer, key):
+    viewer: Viewer = make_napari_viewer()
+    layers = viewer.open_sample(PLUGIN, key)
+    answer = next(layer for layer in layers if layer.name == "Hidden answer")
+    assert not answer.visible
+    assert answer.data.any()
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
+    session = widget.annotator.session
+    annotated = session.record.slices_in(SliceState.ANNOTATED)
+    assert len(annotated) == (5 if key.endswith("annotated") else 0)
+    assert session.labels is not answer
+    for index in annotated:
+        np.testing.assert_array_equal(session.labels.data[index], answer.data[index])
+    if annotated:
+        assert session.class_names == ("Metastasis",)
+    widget.disconnect_viewer()
+
+
+def test_the_mni_sample_opens_upright(make_napari_viewer):
+    pytest.importorskip("nilearn", reason="the MNI152 sample comes with nilearn")
+    viewer: Viewer = make_napari_viewer()
+    [layer] = viewer.open_sample(PLUGIN, "mni152")
+    assert layer.data.ndim == 3
+    head = layer.data > layer.data.mean()
+    widths = head.any(axis=2).sum(axis=1)
+    assert widths[5] < widths[len(widths) // 2], "the crown of the head comes first"
+
+
+def test_the_widget_is_in_the_plugins_and_in_the_segment_menu(make_napari_viewer):
+    viewer: Viewer = make_napari_viewer()
+    menus = get_app_model().menus
+    in_segment = [str(getattr(i, "command", i)) for i in menus.get_menu("napari/layers/segment")]
+    assert any("napari-unet-mri.annotator" in item for item in in_segment)
+    actions = [a.text() for a in viewer.window.plugins_menu.actions()]
+    assert any("U-Net" in text for text in actions)
+
+
+def test_every_command_of_the_manifest_can_be_imported():
+    manifest = PluginManifest.from_distribution("napari-unet-mri")
+    assert PluginManager.instance().get_manifest(PLUGIN).name == PLUGIN
+    for command in manifest.contributions.commands:
+        assert callable(command.python_name and _resolve(command.python_name))
+
+
+def _resolve(name: str) -> object:
+    module, _, attribute = name.partition(":")
+    return getattr(__import__(module, fromlist=["_"]), attribute)
+
+
+def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
+    bench.paint(8)
+    bench.train()
+    path = tmp_path / "model.safetensors"
+    bench.annotator.save_model(path)
+    other = bench.viewer.add_image(bench.image.data * 2 + 10, name="next patient")
+    bench.annotator.choose([other])
+    bench.annotator.load_model(path)
+    bench.widget.result.segment.click()
+    bench.wait_for_job()
+    assert bench.session.record.states().count(SliceState.PREDICTED) == 16
+    bench.paint(7)
+    bench.train()
+    card = bench.session.checkpoint.card
+    assert card.provenance.trained_on == ("scan", "next patient")
+    assert card.provenance.steps == 80

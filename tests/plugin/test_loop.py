@@ -1,0 +1,360 @@
+"""The annotation loop in a real window: paint, train, correct, segment."""
+
+import numpy as np
+import pytest
+from napari import Viewer
+from qtpy.QtCore import QThreadPool
+
+from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.imaging.cleanup import CleanUp
+from napari_unet.learning.config import TrainConfig
+from napari_unet.plugin import jobs, work
+from napari_unet.plugin.scan_layers import AXIS_LABELS
+
+FOREVER = TrainConfig(seconds=600, threads=1)
+
+
+def test_opening_the_widget_arms_painting_on_a_layer_exactly_over_the_scan(bench):
+    labels, image = bench.session.labels, bench.image
+    assert bench.viewer.layers.selection.active is labels
+    assert labels.mode == "paint"
+    assert labels.data.shape == image.data.shape
+    np.testing.assert_allclose(labels.scale, image.scale)
+    np.testing.assert_allclose(labels.translate, image.translate)
+    assert labels.units == image.units
+    assert tuple(labels.axis_labels) == AXIS_LABELS
+
+
+def test_thick_slices_are_sliced_across_their_thickness(bench):
+    assert bench.session.axis == 0
+    assert bench.viewer.dims.order[0] == 0
+    bench.widget.scan.axis.activated.emit(2)
+    bench.widget.scan.axis.setCurrentIndex(2)
+    assert bench.session.axis == 2
+    assert bench.viewer.dims.order == (2, 0, 1)
+
+
+def test_a_stroke_annotates_its_slice_only(bench):
+    bench.paint(8)
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == [8]
+
+
+def test_training_predicts_the_other_slices_and_leaves_the_painted_ones(bench):
+    bench.annotator.config = TrainConfig(seconds=60, max_steps=150, threads=1)
+    for index in (6, 9):
+        bench.paint(index)
+    bench.session.bridge.go_to(2)
+    bench.annotator.accept_slice()
+    before = bench.session.labels.data[[2, 6, 9]].copy()
+    bench.train()
+    np.testing.assert_array_equal(bench.session.labels.data[[2, 6, 9]], before)
+    states = bench.session.record.states()
+    assert states.count(SliceState.PREDICTED) == 13
+    assert states.count(SliceState.ANNOTATED) == 3
+    assert bench.dice(8) > 0.8
+    assert "Done" in bench.widget.message.text
+
+
+def test_a_stroke_during_training_joins_it_and_survives(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    bench.paint(5)
+    slices = []
+    bench.annotator.step.connect(lambda step: slices.append(step.n_slices))
+    bench.qtbot.waitUntil(lambda: bool(slices) and slices[-1] == 2, timeout=60_000)
+    np.testing.assert_array_equal(bench.session.labels.data[5] == 1, bench.truth[5])
+    bench.widget.train.start.click()
+    bench.wait_for_job()
+    np.testing.assert_array_equal(bench.session.labels.data[5] == 1, bench.truth[5])
+
+
+def test_undo_and_redo_after_predictions_keep_strokes_and_predictions_apart(bench):
+    bench.paint(8)
+    bench.paint(5)
+    bench.session.bridge.go_to(5)
+    bench.train()
+    painted = bench.session.labels.data[5].copy()
+    bench.session.labels.undo()
+    assert bench.session.record.state(5) is SliceState.EMPTY
+    bench.session.labels.redo()
+    np.testing.assert_array_equal(bench.session.labels.data[5], painted)
+    assert bench.session.record.state(5) is SliceState.ANNOTATED
+    bench.session.labels.undo()
+    bench.annotator.segment()
+    bench.wait_for_job()
+    opinion = bench.session.labels.data[5].copy()
+    assert bench.session.record.state(5) is SliceState.PREDICTED
+    bench.session.labels.redo()
+    assert (bench.session.labels.data[5][painted == 1] == 1).all()
+    bench.session.labels.undo()
+    np.testing.assert_array_equal(bench.session.labels.data[5], opinion)
+
+
+def test_stop_keeps_a_model_and_the_widget_works_on(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    assert bench.widget.train.start.text() == "Stop"
+    bench.wait_for_step()
+    bench.widget.train.start.click()
+    bench.wait_for_job()
+    assert bench.session.checkpoint is not None
+    assert bench.widget.train.start.text() == "Train"
+    assert "Stopped" in bench.widget.message.text
+    bench.annotator.config = TrainConfig(seconds=60, max_steps=3, threads=1)
+    before = bench.session.checkpoint.card.provenance.steps
+    bench.train()
+    assert bench.session.checkpoint.card.provenance.steps == before + 3
+
+
+def test_drawing_holds_the_training_and_it_goes_on_afterwards(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    bench.session.bridge.stroking.emit(True)
+    steps = []
+    bench.annotator.step.connect(steps.append)
+    bench.qtbot.waitUntil(lambda: _quiet(bench, steps), timeout=20_000)
+    held = len(steps)
+    bench.session.bridge.stroking.emit(False)
+    bench.qtbot.waitUntil(lambda: len(steps) > held + 2, timeout=20_000)
+    bench.annotator.stop()
+    bench.wait_for_job()
+
+
+def _quiet(bench, steps) -> bool:
+    before = len(steps)
+    bench.qtbot.wait(300)
+    return len(steps) == before
+
+
+def test_deleting_the_layer_while_training_stops_it_and_it_can_be_brought_back(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    labels = bench.session.labels
+    bench.viewer.layers.remove(labels)
+    bench.wait_for_job()
+    assert not bench.widget.train.isEnabled()
+    bench.widget.message.button.click()
+    assert labels in bench.viewer.layers
+    np.testing.assert_array_equal(labels.data[8] == 1, bench.truth[8])
+    assert bench.session.record.state(8) is SliceState.ANNOTATED
+    assert bench.widget.train.isEnabled()
+
+
+def test_removing_the_scan_while_training_keeps_the_strokes(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    labels = bench.session.labels
+    bench.viewer.layers.remove(bench.image)
+    bench.wait_for_job()
+    assert (labels.data[8] == 1).sum() == bench.truth[8].sum()
+    assert not bench.widget.train.isEnabled()
+
+
+def test_closing_the_dock_while_training_leaves_no_thread(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    bench.viewer.window.remove_dock_widget(bench.widget)
+    bench.qtbot.wait(10)
+    assert QThreadPool.globalInstance().waitForDone(20_000)
+
+
+def test_reopening_the_widget_goes_on_where_it_was(bench):
+    bench.paint(8)
+    bench.session.bridge.go_to(1)
+    bench.annotator.accept_slice()
+    bench.train()
+    model, labels = bench.session.checkpoint, bench.session.labels
+    bench.viewer.window.remove_dock_widget(bench.widget)
+    _, again = bench.viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
+    session = again.annotator.session
+    assert session.labels is labels
+    assert session.record.slices_in(SliceState.ANNOTATED) == [1, 8]
+    assert session.checkpoint is model
+    again.disconnect_viewer()
+
+
+def test_closing_napari_while_training_leaves_no_thread(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    bench.viewer.close()
+    bench.qtbot.wait(10)
+    assert QThreadPool.globalInstance().waitForDone(20_000)
+
+
+def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(bench):
+    bench.paint(8)
+    bench.session.bridge.go_to(4)
+    bench.widget.paint.partial.click()
+    some = np.zeros(bench.truth.shape[1:], bool)
+    some[2:6, 2:6] = True
+    bench.paint(4, BACKGROUND_BRUSH, some)
+    assert bench.session.record.state(4) is SliceState.PARTIAL
+    truth = bench.session.record.truth(4)
+    assert (truth[some] == 0).all()
+    assert (truth[~some] == 255).all()
+    bench.train()
+    assert (bench.session.labels.data[4][some] == BACKGROUND_BRUSH).all()
+    assert bench.session.record.state(4) is SliceState.PARTIAL
+    assert bench.session.record.mask().max() == 1
+
+
+def test_next_slice_says_why_and_accept_counts_an_empty_slice(bench):
+    bench.paint(8)
+    bench.train()
+    bench.annotator.next_slice()
+    index = bench.session.bridge.visible_index
+    assert bench.session.record.state(index) is SliceState.PREDICTED
+    assert bench.widget.message.text.startswith(f"Slice {index}: ")
+    bench.session.bridge.go_to(0)
+    bench.annotator.accept_slice()
+    assert bench.session.record.state(0) is SliceState.ANNOTATED
+
+
+def test_keys_accept_and_suggest(bench):
+    bench.paint(8)
+    bench.session.bridge.go_to(1)
+    keymap = bench.viewer.keymap
+    bound = {str(key): action for key, action in keymap.items()}
+    bound["Shift+Enter"](bench.viewer)
+    assert bench.session.record.state(1) is SliceState.ANNOTATED
+    bound["N"](bench.viewer)
+    assert bench.session.bridge.visible_index not in (1, 8)
+
+
+def test_the_strip_jumps_and_knows_every_state(bench):
+    bench.paint(8)
+    strip = bench.widget.paint.strip
+    strip.jump.emit(3)
+    assert bench.session.bridge.visible_index == 3
+    bench.qtbot.waitUntil(lambda: strip._states.count(SliceState.ANNOTATED) == 1)
+    assert strip._states[8] is SliceState.ANNOTATED
+
+
+def test_the_score_compares_predictions_with_later_corrections_only(bench):
+    bench.annotator.config = TrainConfig(seconds=60, max_steps=150, threads=1)
+    for index in (5, 10):
+        bench.paint(index)
+    assert bench.session.score() is None
+    bench.train()
+    assert bench.session.score() is None
+    rows, columns = np.nonzero(bench.truth[8])
+    bench.paint(8)
+    bench.session.bridge.go_to(8)
+    bench.annotator.accept_slice()
+    score = bench.session.score()
+    assert score.n_slices == 1
+    assert 0.5 < score.mean <= 1
+    assert len(rows) == len(columns)
+
+
+def test_segment_volume_cleans_up_and_measures(bench):
+    bench.paint(8)
+    bench.train()
+    speck = np.zeros(bench.truth.shape[1:], bool)
+    speck[1, 1] = True
+    bench.paint(15, mask=speck)  # a person's speck is never cleaned away
+    bench.session.clean[1] = CleanUp(min_volume_mm3=100_000)
+    bench.widget.result.segment.click()
+    bench.wait_for_job()
+    bench.session.record.sync()
+    assert bench.session.labels.data[15, 1, 1] == 1
+    np.testing.assert_array_equal(bench.session.labels.data[8] == 1, bench.truth[8])
+    untouched = [i for i in range(16) if i not in (8, 15)]
+    assert not bench.session.labels.data[untouched].any()
+    assert bench.widget.result.table.item(0, 0).text() == "Tumour"
+    expected = np.count_nonzero(bench.session.labels.data) * 2.0 / 1000
+    assert float(bench.widget.result.table.item(0, 1).text()) == pytest.approx(expected, abs=0.01)
+
+
+def test_painting_a_new_label_adds_its_structure(bench):
+    bench.paint(8)
+    other = np.zeros(bench.truth.shape[1:], bool)
+    other[4:9, 4:9] = True
+    bench.paint(8, 2, other)
+    bench.qtbot.waitUntil(lambda: len(bench.session.structures) == 2)
+    bench.train()
+    assert bench.session.checkpoint.card.class_names == ("Tumour", "Structure 2")
+
+
+def test_two_sequences_train_together(bench):
+    second = bench.viewer.add_image(
+        bench.image.data[::1] * -1,
+        name="other sequence",
+        scale=bench.image.scale,
+        translate=bench.image.translate,
+        units=bench.image.units,
+    )
+    labels = bench.session.labels
+    bench.annotator.choose([bench.image, second])
+    assert bench.session.labels is labels
+    bench.paint(8)
+    bench.train()
+    assert bench.session.checkpoint.card.model.in_channels == 2
+
+
+def test_a_runtime_error_in_the_worker_is_told_and_the_next_training_works(bench, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        yield
+
+    bench.paint(8)
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "training", broken)
+        bench.widget.train.start.click()
+        bench.wait_for_job()
+    assert bench.widget.message.failed
+    assert "mat1" in bench.widget.message.text
+    bench.train()
+    assert bench.session.checkpoint is not None
+
+
+def test_a_job_closes_its_generator_when_stopped(qtbot):
+    closed = []
+
+    def work_forever(should_stop):
+        try:
+            while not should_stop():
+                yield 1
+        finally:
+            closed.append(True)
+
+    job = jobs.Job()
+    job.start(work_forever)
+    with qtbot.waitSignal(job.happened):
+        pass
+    with qtbot.waitSignal(job.ended):
+        job.stop()
+    assert closed == [True]
+
+
+def test_a_second_scan_gets_its_own_segmentation(bench):
+    first = bench.session
+    bench.paint(8)
+    other = bench.viewer.add_image(bench.image.data + 1, name="scan 2", scale=bench.image.scale)
+    bench.annotator.choose([other])
+    assert bench.session is not first
+    assert not bench.session.labels.data.any()
+    bench.annotator.choose([bench.image])
+    assert bench.session is first
+    assert bench.session.record.state(8) is SliceState.ANNOTATED
+
+
+def test_an_empty_viewer_gets_told_what_to_do(make_napari_viewer):
+    viewer: Viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
+    assert "Open an MRI volume" in widget.message.text
+    assert not widget.train.isEnabled()
+    widget.disconnect_viewer()

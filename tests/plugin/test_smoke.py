@@ -1,0 +1,15 @@
+"""One pass through the loop on whichever Qt binding is installed; kept small on purpose."""
+
+from napari_unet.annotation.states import SliceState
+
+
+def test_paint_train_segment_save(bench, tmp_path):
+    bench.paint(8)
+    bench.session.bridge.go_to(1)
+    bench.annotator.accept_slice()
+    bench.train()
+    bench.widget.result.segment.click()
+    bench.wait_for_job()
+    assert bench.session.record.states().count(SliceState.PREDICTED) == 14
+    bench.annotator.save_mask(tmp_path / "mask.nii.gz")
+    assert (tmp_path / "mask.nii.gz").exists()
