@@ -6,6 +6,7 @@ user) can look at, repeat or switch off each of them.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -50,6 +51,20 @@ class AugmentationRange:
     noise: float = 0.1
     shading: float = 0.1
     flip: bool = True
+
+    def scaled(self, strength: float) -> AugmentationRange:
+        """Ranges times `strength` (0 to 1); mirroring stays as it is."""
+        return dataclasses.replace(
+            self,
+            rotation_degrees=self.rotation_degrees * strength,
+            scale=self.scale * strength,
+            shift=self.shift * strength,
+            elastic=self.elastic * strength,
+            gain=self.gain * strength,
+            offset=self.offset * strength,
+            noise=self.noise * strength,
+            shading=self.shading * strength,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -126,7 +126,7 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         dtype=np.float32,
     )
     for number, (channel, mask) in enumerate(zip(volume.data, masks, strict=True)):
-        mean, spread = _centre_and_spread(channel[mask], _channel_name(volume, number))
+        mean, spread = _centre_and_spread(channel[mask], float(channel.min()))
         target = slices[:, number]
         np.subtract(np.moveaxis(channel, axis, 0)[:, rows, columns], mean, out=target)
         target /= spread
@@ -164,8 +164,9 @@ def _channel_name(volume: Volume, number: int) -> str:
 def _foreground_threshold(channel: NDArray[np.float32], name: str) -> float:
     """Intensity that separates air from the head in one channel (z, y, x).
 
-    Half-way between the darkest value and Otsu's threshold: noise in air is
-    far below, cerebrospinal fluid mostly above. Estimated on a subsample.
+    A quarter of the way from the darkest value to the mean of everything
+    brighter than Otsu's threshold: noise in air is below, cerebrospinal fluid
+    mostly above. Estimated on a subsample.
     """
     # The sum is finite unless some value is not (or the values are absurdly
     # large); much cheaper than looking at each voxel.
@@ -187,8 +188,11 @@ def _foreground_threshold(channel: NDArray[np.float32], name: str) -> float:
     sample = sample[sample > low]
     if sample.size < 100:
         return low
-    bright = float(np.percentile(sample, 99.5))
-    return low + 0.5 * (_otsu(np.minimum(sample, bright)) - low)
+    sample = np.minimum(sample, np.percentile(sample, 99.5))
+    if sample.min() == sample.max():
+        return (low + float(sample[0])) / 2
+    tissue = sample[sample >= _otsu(sample)]
+    return low + 0.25 * (float(tissue.mean(dtype=np.float64)) - low)
 
 
 def _otsu(values: NDArray[np.float32], bins: int = 128) -> float:
@@ -221,11 +225,8 @@ def _occupied(profiles: list[NDArray[np.intp]]) -> slice:
     return slice(start, stop)
 
 
-def _centre_and_spread(foreground: NDArray[np.float32], name: str) -> tuple[float, float]:
+def _centre_and_spread(foreground: NDArray[np.float32], darkest: float) -> tuple[float, float]:
     mean, spread = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
-    # Rounding alone leaves a relative spread of about 1e-7.
-    if not spread > 1e-6 * max(abs(mean), np.finfo(np.float32).tiny):
-        # One bright value on a dark ground: a binary image. Its contrast is
-        # the step itself, which the clipping keeps finite.
-        spread = max(abs(mean), 1.0)
-    return mean, spread
+    # In an almost binary image the spread of the bright part is noise: air
+    # must stay within the limits, or the image would lose its contrast.
+    return mean, max(spread, (mean - darkest) / _INTENSITY_LIMIT)

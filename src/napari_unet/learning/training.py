@@ -44,6 +44,9 @@ AnnotationSource = Sequence[LabelledSlice] | Callable[[], Sequence[LabelledSlice
 
 WARM_UP_STEPS = 20
 AVERAGE_DECAY = 0.98
+AUGMENTATION_STEPS = 400
+"""Steps until slices are varied in full: what is where is learned first, on what was painted."""
+
 EXTENSION = 0.5
 """Share of the whole budget that is left, at least, after new slices have joined."""
 
@@ -269,11 +272,13 @@ class _Trainer:
 
     def step(self, progress: float) -> float:
         """Make one optimiser step; return its loss."""
-        images, labels = self.examples.batch(self._config.batch_size, self._generator)
+        strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
+        images, labels = self.examples.batch(self._config.batch_size, self._generator, strength)
         logits = self._net(images.to(self.device))
-        loss = segmentation_loss(
-            logits, labels.to(self.device), self.examples.weights.to(self.device)
-        )
+        # Rare classes are found because they weigh more, but drawn too large as
+        # long as they do: towards the end all pixels count the same.
+        weights = self.examples.weights.to(self.device) ** (1 - progress)
+        loss = segmentation_loss(logits, labels.to(self.device), weights)
         loss.backward()
         if self._optimiser.step(self._learning_rate(progress)):
             self._average.update()

@@ -143,7 +143,9 @@ class TrainingSet:
         """Count the annotated slices."""
         return len(self._images)
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, size: int, generator: torch.Generator, strength: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """Draw an augmented batch.
 
         Half of the slices are drawn by class, so that a rare structure is seen
@@ -155,6 +157,8 @@ class TrainingSet:
             Slices in the batch.
         generator : torch.Generator
             Source of randomness.
+        strength : float
+            Strength of the augmentation, 0 to 1.
 
         Returns
         -------
@@ -180,7 +184,9 @@ class TrainingSet:
             half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
             last = torch.tensor(images.shape[-2:]) - 1 - half
             centres = torch.minimum(torch.maximum(centres, half), last)
-        drawn = sample_augmentation(size, self._limits, generator, aspect=self._aspect)
+        drawn = sample_augmentation(
+            size, self._limits.scaled(strength), generator, aspect=self._aspect
+        )
         return apply_augmentation(images, labels, drawn, centres=centres, size=(rows, columns))
 
     @staticmethod

@@ -1,0 +1,73 @@
+"""A scan that takes milliseconds to make: a bright ball inside a grey head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.events import LabelledSlice, RoundDone
+from napari_unet.learning.preparation import PreparedScan, prepare
+
+
+@dataclass(frozen=True)
+class Scene:
+    volume: Volume
+    truth: NDArray[np.uint8]
+    scan: PreparedScan
+
+    def annotated(self, *indices: int) -> list[LabelledSlice]:
+        return [LabelledSlice(0, index, self.truth[index]) for index in indices]
+
+
+def make_scene(
+    shape: tuple[int, int, int] = (12, 61, 75),
+    *,
+    channels: int = 1,
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    seed: int = 0,
+) -> Scene:
+    rng = np.random.default_rng(seed)
+    z, y, x = np.meshgrid(
+        *(np.arange(n) * s for n, s in zip(shape, spacing_mm, strict=True)), indexing="ij"
+    )
+    middle = [(n - 1) * s / 2 for n, s in zip(shape, spacing_mm, strict=True)]
+    head = ((y - middle[1]) / 26) ** 2 + ((x - middle[2]) / 30) ** 2 < 1
+    ball = ((z - middle[0]) * 2) ** 2 + (y - middle[1] - 4) ** 2 + (x - middle[2] + 8) ** 2 < 81
+    data = 100.0 * head + 80.0 * ball
+    data = np.stack([data + rng.normal(0, 5, shape) for _ in range(channels)])
+    grid = Grid.from_spacing(shape, spacing_mm)
+    volume = Volume(data.astype(np.float32), grid, "ball")
+    return Scene(volume, ball.astype(np.uint8), prepare(volume, 0))
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    return make_scene()
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Scene]:
+    return make_scene
+
+
+@pytest.fixture
+def quick() -> TrainConfig:
+    """A handful of steps, the same on every machine."""
+    return TrainConfig(seconds=300, max_steps=4, threads=1, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def trained(scene: Scene) -> RoundDone:
+    """A model that has learned the ball."""
+    from napari_unet.learning.training import train
+
+    config = TrainConfig(seconds=300, max_steps=80, threads=1, device="cpu")
+    *_, done = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
+    assert isinstance(done, RoundDone)
+    return done

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet.errors import CheckpointError, SaveError
+from napari_unet.learning.checkpoint import Checkpoint
+from napari_unet.learning.inference import predict_volume
+
+
+def test_saved_and_loaded_model_predicts_the_same(scene, trained, tmp_path):
+    trained.checkpoint.save(tmp_path / "ball.safetensors")
+    loaded = Checkpoint.load(tmp_path / "ball.safetensors")
+    assert loaded.card == trained.checkpoint.card
+    np.testing.assert_array_equal(
+        predict_volume(scene.volume, loaded), predict_volume(scene.volume, trained.checkpoint)
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["ball.safetensors"]
+
+
+def test_the_card_tells_where_the_model_comes_from(trained):
+    provenance = trained.checkpoint.card.provenance
+    assert provenance.trained_on == ("ball",)
+    assert provenance.annotated_slices == 4
+    assert provenance.steps == 80
+    assert provenance.created
+    assert provenance.software.startswith("napari-unet")
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "header"])
+def test_damaged_file_is_refused_with_a_sentence(trained, tmp_path, damage):
+    path = tmp_path / "model.safetensors"
+    trained.checkpoint.save(path)
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": content[: len(content) // 2],
+            "text": b"hello",
+            "empty": b"",
+            "header": content.replace(b"class_names", b"class_games"),
+        }[damage]
+    )
+    with pytest.raises(CheckpointError, match="damaged"):
+        Checkpoint.load(path)
+
+
+def test_weights_that_do_not_belong_to_the_card_are_refused(trained, tmp_path):
+    state = dict(trained.checkpoint.state)
+    state["head.weight"] = torch.zeros(3, 3)
+    Checkpoint(state, trained.checkpoint.card).save(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="do not fit"):
+        Checkpoint.load(tmp_path / "model.safetensors")
+
+
+def test_weights_that_are_not_numbers_are_refused(trained, tmp_path):
+    state = dict(trained.checkpoint.state)
+    state["head.bias"] = state["head.bias"] * float("nan")
+    Checkpoint(state, trained.checkpoint.card).save(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="not numbers"):
+        Checkpoint.load(tmp_path / "model.safetensors")
+
+
+def test_other_software_s_weights_are_refused(tmp_path):
+    import safetensors.torch
+
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="not a model of napari-unet"):
+        Checkpoint.load(tmp_path / "other.safetensors")
+
+
+def test_missing_file_and_missing_folder_are_named(trained, tmp_path):
+    with pytest.raises(CheckpointError, match="no model file"):
+        Checkpoint.load(tmp_path / "none.safetensors")
+    with pytest.raises(SaveError):
+        trained.checkpoint.save(tmp_path / "nowhere" / "model.safetensors")
+
+
+def test_other_channels_or_classes_are_named(trained):
+    trained.checkpoint.check_fits(1)
+    trained.checkpoint.check_fits(1, ["ball"])
+    with pytest.raises(CheckpointError, match=r"needs 1 image channel.*has 2"):
+        trained.checkpoint.check_fits(2)
+    with pytest.raises(CheckpointError, match=r"ball.*tumour, oedema"):
+        trained.checkpoint.check_fits(1, ["tumour", "oedema"])

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet.errors import AnnotationError, CheckpointError, ResourceError
+from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
+from napari_unet.learning.events import LabelledSlice, RoundDone, SlicePredicted, StepDone
+from napari_unet.learning.inference import segment
+from napari_unet.learning.training import Budget, train
+
+
+def _train(scene, config, annotations=None, **kwargs):
+    if annotations is None:
+        annotations = scene.annotated(1, 4, 6, 9)
+    return list(train([scene.scan], annotations, config, class_names=["ball"], **kwargs))
+
+
+def _same_weights(a, b):
+    return all(torch.equal(a.state[name], b.state[name]) for name in a.state)
+
+
+def test_a_ball_is_learned_from_four_slices_in_eighty_steps(scene, trained):
+    overlap = total = 0
+    for event in segment(scene.scan, trained.checkpoint):
+        if event.index not in (1, 4, 6, 9):
+            truth = scene.truth[event.index]
+            overlap += 2 * np.count_nonzero(event.labels & truth)
+            total += np.count_nonzero(event.labels) + np.count_nonzero(truth)
+    assert overlap / total > 0.9
+
+
+def test_every_step_is_reported_and_the_model_comes_last(scene, quick):
+    *steps, done = _train(scene, quick)
+    assert [event.step for event in steps] == [1, 2, 3, 4]
+    assert [event.progress for event in steps] == [0.25, 0.5, 0.75, 1.0]
+    assert {event.n_slices for event in steps} == {4}
+    assert isinstance(done, RoundDone)
+    assert not done.stopped
+
+
+def test_the_same_seed_gives_the_same_model(scene, quick):
+    first, second = (_train(scene, quick)[-1].checkpoint for _ in range(2))
+    other = _train(scene, dataclasses.replace(quick, seed=1))[-1].checkpoint
+    assert _same_weights(first, second)
+    assert not _same_weights(first, other)
+
+
+def test_ignored_pixels_never_influence_the_model(scene, quick):
+    def partly(hidden):
+        labels = np.full_like(scene.truth[5], IGNORE_LABEL)
+        labels[:, 20:50] = scene.truth[5][:, 20:50]
+        return [LabelledSlice(0, 5, labels), *hidden]
+
+    nothing = LabelledSlice(0, 8, np.full_like(scene.truth[8], IGNORE_LABEL))
+    first = _train(scene, quick, partly([]))[-1].checkpoint
+    second = _train(scene, quick, partly([nothing]))[-1].checkpoint
+    assert _same_weights(first, second)
+    assert second.card.provenance.annotated_slices == 1
+
+
+def test_stop_keeps_what_was_learned_and_answers_at_once(scene, quick):
+    events = []
+    config = dataclasses.replace(quick, max_steps=500)
+    stop_after = 3
+    for event in train(
+        [scene.scan],
+        scene.annotated(4, 6),
+        config,
+        class_names=["ball"],
+        should_stop=lambda: len(events) >= stop_after,
+        focus=lambda: (0, 5),
+    ):
+        events.append(event)
+    assert [type(event) for event in events] == [StepDone] * 3 + [RoundDone]
+    assert events[-1].stopped
+    assert events[-1].checkpoint.card.provenance.steps == 3
+    assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())
+
+
+def test_stop_before_the_first_step_still_gives_a_model(scene, quick):
+    (done,) = _train(scene, quick, should_stop=lambda: True)
+    assert done.stopped
+    assert done.checkpoint.card.provenance.steps == 0
+
+
+def test_new_slices_join_the_running_training(scene, quick):
+    answers = iter([scene.annotated(4), None, scene.annotated(4, 6, 9)])
+    events = _train(
+        scene,
+        dataclasses.replace(quick, max_steps=5),
+        lambda: next(answers, None),
+        focus=lambda: (0, 5),
+    )
+    steps = [event.n_slices for event in events if isinstance(event, StepDone)]
+    assert steps == [1, 3, 3, 3, 3]
+    assert all(e.learned_from == {4, 6, 9} for e in events if isinstance(e, SlicePredicted))
+    assert events[-1].checkpoint.card.provenance.annotated_slices == 3
+
+
+def test_erasing_everything_meanwhile_does_not_end_training(scene, quick):
+    answers = iter([scene.annotated(4), [], scene.annotated(0)])
+    events = _train(scene, quick, lambda: next(answers, None))
+    assert [event.n_slices for event in events[:-1]] == [1, 1, 1, 1]
+
+
+def test_after_training_the_scan_in_view_is_predicted_outwards(scene, quick):
+    events = _train(scene, quick, focus=lambda: (0, 9))
+    predicted = [event for event in events if isinstance(event, SlicePredicted)]
+    assert [event.index for event in predicted] == [9, 8, 10, 7, 11, 6, 5, 4, 3, 2, 1, 0]
+    assert {event.learned_from for event in predicted} == {frozenset({1, 4, 6, 9})}
+    final = {event.index: event.labels for event in segment(scene.scan, events[-1].checkpoint)}
+    assert all(np.mean(event.labels != final[event.index]) < 1e-3 for event in predicted)
+
+
+def test_the_slice_in_view_is_predicted_while_training_goes_on(scene, quick, monkeypatch):
+    monkeypatch.setattr("napari_unet.learning.live.FIRST_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("napari_unet.learning.live.FIRST_AFTER_STEPS", 2)
+    monkeypatch.setattr("napari_unet.learning.live.TIME_SHARE", 1.0)
+    views = iter([(0, 3)] + [(0, 7)] * 100)
+    events = _train(scene, quick, focus=lambda: next(views))
+    last_step = max(i for i, event in enumerate(events) if isinstance(event, StepDone))
+    during = [event.index for event in events[:last_step] if isinstance(event, SlicePredicted)]
+    assert during[0] == 7
+    assert not set(during[1:]) & {1, 4, 6, 9}  # the human's own slices are left out
+
+
+def test_a_view_of_no_scan_is_no_reason_to_fail(scene, quick):
+    views = iter([None, (5, 0), (0, 400)])
+    events = _train(scene, quick, focus=lambda: next(views, None))
+    assert isinstance(events[-1], RoundDone)
+
+
+def test_fine_tuning_starts_from_the_model_and_continues_its_history(scene, trained, quick):
+    config = dataclasses.replace(quick, max_steps=1)
+    _, done = _train(scene, config, init=trained.checkpoint)
+    assert done.checkpoint.card.provenance.steps == 81
+    fresh = _train(scene, config)[0]
+    assert _train(scene, config, init=trained.checkpoint)[0].loss < 0.8 * fresh.loss
+
+
+def test_a_model_for_other_classes_or_channels_is_refused(scene, make, trained, quick):
+    with pytest.raises(CheckpointError, match="classes"):
+        list(
+            train(
+                [scene.scan],
+                scene.annotated(4),
+                quick,
+                class_names=["ball", "ring"],
+                init=trained.checkpoint,
+            )
+        )
+    with pytest.raises(CheckpointError, match="channel"):
+        _train(make(channels=2), quick, init=trained.checkpoint)
+
+
+def test_several_scans_of_different_size_and_channels_train_together(make, quick):
+    scenes = [make(channels=2), make((10, 80, 64), channels=2, seed=1)]
+    annotations = [
+        LabelledSlice(number, index, each.truth[index])
+        for number, each in enumerate(scenes)
+        for index in (4, 6)
+    ]
+    *_, done = train([each.scan for each in scenes], annotations, quick, class_names=["ball"])
+    assert done.checkpoint.card.model.in_channels == 2
+    assert done.checkpoint.card.provenance.annotated_slices == 4
+
+
+def test_slices_larger_than_a_patch_are_learned_in_patches(make, quick, monkeypatch):
+    monkeypatch.setattr("napari_unet.learning.training_set.MAX_SIDE", 32)
+    scene = make()
+    events = _train(scene, quick, scene.annotated(4, 6))
+    assert all(np.isfinite(event.loss) for event in events[:-1])
+
+
+@pytest.mark.parametrize(
+    ("annotations", "message"),
+    [
+        (lambda scene: [], "Paint at least one slice"),
+        (lambda scene: scene.annotated(0, 11), "2 annotated slice.*only background"),
+        (lambda scene: [LabelledSlice(0, 4, scene.truth[4] * 3)], "label 3.*1 classes"),
+        (lambda scene: [LabelledSlice(0, 99, scene.truth[4])], "slices 0 to 11"),
+        (lambda scene: [LabelledSlice(1, 4, scene.truth[4])], "scan 2"),
+        (lambda scene: [LabelledSlice(0, 4, scene.truth[4][1:])], "painted on this scan"),
+    ],
+)
+def test_annotations_that_cannot_be_learned_from_are_explained(scene, quick, annotations, message):
+    with pytest.raises(AnnotationError, match=message):
+        _train(scene, quick, annotations(scene))
+
+
+def test_a_broken_step_leaves_the_model_whole(scene, quick, monkeypatch):
+    import napari_unet.learning.training as training
+
+    real, calls = training.segmentation_loss, []
+
+    def sometimes_broken(*args):
+        calls.append(None)
+        return real(*args) * (float("nan") if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(training, "segmentation_loss", sometimes_broken)
+    events = _train(scene, dataclasses.replace(quick, max_steps=6))
+    assert [np.isfinite(event.loss) for event in events[:-1]] == [True, True, False] + [True] * 3
+    assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())
+
+
+def test_running_out_of_memory_says_what_to_do(scene, quick, monkeypatch):
+    def too_large(*args):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr("napari_unet.learning.training.segmentation_loss", too_large)
+    with pytest.raises(ResourceError, match="Lower the batch size"):
+        _train(scene, quick)
+
+
+def test_time_spent_outside_does_not_count(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    budget = Budget(TrainConfig(seconds=10))
+    now[0] += 4
+    budget.pause()
+    now[0] += 1000
+    budget.resume()
+    assert budget.seconds == 4
+    assert budget.progress == 0.4
+    budget.extend()
+    assert budget.progress == 0.4  # half of the budget is left as it is
+    now[0] += 4
+    budget.extend()
+    assert budget.progress == pytest.approx(8 / 13)
+
+
+def test_the_interpreter_is_left_as_it_was(scene, quick):
+    before = torch.get_num_threads()
+    events = train([scene.scan], scene.annotated(4), quick, class_names=["ball"])
+    next(events)
+    events.close()
+    assert torch.get_num_threads() == before
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
