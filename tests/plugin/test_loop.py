@@ -358,3 +358,23 @@ def test_an_empty_viewer_gets_told_what_to_do(make_napari_viewer):
     assert "Open an MRI volume" in widget.message.text
     assert not widget.train.isEnabled()
     widget.disconnect_viewer()
+
+
+def test_a_new_label_layer_can_be_asked_for(bench):
+    bench.paint(8)
+    first = bench.session
+    bench.widget.scan.labels.setCurrentIndex(0)
+    bench.widget.scan.labels.activated.emit(0)
+    assert bench.session is not first
+    assert not bench.session.labels.data.any()
+    bench.annotator.choose([bench.image], labels=first.labels)
+    assert bench.session is first
+
+
+def test_a_scan_that_comes_back_finds_its_segmentation(bench):
+    bench.paint(8)
+    labels = bench.session.labels
+    bench.viewer.layers.remove(bench.image)
+    bench.viewer.layers.append(bench.image)
+    assert bench.session.labels is labels
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == [8]

@@ -15,23 +15,14 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH
 from napari_unet.errors import AnnotationError, NapariUnetError
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
-from napari_unet.plugin.scan_layers import (
-    METADATA_KEY,
-    adopt_segmentation,
-    grid_of,
-    new_segmentation,
-    same_grid,
-    volume_of,
-)
 from napari_unet.plugin.session import ScanSession
-
-FIRST_STRUCTURE = Structure("Tumour", PALETTE[0])
+from napari_unet.plugin.sessions import Sessions
 
 
 class Annotator(QObject):
@@ -72,7 +63,7 @@ class Annotator(QObject):
         self.job = Job()
         self.activity = ""
         self._working: ScanSession | None = None
-        self._sessions: list[ScanSession] = []
+        self._sessions = Sessions(viewer)
         self._feed = work.AnnotationFeed()
         self._visible = 0
         self.job.happened.connect(self._on_event)
@@ -89,15 +80,18 @@ class Annotator(QObject):
         self.job.abandon()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.dims.events.current_step.disconnect(self._on_dims)
-        for session in self._sessions:
-            session.close()
-        self._sessions.clear()
+        self._sessions.close()
         self.session = None
 
     # -- choosing a scan -------------------------------------------------------
 
     def choose(
-        self, images: Sequence[Image], axis: int | None = None, labels: Labels | None = None
+        self,
+        images: Sequence[Image],
+        axis: int | None = None,
+        labels: Labels | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
         """Annotate a scan; makes its Segmentation layer, or takes up the one it has.
 
@@ -109,50 +103,27 @@ class Annotator(QObject):
             Slicing axis; default: as before for this scan, else the thickest.
         labels : Labels, optional
             An existing layer to use.
+        fresh : bool
+            Make another Segmentation layer even if the scan has one.
         """
         if self.job.running:
             raise AnnotationError("Stop the running work first, then choose another scan.")
-        volume_of(images)
-        layer = labels or self._segmentation_of(images[0]) or new_segmentation(images[0])
-        adopt_segmentation(layer, images[0])
-        session = next((s for s in self._sessions if s.labels is layer), None)
+        session = self._sessions.take_up(images, axis, labels, fresh=fresh)
         if session is None:
-            ours = layer.metadata[METADATA_KEY]
-            if axis is None:
-                axis = ours.get("axis", grid_of(images[0]).default_axis())
-            structures = ours.get("structures", (FIRST_STRUCTURE,))
-            session = ScanSession(self.viewer, images, layer, axis, structures)
-            session.checkpoint = ours.get("checkpoint")
+            session = self._sessions.begin(images, axis, labels, fresh=fresh)
             # Queued: a stroke is announced before it has reached the labels.
             session.bridge.edited.connect(
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
             )
             session.bridge.stroking.connect(self._on_stroking)
             session.bridge.failed.connect(partial(self._say, failed=True))
-            self._sessions.append(session)
-        else:
-            session.use(images, session.axis if axis is None else axis)
-        if layer not in self.viewer.layers:
-            self.viewer.add_layer(layer)
         self.session = session
-        self.viewer.layers.selection.active = layer
-        layer.mode = "paint"
+        self.viewer.layers.selection.active = session.labels
+        session.labels.mode = "paint"
         session.bridge.face_axis()
         self._visible = session.bridge.visible_index
         self.session_changed.emit()
         self.slices_changed.emit()
-
-    def _segmentation_of(self, image: Image) -> Labels | None:
-        for session in self._sessions:
-            if session.images[0] is image and session.labels in self.viewer.layers:
-                return session.labels
-        owned = [session.labels for session in self._sessions]
-        for layer in self.viewer.layers:
-            ours = layer.metadata.get(METADATA_KEY, {})
-            is_free = ours.get("segmentation") and layer not in owned
-            if is_free and isinstance(layer, Labels) and same_grid(image, layer):
-                return layer
-        return None
 
     def _require_session(self) -> ScanSession:
         if self.session is None:
@@ -356,6 +327,7 @@ class Annotator(QObject):
             self._say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
         elif event.value in session.images:
             self.job.stop()
+            self._sessions.end(session)
             self.session = None
             self.session_changed.emit()
             self._say("The scan was removed; its Segmentation layer is kept.", failed=True)

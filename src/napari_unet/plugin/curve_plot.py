@@ -35,10 +35,13 @@ class CurvePlot(QWidget):
         self._dice_box = pg.ViewBox(enableMenu=False, enableMouse=False)
         item.showAxis("right")
         item.setLabel("right", "Dice", color=DICE_COLOR)
+        item.getAxis("right").setTicks([[(0, "0"), (0.5, ".5"), (1, "1")]])
+        for side in ("left", "right"):
+            item.getAxis(side).enableAutoSIPrefix(False)
         item.scene().addItem(self._dice_box)
         item.getAxis("right").linkToView(self._dice_box)
         self._dice_box.setXLink(item)
-        self._dice_box.setYRange(0, 1, padding=0)
+        self._dice_box.setYRange(0, 1.1, padding=0)
         self._dice_curve = pg.PlotDataItem(
             pen=pg.mkPen(DICE_COLOR, width=2), symbol="o", symbolSize=6, symbolBrush=DICE_COLOR
         )

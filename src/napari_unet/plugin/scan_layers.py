@@ -76,8 +76,8 @@ def same_grid(first: Image, second: Image) -> bool:
     )
 
 
-def volume_of(layers: Sequence[Image]) -> Volume:
-    """The scan that one or several Image layers show, a channel each.
+def check_scan(layers: Sequence[Image]) -> None:
+    """Check that layers can be used as the channels of one scan.
 
     Raises
     ------
@@ -94,6 +94,17 @@ def volume_of(layers: Sequence[Image]) -> Volume:
                 f"“{layer.name}” {layer.data.shape} is not on the grid of “{layers[0].name}” "
                 f"{layers[0].data.shape}. Choose sequences with the same shape and voxel size."
             )
+
+
+def volume_of(layers: Sequence[Image]) -> Volume:
+    """Return the scan that one or several Image layers show, a channel each.
+
+    Raises
+    ------
+    VolumeError, GridMismatchError
+        See `check_scan`.
+    """
+    check_scan(layers)
     if len(layers) == 1:
         data = np.asarray(layers[0].data, dtype=np.float32)[None]
     else:
@@ -128,7 +139,8 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
     if layer.ndim != 3 or tuple(data.shape) != tuple(image.data.shape):
         raise GridMismatchError(
             f"The label layer “{layer.name}” has shape {tuple(data.shape)}, the scan "
-            f"“{image.name}” {tuple(image.data.shape)}. Choose a label layer of the same shape, or a new one."
+            f"“{image.name}” {tuple(image.data.shape)}. Choose a label layer of the same shape, "
+            "or a new one."
         )
     if not np.allclose(layer.scale, image.scale, rtol=1e-3) or not np.allclose(
         layer.translate, image.translate, atol=1e-2

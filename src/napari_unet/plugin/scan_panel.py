@@ -19,11 +19,12 @@ class ScanPanel(QWidget):
 
     Signals
     -------
-    chosen : (list of Image, int or None, Labels or None)
-        Images, slicing axis (None: decide) and label layer (None: make or find one).
+    chosen : (list of Image, int or None, Labels or None, bool)
+        Images, slicing axis (None: decide), label layer (None: find one) and
+        whether to make a new label layer.
     """
 
-    chosen = Signal(object, object, object)
+    chosen = Signal(object, object, object, bool)
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,9 +50,9 @@ class ScanPanel(QWidget):
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             box.setMinimumContentsLength(8)
-        self.image.activated.connect(lambda _i: self._emit(axis=None, labels=None, fresh=True))
+        self.image.activated.connect(self._on_image)
         self.axis.activated.connect(lambda i: self._emit(axis=i))
-        self.labels.activated.connect(lambda _i: self._emit(axis=None))
+        self.labels.activated.connect(lambda i: self._emit(axis=None, fresh=i == 0))
         form = QGridLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
@@ -116,9 +117,12 @@ class ScanPanel(QWidget):
         first = self._images[self.image.currentIndex()]
         return [first, *(image for image in extra if image is not first)]
 
-    def _emit(self, axis: int | None, labels: Labels | None = None, *, fresh: bool = False) -> None:
-        images = self._chosen_images()[:1] if fresh else self._chosen_images()
-        if not fresh and self.labels.currentIndex() > 0:
-            labels = self._labels[self.labels.currentIndex() - 1]
+    def _on_image(self, _index: int) -> None:
+        self.chosen.emit(self._chosen_images()[:1], None, None, False)
+
+    def _emit(self, axis: int | None, *, fresh: bool = False) -> None:
+        images = self._chosen_images()
+        chosen = self.labels.currentIndex()
         if images:
-            self.chosen.emit(images, axis, labels)
+            labels = self._labels[chosen - 1] if chosen > 0 else None
+            self.chosen.emit(images, axis, labels, fresh)

@@ -61,9 +61,9 @@ class ScanSession:
         self.suggested: Suggestion | None = None
         self.structures = list(structures)
         self.clean: dict[int, CleanUp] = {}
-        self.checkpoint: Checkpoint | None = None
-        self.prepared: PreparedScan | None = None
         ours = labels.metadata.get(METADATA_KEY, {})
+        self.checkpoint: Checkpoint | None = ours.get("checkpoint")
+        self.prepared: PreparedScan | None = None
         record = ours.get("record")
         if record is None or record.axis != axis:
             annotated = ours.get("annotated", ()) if ours.get("axis") == axis else ()

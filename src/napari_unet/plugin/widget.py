@@ -56,6 +56,7 @@ class AnnotatorWidget(QWidget):
     """
 
     _docked = False
+    _choosing = False
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -176,18 +177,23 @@ class AnnotatorWidget(QWidget):
             and not layer.metadata.get(METADATA_KEY, {}).get("hidden_answer")
         ]
         self.scan.show_layers(images, labels)
-        if self.annotator.session is None:
+        if self.annotator.session is None and not self._choosing:
             usable = next((i for i in images if why_not_a_scan(i) is None), None)
             if usable is not None:
-                self._choose([usable], None, None)
+                self._choose([usable], None, None, False)
             elif images:
                 self.message.say(why_not_a_scan(images[0]) or "", failed=True)
             else:
                 self._render_session()
                 self.message.say(NO_SCAN)
 
-    def _choose(self, images: list[Image], axis: int | None, labels: Labels | None) -> None:
-        if self._try(partial(self.annotator.choose, images, axis, labels)):
+    def _choose(
+        self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
+    ) -> None:
+        self._choosing = True  # a new Segmentation layer must not start this again
+        done = self._try(partial(self.annotator.choose, images, axis, labels, fresh=fresh))
+        self._choosing = False
+        if done:
             self.message.say(WELCOME)
         else:
             self._render_scan()
