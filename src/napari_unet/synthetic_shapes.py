@@ -113,7 +113,8 @@ def noise(rng: np.random.Generator, space: Space, wavelength: float) -> Array:
 
 def ellipsoid(where: Sequence[Array], centre: Point, radii: Point) -> Array:
     """Signed distance (approximate, mm) to an ellipsoid; negative inside."""
-    first = second = np.float32(0)
+    first: Array = np.zeros((), np.float32)
+    second = first
     for axis, middle, radius in zip(where, centre, radii, strict=True):
         scaled = (axis - np.float32(middle)) / np.float32(radius)
         first = first + scaled**2
@@ -147,8 +148,8 @@ def tube(fraction: Array, space: Space, path: Sequence[Point], radii: Sequence[f
         box = space.box((middle[0], middle[1], middle[2]), reach)
         offsets = space.offsets(start, box)
         # Nearest point of the segment (0 start, 1 end), then the distance to it.
-        t = sum(o * np.float32(d) for o, d in zip(offsets, along, strict=True))
-        t = np.clip(t / np.float32(max(float(along @ along), 1e-6)), 0, 1)
+        dot = sum(o * np.float32(d) for o, d in zip(offsets, along, strict=True))
+        t = np.clip(dot / np.float32(max(float(along @ along), 1e-6)), 0, 1)
         away = sum((o - t * np.float32(d)) ** 2 for o, d in zip(offsets, along, strict=True))
         radius = np.float32(r_start) + t * np.float32(r_end - r_start)
         part = fraction[box]
