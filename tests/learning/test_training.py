@@ -102,7 +102,8 @@ def test_new_slices_join_the_running_training(scene, quick):
 
 
 def test_erasing_everything_meanwhile_does_not_end_training(scene, quick):
-    answers = iter([scene.annotated(4), [], scene.annotated(0)])
+    nothing = LabelledSlice(0, 8, np.full_like(scene.truth[8], IGNORE_LABEL))
+    answers = iter([scene.annotated(4), [], scene.annotated(0), [nothing]])
     events = _train(scene, quick, lambda: next(answers, None))
     assert [event.n_slices for event in events[:-1]] == [1, 1, 1, 1]
 
@@ -193,15 +194,15 @@ def test_annotations_that_cannot_be_learned_from_are_explained(scene, quick, ann
 
 
 def test_a_broken_step_leaves_the_model_whole(scene, quick, monkeypatch):
-    import napari_unet.learning.training as training
+    import napari_unet.learning.trainer as trainer
 
-    real, calls = training.segmentation_loss, []
+    real, calls = trainer.segmentation_loss, []
 
     def sometimes_broken(*args):
         calls.append(None)
         return real(*args) * (float("nan") if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(training, "segmentation_loss", sometimes_broken)
+    monkeypatch.setattr(trainer, "segmentation_loss", sometimes_broken)
     events = _train(scene, dataclasses.replace(quick, max_steps=6))
     assert [np.isfinite(event.loss) for event in events[:-1]] == [True, True, False] + [True] * 3
     assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())
@@ -211,7 +212,7 @@ def test_running_out_of_memory_says_what_to_do(scene, quick, monkeypatch):
     def too_large(*args):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr("napari_unet.learning.training.segmentation_loss", too_large)
+    monkeypatch.setattr("napari_unet.learning.trainer.segmentation_loss", too_large)
     with pytest.raises(ResourceError, match="Lower the batch size"):
         _train(scene, quick)
 

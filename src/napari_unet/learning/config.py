@@ -53,7 +53,8 @@ class TrainConfig:
     seed : int
         Seed of initialisation, sampling and augmentation.
     threads : int or None
-        torch threads; None: all cores this process may use.
+        torch threads; None: as many as are fastest, up to all cores this process
+        may use (with `max_steps`: all of them, for reproducible models).
     preset : str
         Name of the `ModelConfig` in `PRESETS`.
     device : str

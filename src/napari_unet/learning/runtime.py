@@ -91,6 +91,49 @@ def torch_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class ThreadChooser:
+    """Finds out, while steps are made, whether fewer threads are faster.
+
+    Threads that share a step wait for the slowest of them: with one of two
+    cores taken by another program, or by a window being drawn, two threads
+    need 167 ms for a step that one thread does in 99 ms (with both cores free
+    63 and 95 ms). So both are tried again and again, and the faster used.
+
+    Parameters
+    ----------
+    most : int
+        Threads to use at most; the alternative is half of them.
+    """
+
+    _CYCLE = 30
+    _TRIES = 2
+
+    def __init__(self, most: int) -> None:
+        self._choices = (most, max(1, most // 2))
+        self._best = [0.0, 0.0]
+        self._step = 0
+
+    def _choice(self) -> int:
+        position = self._step % self._CYCLE
+        if position < 2 * self._TRIES:
+            return position // self._TRIES
+        return int(self._best[1] < self._best[0])
+
+    @property
+    def threads(self) -> int:
+        """How many threads to use for the next step."""
+        return self._choices[self._choice()]
+
+    def took(self, seconds: float) -> None:
+        """Tell how long that step took."""
+        position = self._step % self._CYCLE
+        if position < 2 * self._TRIES:
+            choice = self._choice()
+            first = position % self._TRIES == 0
+            self._best[choice] = seconds if first else min(seconds, self._best[choice])
+        self._step += 1
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """Find the device to compute on: CUDA, then Apple MPS, then the CPU."""
     import torch

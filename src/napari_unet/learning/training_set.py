@@ -46,6 +46,13 @@ def may_mirror(axis: int, class_names: Sequence[str]) -> bool:
     return axis != 2 and not words & _SIDED_WORDS
 
 
+def shows_structure(annotations: Sequence[LabelledSlice]) -> bool:
+    """Whether any pixel of these slices has a class other than background."""
+    return any(
+        bool(((each.labels > 0) & (each.labels != IGNORE_LABEL)).any()) for each in annotations
+    )
+
+
 class TrainingSet:
     """Annotated slices of one or several scans on the network's pixel grid.
 
@@ -83,7 +90,7 @@ class TrainingSet:
     def replace(self, annotations: Sequence[LabelledSlice]) -> None:
         """Learn from these slices from now on (nothing changes if they are refused)."""
         kept = [each for each in annotations if self._is_annotated(each)]
-        if not any(((each.labels > 0) & (each.labels != IGNORE_LABEL)).any() for each in kept):
+        if not shows_structure(kept):
             raise AnnotationError(
                 "No structure has been annotated yet. Paint at least one slice and train again."
                 if not kept

@@ -1,0 +1,187 @@
+"""One round of learning: network, averaged weights, optimiser and examples."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import importlib.metadata
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+from napari_unet.errors import AnnotationError
+from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
+from napari_unet.learning.events import LabelledSlice, SlicePredicted
+from napari_unet.learning.preparation import NORMALISATION, PreparedScan
+from napari_unet.learning.runtime import ThreadChooser, available_cores, choose_device, load_torch
+
+load_torch()
+
+import torch  # noqa: E402
+
+from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
+from napari_unet.learning.inference import Predictor  # noqa: E402
+from napari_unet.learning.live import outwards  # noqa: E402
+from napari_unet.learning.losses import segmentation_loss  # noqa: E402
+from napari_unet.learning.network import UNet  # noqa: E402
+from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
+from napari_unet.learning.training_set import TrainingSet, shows_structure  # noqa: E402
+
+WARM_UP_STEPS = 20
+"""Steps until the learning rate is at its peak."""
+
+AVERAGE_DECAY = 0.98
+"""The weights that are kept are an average over about the last fifty steps."""
+
+AUGMENTATION_STEPS = 400
+"""Steps until slices are varied in full: what is where is learned first, on what was painted."""
+
+
+class Trainer:
+    """Network, averaged weights, optimiser and examples; parameters as of `training.train`."""
+
+    def __init__(
+        self,
+        scans: Sequence[PreparedScan],
+        annotations: Sequence[LabelledSlice],
+        config: TrainConfig,
+        class_names: Sequence[str],
+        class_colors: Sequence[str],
+        channel_names: Sequence[str],
+        init: Checkpoint | None,
+    ) -> None:
+        if not scans:
+            raise AnnotationError("There is no scan to learn from. Open a scan first.")
+        n_channels = scans[0].n_channels
+        for scan in scans:
+            if scan.n_channels != n_channels:
+                raise AnnotationError(
+                    f"{scan.name} has {scan.n_channels} channels but {scans[0].name} has "
+                    f"{n_channels}. Train on scans with the same image sequences."
+                )
+        if init is not None:
+            init.check_fits(n_channels, class_names)
+        self.card = ModelCard(
+            model=dataclasses.replace(
+                init.card.model if init else PRESETS[config.preset],
+                in_channels=n_channels,
+                n_classes=len(class_names) + 1,
+            ),
+            class_names=tuple(class_names),
+            class_colors=tuple(class_colors),
+            channel_names=tuple(channel_names),
+            spacing_mm=init.card.spacing_mm if init else scans[0].spacing_mm,
+            slice_axis=scans[0].axis,
+            normalisation=NORMALISATION,
+            provenance=init.card.provenance if init else Provenance(),
+        )
+        self._scans = scans
+        self._config = config
+        self.examples = TrainingSet(scans, annotations, class_names, self.card.spacing_mm)
+        self.device = choose_device(config.device)
+        # The number of threads changes the last digits: a given number of
+        # steps is to give the same model again.
+        self._threads: ThreadChooser | None = None
+        if config.threads is None and config.max_steps is None and self.device.type == "cpu":
+            self._threads = ThreadChooser(available_cores())
+        self._generator = torch.Generator().manual_seed(config.seed)
+        net = UNet(self.card.model, self._generator)
+        if init is not None:
+            net.load_state_dict(init.state)
+        self._net = net.to(self.device).train()
+        self._optimiser = AdamW(self._net, config.weight_decay)
+        self._average = AveragedWeights(
+            self._net, copy.deepcopy(self._net).eval(), self._optimiser.weights, AVERAGE_DECAY
+        )
+
+    @property
+    def network(self) -> UNet:
+        """The averaged network: the one to show and to keep."""
+        return self._average.net
+
+    def take(self, annotations: Sequence[LabelledSlice]) -> bool:
+        """Learn from a new list of slices; False if it has nothing to learn from."""
+        if not shows_structure(annotations):
+            return False
+        self.examples.replace(annotations)
+        return True
+
+    def step(self, progress: float) -> float:
+        """Make one optimiser step with a suitable number of threads; return its loss."""
+        if self._threads is None:
+            return self._step(progress)
+        torch.set_num_threads(self._threads.threads)
+        started = time.perf_counter()
+        loss = self._step(progress)
+        self._threads.took(time.perf_counter() - started)
+        return loss
+
+    def _step(self, progress: float) -> float:
+        strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
+        images, labels = self.examples.batch(self._config.batch_size, self._generator, strength)
+        logits = self._net(images.to(self.device))
+        # Rare classes are found because they weigh more, but drawn too large as
+        # long as they do: towards the end all pixels count the same.
+        weights = self.examples.weights.to(self.device) ** (1 - progress)
+        loss = segmentation_loss(logits, labels.to(self.device), weights)
+        loss.backward()
+        if self._optimiser.step(self._learning_rate(progress)):
+            self._average.update()
+        else:
+            self._average.restore()
+        return float(loss.detach())
+
+    def _learning_rate(self, progress: float) -> float:
+        """Cosine over the budget, after a few careful steps."""
+        warm_up = min(1.0, (self._optimiser.steps + 1) / WARM_UP_STEPS)
+        return (
+            self._config.learning_rate
+            * warm_up
+            * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
+        )
+
+    def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SlicePredicted]:
+        """Predict every slice of the scan in view with the weights that are kept."""
+        if focus is None:
+            return
+        number, index = focus
+        scan = self._scans[number]
+        predictor = Predictor(self.network, self.card.spacing_mm, self.device)
+        order = outwards(scan.n_slices, index)
+        while order:
+            size = min(4, predictor.batch_size(scan))
+            batch, order = order[:size], order[size:]
+            yield from predictor.predict(
+                scan,
+                batch,
+                scan_index=number,
+                learned_from=self.examples.learned_from[number],
+            )
+
+    def checkpoint(self, steps: int, seconds: float) -> Checkpoint:
+        """Take a copy of the averaged weights, with their history."""
+        before = self.card.provenance
+        learned_from = self.examples.learned_from
+        names = [self._scans[number].name for number, known in learned_from.items() if known]
+        provenance = Provenance(
+            trained_on=tuple(dict.fromkeys([*before.trained_on, *names])),
+            annotated_slices=len(self.examples),
+            steps=before.steps + steps,
+            seconds=before.seconds + seconds,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            software=_software(),
+            parent=before.created,
+        )
+        state = {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in self.network.state_dict().items()
+        }
+        return Checkpoint(state, dataclasses.replace(self.card, provenance=provenance))
+
+
+def _software() -> str:
+    try:
+        return f"napari-unet {importlib.metadata.version('napari-unet')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "napari-unet (not installed)"
