@@ -33,12 +33,39 @@ def test_everything_starts_empty(record):
     assert (record.truth(0) == NOT_ANNOTATED).all()
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_stroke_annotates_its_slices_along_the_axis(axis):
+def test_a_stroke_annotates_its_slice(record):
+    stroke(record, 3, 1)
+    assert record.slices_in(SliceState.ANNOTATED) == [3]
+
+
+@pytest.mark.parametrize(("axis", "touched"), [(1, [0, 1]), (2, [0, 1, 2])])
+def test_a_stroke_across_slices_makes_them_partial(axis, touched):
     record = AnnotationRecord(np.zeros(SHAPE, np.uint8), axis)
     stroke(record, 3, 1)
-    expected = {0: [3], 1: [0, 1], 2: [0, 1, 2]}[axis]
-    assert record.slices_in(SliceState.ANNOTATED) == expected
+    assert record.slices_in(SliceState.PARTIAL) == touched
+    assert record.slices_in(SliceState.ANNOTATED) == []
+
+
+def test_an_annotated_slice_made_partial_keeps_its_structures(record):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2] = opinion()
+    record = AnnotationRecord(labels, 0, annotated=[2, 3])
+    for index in (2, 3):
+        record.set_partial(index, True)
+    assert (record.truth(2) == 1).sum() == 9
+    assert record.write_prediction(2, np.zeros(SHAPE[1:], np.uint8))
+    assert (record.labels[2] == 1).sum() == 9
+    for index in (2, 3):
+        record.set_partial(index, False)
+        assert record.state(index) is SliceState.ANNOTATED
+
+
+def test_undoing_the_stroke_of_an_accepted_slice_takes_the_acceptance_back(record):
+    stroke(record, 1, 1)
+    record.accept(1)
+    record.labels[1] = 0
+    record.sync()
+    assert record.state(1) is SliceState.EMPTY
 
 
 def test_unpainted_voxels_of_an_annotated_slice_are_background(record):

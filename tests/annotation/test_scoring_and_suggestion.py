@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.scoring import correction_score
+from napari_unet.annotation.scoring import slice_score, summarise
 from napari_unet.annotation.states import SliceState
 from napari_unet.annotation.suggestion import Evidence, suggest
 
@@ -19,23 +19,27 @@ def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecor
 
 
 def test_no_score_before_a_prediction_was_corrected():
-    assert correction_score(AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0)) is None
+    assert slice_score(AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0), 0) is None
+    assert summarise([]) is None
 
 
 def test_the_score_is_the_dice_of_prediction_and_correction():
     predicted, corrected = np.zeros((2, 4, 4), np.uint8)
     predicted[0, :2] = 1
     corrected[0, :4] = 1
-    score = correction_score(record_with(predicted, corrected))
-    assert score.mean == pytest.approx(2 * 2 / (2 + 4))
-    assert score.n_slices == 1
+    assert slice_score(record_with(predicted, corrected), 0) == pytest.approx(2 * 2 / (2 + 4))
 
 
 def test_a_false_alarm_counts_as_zero_and_agreeing_on_nothing_does_not_count():
     nothing, alarm = np.zeros((2, 4, 4), np.uint8)
     alarm[1, 1] = 1
-    assert correction_score(record_with(alarm, nothing)).mean == 0
-    assert correction_score(record_with(nothing, nothing)) is None
+    assert slice_score(record_with(alarm, nothing), 0) == 0
+    assert slice_score(record_with(nothing, nothing), 0) is None
+
+
+def test_the_summary_tells_mean_and_range():
+    found = summarise([0.5, 1.0])
+    assert (found.mean, found.lowest, found.highest, found.n_slices) == (0.75, 0.5, 1.0, 2)
 
 
 def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:
@@ -91,3 +95,12 @@ def test_a_certain_model_without_an_empty_slice_asks_to_confirm_one():
 
 def test_nothing_is_left_when_all_is_annotated():
     assert suggest([A] * 3, None, spacing_mm=1, annotated_empty=True) is None
+
+
+def test_asking_again_leaves_the_slice():
+    states = [P] * 30
+    states[2] = A
+    doubt = evidence(30, {12: 60.0, 20: 50.0}, {12: 90, 20: 80})
+    first = suggest(states, doubt, spacing_mm=2, annotated_empty=True)
+    again = suggest(states, doubt, spacing_mm=2, annotated_empty=True, skip=first.index)
+    assert (first.index, again.index) == (12, 20)

@@ -128,6 +128,6 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     assert bench.session.record.states().count(SliceState.PREDICTED) == 16
     bench.paint(7)
     bench.train()
-    card = bench.session.checkpoint.card
+    card = bench.session.models.present.card
     assert card.provenance.trained_on == ("scan", "next patient")
     assert card.provenance.steps == 80

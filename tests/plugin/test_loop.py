@@ -100,13 +100,13 @@ def test_stop_keeps_a_model_and_the_widget_works_on(bench):
     bench.wait_for_step()
     bench.widget.train.start.click()
     bench.wait_for_job()
-    assert bench.session.checkpoint is not None
+    assert bench.session.models.present is not None
     assert bench.widget.train.start.text() == "Train"
     assert "Stopped" in bench.widget.message.text
     bench.annotator.config = TrainConfig(seconds=60, max_steps=3, threads=1)
-    before = bench.session.checkpoint.card.provenance.steps
+    before = bench.session.models.present.card.provenance.steps
     bench.train()
-    assert bench.session.checkpoint.card.provenance.steps == before + 3
+    assert bench.session.models.present.card.provenance.steps == before + 3
 
 
 def test_drawing_holds_the_training_and_it_goes_on_afterwards(bench):
@@ -174,13 +174,13 @@ def test_reopening_the_widget_goes_on_where_it_was(bench):
     bench.session.bridge.go_to(1)
     bench.annotator.accept_slice()
     bench.train()
-    model, labels = bench.session.checkpoint, bench.session.labels
+    model, labels = bench.session.models.present, bench.session.labels
     bench.viewer.window.remove_dock_widget(bench.widget)
     _, again = bench.viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
     session = again.annotator.session
     assert session.labels is labels
     assert session.record.slices_in(SliceState.ANNOTATED) == [1, 8]
-    assert session.checkpoint is model
+    assert session.models.present is model
     again.disconnect_viewer()
 
 
@@ -286,7 +286,7 @@ def test_painting_a_new_label_adds_its_structure(bench):
     bench.paint(8, 2, other)
     bench.qtbot.waitUntil(lambda: len(bench.session.structures) == 2)
     bench.train()
-    assert bench.session.checkpoint.card.class_names == ("Tumour", "Structure 2")
+    assert bench.session.models.present.card.class_names == ("Tumour", "Structure 2")
 
 
 def test_two_sequences_train_together(bench):
@@ -302,7 +302,7 @@ def test_two_sequences_train_together(bench):
     assert bench.session.labels is labels
     bench.paint(8)
     bench.train()
-    assert bench.session.checkpoint.card.model.in_channels == 2
+    assert bench.session.models.present.card.model.in_channels == 2
 
 
 def test_a_runtime_error_in_the_worker_is_told_and_the_next_training_works(bench, monkeypatch):
@@ -318,7 +318,7 @@ def test_a_runtime_error_in_the_worker_is_told_and_the_next_training_works(bench
     assert bench.widget.message.failed
     assert "mat1" in bench.widget.message.text
     bench.train()
-    assert bench.session.checkpoint is not None
+    assert bench.session.models.present is not None
 
 
 def test_a_job_closes_its_generator_when_stopped(qtbot):
@@ -376,5 +376,169 @@ def test_a_scan_that_comes_back_finds_its_segmentation(bench):
     labels = bench.session.labels
     bench.viewer.layers.remove(bench.image)
     bench.viewer.layers.append(bench.image)
+    bench.qtbot.waitUntil(lambda: bench.session is not None)
     assert bench.session.labels is labels
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == [8]
+
+
+def test_a_hand_made_mask_is_taken_up_as_annotation(bench):
+    mask = np.where(bench.truth, 1, 0)
+    other = bench.viewer.add_labels(
+        mask, name="by hand", scale=bench.image.scale, translate=bench.image.translate
+    )
+    with_labels = [int(i) for i in np.flatnonzero(mask.any(axis=(1, 2)))]
+    bench.annotator.choose([bench.image], labels=other)
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == with_labels
+    assert f"{len(with_labels)} slices" in bench.widget.message.text
+    bench.train()
+    np.testing.assert_array_equal(other.data[with_labels], mask[with_labels])
+
+
+def test_a_stroke_across_slices_makes_them_partial_and_says_so(bench):
+    labels = bench.session.labels
+    labels.n_edit_dimensions = 3
+    labels.brush_size = 6
+    labels.paint((8, 24, 20), 1)
+    bench.qtbot.wait(10)
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
+    assert 8 in bench.session.record.slices_in(SliceState.PARTIAL)
+    assert "crossed" in bench.widget.message.text
+
+
+def test_undo_of_a_slice_that_is_not_on_screen_is_noticed(bench):
+    bench.paint(8)
+    bench.session.bridge.go_to(2)
+    bench.session.labels.undo()
+    bench.qtbot.waitUntil(lambda: bench.session.record.state(8) is SliceState.EMPTY)
+
+
+def test_reset_can_be_undone(bench):
+    bench.paint(8)
+    bench.session.bridge.go_to(8)
+    bench.qtbot.waitUntil(bench.widget.paint.release.isEnabled)
+    bench.widget.paint.release.click()
+    assert bench.session.record.state(8) is SliceState.EMPTY
+    assert not bench.session.labels.data[8].any()
+    bench.session.labels.undo()
+    np.testing.assert_array_equal(bench.session.labels.data[8] == 1, bench.truth[8])
+    assert bench.session.record.state(8) is SliceState.ANNOTATED
+
+
+def test_a_structure_can_be_renamed_and_added_after_training(bench):
+    bench.paint(8)
+    bench.train()
+    bench.widget._change_structure(1, type(bench.session.structures[0])("Rim", "#ff0000"))
+    bench.widget._add_structure()
+    other = np.zeros(bench.truth.shape[1:], bool)
+    other[4:9, 4:9] = True
+    bench.widget.result.segment.click()
+    assert "Structure 2" in bench.widget.message.text
+    bench.paint(8, 2, other)
+    bench.train()
+    assert bench.session.models.present.card.class_names == ("Rim", "Structure 2")
+
+
+def test_a_new_label_during_training_joins_the_next_one(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    other = np.zeros(bench.truth.shape[1:], bool)
+    other[4:9, 4:9] = True
+    bench.paint(5, 2, other)
+    assert "next training" in bench.widget.message.text
+    bench.qtbot.wait(300)
+    bench.wait_for_step()
+    bench.annotator.stop()
+    bench.wait_for_job()
+    assert bench.session.models.present.card.class_names == ("Tumour",)
+
+
+def test_closing_the_dock_while_training_keeps_the_round(bench):
+    bench.annotator.config = FOREVER
+    bench.paint(8)
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    bench.viewer.window.remove_dock_widget(bench.widget)
+    _, again = bench.viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
+    assert again.annotator.session.models.present is not None
+    again.disconnect_viewer()
+
+
+def test_a_second_annotator_leaves_the_first_ones_layer_alone(bench):
+    bench.paint(8)
+    _, second = bench.viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
+    if second is not bench.widget:
+        assert second.annotator.session is None
+        assert "another U-Net annotator" in second.message.text
+        second.disconnect_viewer()
+
+
+def test_labels_of_another_type_go_on_as_before(bench):
+    bench.paint(8)
+    bench.session.labels.data = bench.session.labels.data.astype(np.int32)
+    assert bench.session.labels.data.dtype == np.uint8
+    bench.paint(5)
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == [5, 8]
+
+
+def test_a_changed_image_is_looked_at_again(bench):
+    bench.paint(8)
+    bench.train()
+    bench.image.data = np.full(bench.image.data.shape, 7.0, np.float32)
+    bench.widget.train.start.click()
+    bench.wait_for_job()
+    assert bench.widget.message.failed
+
+
+def test_selecting_another_segmentation_layer_switches_the_scan(bench):
+    first = bench.session
+    other = bench.viewer.add_image(bench.image.data + 1, name="scan 2", scale=bench.image.scale)
+    bench.annotator.choose([other])
+    bench.viewer.layers.selection.active = first.labels
+    assert bench.session is first
+
+
+def test_models_of_other_sequences_are_kept(bench):
+    bench.paint(8)
+    bench.train()
+    model = bench.session.models.present
+    second = bench.viewer.add_image(
+        bench.image.data,
+        scale=bench.image.scale,
+        translate=bench.image.translate,
+        units=bench.image.units,
+    )
+    bench.annotator.choose([bench.image, second])
+    assert bench.session.models.present is None
+    bench.annotator.choose([bench.image])
+    assert bench.session.models.present is model
+
+
+def test_the_background_brush_ends_with_its_slice(bench):
+    bench.session.bridge.go_to(4)
+    bench.widget.paint.partial.click()
+    bench.widget._pick_structure(BACKGROUND_BRUSH)
+    assert bench.session.labels.selected_label == BACKGROUND_BRUSH
+    bench.session.bridge.go_to(5)
+    bench.qtbot.waitUntil(lambda: bench.session.labels.selected_label == 1)
+
+
+def test_what_lies_outside_the_scan_cannot_be_accepted(bench):
+    bench.viewer.add_image(
+        np.zeros((60, 48, 40)), name="larger", scale=bench.image.scale, units=bench.image.units
+    )
+    bench.viewer.dims.set_point(0, 100.0)
+    bench.widget._try(bench.annotator.accept_slice)
+    assert bench.widget.message.failed
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
+
+
+def test_the_widget_may_be_opened_before_the_sample(bench):
+    viewer = bench.viewer
+    viewer.layers.clear()
+    bench.qtbot.wait(20)
+    viewer.open_sample("napari-unet-mri", "brain_metastases_annotated")
+    bench.qtbot.waitUntil(lambda: bench.session is not None)
+    assert len(bench.session.record.slices_in(SliceState.ANNOTATED)) == 5
+    assert bench.session.class_names == ("Metastasis",)

@@ -53,18 +53,18 @@ class AnnotationRecord:
             )
         self.axis = axis
         self._labels = labels
-        self._seen = labels.copy()
-        self._model = labels.copy()
-        self._origin = np.minimum(labels, np.uint8(Origin.MODEL))  # MODEL wherever there is a label
+        # Slices first and contiguous, so that work on one slice touches only its own memory.
+        self._seen = np.moveaxis(labels, axis, 0).copy()
+        self._model = self._seen.copy()
+        self._origin = np.minimum(self._seen, np.uint8(Origin.MODEL))
         n = labels.shape[axis]
         self._accepted = np.zeros(n, bool)
         self._partial = np.zeros(n, bool)
         self._human = np.zeros(n, bool)  # has a HUMAN voxel
-        self._predicted = self._plane_any(labels > 0)
+        self._predicted = np.asarray(self._seen.any(axis=(1, 2)))
         self._held_out = np.zeros(n, bool)
         self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
-        for index in annotated:
-            self._accepted[index] = True
+        self._accepted[list(annotated)] = True
 
     # -- reading ---------------------------------------------------------------
 
@@ -106,10 +106,9 @@ class AnnotationRecord:
         voxels of partial ones.
         """
         labels = self._labels[self.plane(index)]
-        truth = np.where(labels == BACKGROUND_BRUSH, 0, labels).astype(np.uint8)
+        truth = np.where(labels == BACKGROUND_BRUSH, np.uint8(0), labels)
         if self.state(index) is not SliceState.ANNOTATED:
-            human = self._origin[self.plane(index)] == Origin.HUMAN
-            truth[~human] = NOT_ANNOTATED
+            truth[self._origin[index] != Origin.HUMAN] = NOT_ANNOTATED
         return truth
 
     def held_out_prediction(self, index: int) -> NDArray[np.uint8] | None:
@@ -120,30 +119,31 @@ class AnnotationRecord:
         """
         if self.state(index) is not SliceState.ANNOTATED or not self._held_out[index]:
             return None
-        return np.array(self._model[self.plane(index)])
+        return np.array(self._model[index])
 
     def mask(self) -> NDArray[np.uint8]:
-        """The labels as a mask to save: the background brush becomes background."""
-        return np.where(self._labels == BACKGROUND_BRUSH, 0, self._labels).astype(np.uint8)
+        """Return the mask to save, shape (z, y, x): the background brush becomes background."""
+        mask = np.array(self._labels)
+        mask[mask >= BACKGROUND_BRUSH] = 0
+        return mask
 
     def human_voxels(self) -> NDArray[np.bool_]:
         """Voxels that the model may not touch, shape (z, y, x)."""
         human = np.asarray(self._origin == Origin.HUMAN)
-        for index in self.slices_in(SliceState.ANNOTATED):
-            human[self.plane(index)] = True
-        return human
+        human[self.slices_in(SliceState.ANNOTATED)] = True
+        return np.moveaxis(human, 0, self.axis)
 
     def origin(self) -> NDArray[np.uint8]:
         """Who decided each voxel (`Origin`), shape (z, y, x); annotated slices are all HUMAN."""
-        origin = np.array(self._origin)
+        origin = np.array(np.moveaxis(self._origin, 0, self.axis))
         origin[self.human_voxels()] = Origin.HUMAN
         return origin
 
     def human_fraction(self) -> float:
         """Share of the labelled voxels that a person painted or accepted, 0 to 1."""
         labelled = self.mask() > 0
-        total = int(labelled.sum())
-        return float((labelled & self.human_voxels()).sum() / total) if total else 0.0
+        total = int(np.count_nonzero(labelled))
+        return float(np.count_nonzero(labelled & self.human_voxels()) / total) if total else 0.0
 
     # -- what the person does --------------------------------------------------
 
@@ -164,14 +164,18 @@ class AnnotationRecord:
         Returns
         -------
         list of int
-            Slices that the stroke touches.
+            Slices that the stroke touches. If there are several (a brush in 3D, or
+            in another plane), those that nobody had touched become partial: nobody
+            has looked at all of them.
         """
+        origin = np.moveaxis(self._origin, 0, self.axis)
+        seen = np.moveaxis(self._seen, 0, self.axis)
         if changed is None:
-            self._origin[region] = Origin.HUMAN
-            self._seen[region] = value
+            origin[region] = Origin.HUMAN
+            seen[region] = value
         else:
-            self._origin[region][changed] = Origin.HUMAN
-            self._seen[region][changed] = value
+            origin[region][changed] = Origin.HUMAN
+            seen[region][changed] = value
         along = region[self.axis]
         touched = (
             list(range(*along.indices(self.n_slices)))
@@ -179,6 +183,8 @@ class AnnotationRecord:
             else [int(i) for i in np.unique(along)]
         )
         for index in touched:
+            if len(touched) > 1 and self.state(index) in (SliceState.EMPTY, SliceState.PREDICTED):
+                self._partial[index] = True
             self._recount(index)
         return touched
 
@@ -191,15 +197,11 @@ class AnnotationRecord:
             Slices that had changed.
         """
         if index is None:
-            if self._labels.shape != self._seen.shape:
-                raise AnnotationError(
-                    f"The labels now have shape {self._labels.shape}, the scan {self._seen.shape}."
-                )
-            different = np.flatnonzero(self._plane_any(self._labels != self._seen))
-            return [i for plane in different for i in self.sync(int(plane))]
-        at = self.plane(index)
-        labels, seen = self._labels[at], self._seen[at]
-        model, origin = self._model[at], self._origin[at]
+            different = np.moveaxis(self._labels, self.axis, 0) != self._seen
+            changed_slices = np.flatnonzero(different.any(axis=(1, 2)))
+            return [i for plane in changed_slices for i in self.sync(int(plane))]
+        labels, seen = self._labels[self.plane(index)], self._seen[index]
+        model, origin = self._model[index], self._origin[index]
         changed = labels != seen
         if not changed.any():
             return []
@@ -215,19 +217,22 @@ class AnnotationRecord:
         origin[changed] = Origin.HUMAN
         origin[undone] = np.where(model[undone] > 0, Origin.MODEL, Origin.NONE)
         seen[...] = labels
+        had_strokes = self._human[index]
         self._recount(index)
-        if not self._human[index] and not self._accepted[index]:
-            # All strokes are undone: show the model's present opinion, not what
-            # lay under the stroke when it was made.
-            self._show_model(index)
+        if undone.any() and not self._human[index]:
+            # All strokes are undone: what was accepted with them is gone, and the model's
+            # present opinion is shown, not what lay under the stroke when it was made.
+            self._accepted[index] &= not had_strokes
+            if not self._accepted[index]:
+                self._show_model(index)
         return [index]
 
     def rebind(self, labels: NDArray[Any]) -> list[int]:
         """Use another array as the live labels; its differences count as human edits."""
-        if labels.shape != self._seen.shape or labels.dtype != np.uint8:
+        if labels.shape != self._labels.shape or labels.dtype != np.uint8:
             raise AnnotationError(
                 f"The new labels have shape {labels.shape} and type {labels.dtype}; this scan "
-                f"needs {self._seen.shape} and uint8. The annotation so far is kept."
+                f"needs {self._labels.shape} and uint8. The annotation so far is kept."
             )
         self._labels = labels
         return self.sync()
@@ -239,18 +244,25 @@ class AnnotationRecord:
         self._accepted[index] = True
 
     def set_partial(self, index: int, partial: bool) -> None:
-        """Say that only the painted voxels of a slice are truth, or that all of it is."""
+        """Say that only the painted voxels of a slice are truth, or that all of it is.
+
+        The structures of an accepted slice count as painted.
+        """
         self.sync(index)
         self._partial[index] = partial
-        self._accepted[index] = False
+        if partial and self._accepted[index]:
+            self._origin[index][self._labels[self.plane(index)] > 0] = Origin.HUMAN
+            self._recount(index)
 
     def release(self, index: int) -> None:
         """Take back everything a person said about a slice; the model's opinion returns."""
-        origin = self._origin[self.plane(index)]
-        model = self._model[self.plane(index)]
-        origin[...] = np.where(model > 0, Origin.MODEL, Origin.NONE)
+        self._origin[index] = np.where(self._model[index] > 0, Origin.MODEL, Origin.NONE)
         self._accepted[index] = self._partial[index] = self._human[index] = False
         self._show_model(index)
+
+    def opinion(self, index: int) -> NDArray[np.uint8]:
+        """What the model last wrote on a slice, shape (h, w); zeros before its first word."""
+        return np.asarray(self._model[index])
 
     # -- what the model does ---------------------------------------------------
 
@@ -277,12 +289,13 @@ class AnnotationRecord:
         self.sync(index)
         if self.state(index) is SliceState.ANNOTATED:
             return False
-        at = self.plane(index)
-        free = self._origin[at] != Origin.HUMAN
-        self._model[at][free] = labels[free]
-        self._origin[at][free] = np.where(labels[free] > 0, Origin.MODEL, Origin.NONE)
-        self._labels[at][free] = labels[free]
-        self._seen[at][...] = self._labels[at]
+        shown = self._labels[self.plane(index)]
+        free = self._origin[index] != Origin.HUMAN
+        self._model[index][free] = labels[free]
+        self._origin[index][free] = np.where(labels[free] > 0, Origin.MODEL, Origin.NONE)
+        if (shown[free] != labels[free]).any():
+            shown[free] = labels[free]
+            self._seen[index] = shown
         self._predicted[index] = True
         if held_out is not None:
             self._held_out[index] = held_out
@@ -290,14 +303,9 @@ class AnnotationRecord:
 
     # -- inside ----------------------------------------------------------------
 
-    def _plane_any(self, volume: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        others = tuple(axis for axis in range(3) if axis != self.axis)
-        return np.asarray(volume.any(axis=others))
-
     def _recount(self, index: int) -> None:
-        self._human[index] = bool((self._origin[self.plane(index)] == Origin.HUMAN).any())
+        self._human[index] = bool((self._origin[index] == Origin.HUMAN).any())
 
     def _show_model(self, index: int) -> None:
-        at = self.plane(index)
-        self._labels[at][...] = self._model[at]
-        self._seen[at][...] = self._model[at]
+        self._labels[self.plane(index)] = self._model[index]
+        self._seen[index] = self._model[index]

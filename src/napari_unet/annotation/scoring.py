@@ -7,12 +7,12 @@ partial slices, say nothing and are left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.imaging.measurement import dice
 
 
@@ -36,30 +36,39 @@ class CorrectionScore:
     n_slices: int
 
 
-def correction_score(record: AnnotationRecord) -> CorrectionScore | None:
-    """Score the predictions that a person has corrected or accepted.
+def slice_score(record: AnnotationRecord, index: int) -> float | None:
+    """Score the prediction of one slice against its correction.
 
     Parameters
     ----------
     record : AnnotationRecord
         The labels and their history.
+    index : int
+        Slice number.
 
     Returns
     -------
-    CorrectionScore or None
-        None while no predicted slice has been corrected. A slice counts with the
-        mean Dice of the structures that appear in the prediction or in the
-        correction; a slice where both are empty has no Dice and is left out.
+    float or None
+        Mean Dice of the structures that appear in the prediction or in the
+        correction. None if the slice is not annotated, was not predicted by a model
+        that had not seen it, or is empty in both.
     """
-    scores = []
-    for index in record.slices_in(SliceState.ANNOTATED):
-        predicted = record.held_out_prediction(index)
-        if predicted is None:
-            continue
-        truth = record.truth(index)
-        present = [v for v in np.union1d(np.unique(predicted), np.unique(truth)) if v > 0]
-        if present:
-            scores.append(float(np.mean([dice(predicted, truth, int(v)) for v in present])))
-    if not scores:
+    predicted = record.held_out_prediction(index)
+    if predicted is None:
         return None
-    return CorrectionScore(float(np.mean(scores)), min(scores), max(scores), len(scores))
+    truth = record.truth(index)
+    present = np.bincount(predicted.ravel(), minlength=256) + np.bincount(
+        truth.ravel(), minlength=256
+    )
+    values = np.flatnonzero(present[1:NOT_ANNOTATED]) + 1
+    if not len(values):
+        return None
+    return float(np.mean([dice(predicted, truth, int(value)) for value in values]))
+
+
+def summarise(scores: Iterable[float]) -> CorrectionScore | None:
+    """Mean and range of slice scores; None while there are none."""
+    known = list(scores)
+    if not known:
+        return None
+    return CorrectionScore(float(np.mean(known)), min(known), max(known), len(known))

@@ -21,6 +21,9 @@ from napari_unet.annotation.states import SliceState
 REDUNDANT_MM = 10.0
 """Within this distance of an annotated slice, a slice teaches less."""
 
+NEGLIGIBLE_DOUBT = 0.5
+"""Pixels in doubt below which no slice stands out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
@@ -60,6 +63,7 @@ def suggest(
     *,
     spacing_mm: float,
     annotated_empty: bool,
+    skip: int | None = None,
 ) -> Suggestion | None:
     """Pick the slice whose correction is expected to help most.
 
@@ -73,42 +77,47 @@ def suggest(
         Distance between slices in millimetres.
     annotated_empty : bool
         Whether any annotated slice holds no structure.
+    skip : int, optional
+        A slice not to suggest: the one that the annotator is asking to leave.
 
     Returns
     -------
     Suggestion or None
-        None when every slice is annotated.
+        None when there is no other slice left to annotate.
     """
     done = np.array([s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states])
-    if done.all():
+    indices = np.arange(len(done))
+    open_ = ~done & (indices != skip)
+    if not open_.any():
         return None
     if not done.any():
-        if evidence is None or not evidence.area.any():
-            return Suggestion(len(done) // 2, "the middle of the scan: a good place to start")
-        return Suggestion(int(np.argmax(evidence.area)), "the largest predicted structure")
-    indices = np.arange(len(done))
+        if evidence is None or not evidence.area[open_].any():
+            middle = int(indices[open_][np.argmin(np.abs(indices[open_] - len(done) // 2))])
+            return Suggestion(middle, "the middle of the scan, a good place to start")
+        largest = np.where(open_, evidence.area, -1)
+        return Suggestion(int(np.argmax(largest)), "the largest predicted structure")
     annotated = indices[done]
     distance = np.abs(indices[:, None] - annotated[None, :]).min(axis=1) * spacing_mm
     if evidence is None or np.isnan(evidence.edge_uncertainty[~done]).all():
-        return _interval(done, "in the widest gap between annotated slices")
+        return _interval(~open_, "in the widest gap between annotated slices")
 
-    outside = ~done & ((indices < annotated.min()) | (indices > annotated.max()))
-    if not annotated_empty and evidence.area[outside & (distance > REDUNDANT_MM)].any():
-        far = np.where(outside & (distance > REDUNDANT_MM), evidence.area, -1)
-        return Suggestion(int(np.argmax(far)), "outside the slices you annotated: is this real?")
+    outside = open_ & ((indices < annotated.min()) | (indices > annotated.max()))
+    far = outside & (distance > REDUNDANT_MM)
+    if not annotated_empty and evidence.area[far].any():
+        largest = np.where(far, evidence.area, -1)
+        return Suggestion(int(np.argmax(largest)), "outside the slices you annotated: is it real?")
 
     doubt = np.nan_to_num(evidence.edge_uncertainty, nan=0.0)
-    value = np.where(done, -1.0, doubt * np.minimum(1.0, distance / REDUNDANT_MM))
+    value = np.where(open_, doubt * np.minimum(1.0, distance / REDUNDANT_MM), -1.0)
     best = int(np.argmax(value))
-    if value[best] <= 0.5:  # less than half a pixel in doubt: nothing stands out
-        if not annotated_empty:
-            empty = ~done & (evidence.area == 0)
-            if empty.any():
-                near = np.where(empty, distance, np.inf)
-                return Suggestion(int(np.argmin(near)), "looks empty: confirm")
-        return _interval(done, "far from any annotated slice")
+    if value[best] <= NEGLIGIBLE_DOUBT:
+        empty = open_ & (evidence.area == 0)
+        if not annotated_empty and empty.any():
+            near = np.where(empty, distance, np.inf)
+            return Suggestion(int(np.argmin(near)), "looks empty: confirm")
+        return _interval(~open_, "far from any annotated slice")
     if evidence.area[best] == 0:
-        return Suggestion(best, "something faint: looks empty, confirm")
+        return Suggestion(best, "something faint in a slice that looks empty: confirm")
     if distance[best] > 3 * REDUNDANT_MM:
         return Suggestion(best, "uncertain edge, far from any annotated slice")
     return Suggestion(best, "uncertain edge")

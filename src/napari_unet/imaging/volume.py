@@ -160,12 +160,20 @@ class Grid:
             return 2 - int(self._to_display[FILE_AXES.index(name), 0])
         raise ValueError(f"Unknown axis {name!r}: use one of {', '.join(PLANES + FILE_AXES)}.")
 
+    def _file_axis(self, axis: int) -> int:
+        """Return the file's axis that runs along display axis `axis`."""
+        return int(np.argwhere(self._to_display[:, 0] == 2 - axis)[0, 0])
+
+    def file_slice(self, axis: int, index: int) -> tuple[str, int]:
+        """Return file axis (``x``, ``y``, ``z``) and slice number of a display slice."""
+        return FILE_AXES[self._file_axis(axis)], self.flip_index(axis, index)
+
     def flip_index(self, axis: int, index: int) -> int:
         """Convert a slice number along display `axis` between file and display order.
 
         The conversion is its own inverse.
         """
-        file_axis = int(np.argwhere(self._to_display[:, 0] == 2 - axis)[0, 0])
+        file_axis = self._file_axis(axis)
         if self._to_display[file_axis, 1] < 0:
             return self.shape[file_axis] - 1 - index
         return index

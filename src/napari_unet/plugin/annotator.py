@@ -5,6 +5,7 @@ The widget forwards intent to an `Annotator` and renders what its signals say.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,16 +14,21 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH
+from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.errors import AnnotationError, NapariUnetError
+from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
-from napari_unet.plugin.session import ScanSession
+from napari_unet.plugin.scan_layers import METADATA_KEY
+from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
+
+FEED_MS = 200
+"""How long after an edit the running training is told."""
 
 
 class Annotator(QObject):
@@ -37,6 +43,8 @@ class Annotator(QObject):
         Another scan, or none, is being annotated.
     slices_changed : ()
         States of slices, or the slice on screen, have changed.
+    edited : ()
+        A person has changed the labels.
     job_changed : ()
         Work began or ended.
     step : StepDone
@@ -49,6 +57,7 @@ class Annotator(QObject):
 
     session_changed = Signal()
     slices_changed = Signal()
+    edited = Signal()
     job_changed = Signal()
     step = Signal(object)
     segmented = Signal(object)
@@ -63,8 +72,15 @@ class Annotator(QObject):
         self.job = Job()
         self.activity = ""
         self._working: ScanSession | None = None
-        self._sessions = Sessions(viewer)
+        self._outcome = ""
+        self._n_structures = 0
+        self._sessions = Sessions(viewer, self)
         self._feed = work.AnnotationFeed()
+        # A stroke tells of itself several times; the worker needs it once.
+        self._feed_timer = QTimer()
+        self._feed_timer.setSingleShot(True)
+        self._feed_timer.setInterval(FEED_MS)
+        self._feed_timer.timeout.connect(self._feed_training)
         self._visible = 0
         self.job.happened.connect(self._on_event)
         self.job.ended.connect(self._on_ended)
@@ -77,7 +93,10 @@ class Annotator(QObject):
         Another annotator can take up the Segmentation layers where this one left them.
         """
         self.open = False
-        self.job.abandon()
+        last = self.job.abandon()
+        if isinstance(last, RoundDone) and self._working is not None:
+            self._working.models.put(last.checkpoint)
+        self._working = None
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.dims.events.current_step.disconnect(self._on_dims)
         self._sessions.close()
@@ -108,6 +127,7 @@ class Annotator(QObject):
         """
         if self.job.running:
             raise AnnotationError("Stop the running work first, then choose another scan.")
+        adopts = labels is not None and METADATA_KEY not in labels.metadata
         session = self._sessions.take_up(images, axis, labels, fresh=fresh)
         if session is None:
             session = self._sessions.begin(images, axis, labels, fresh=fresh)
@@ -116,6 +136,7 @@ class Annotator(QObject):
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
             )
             session.bridge.stroking.connect(self._on_stroking)
+            session.bridge.label_picked.connect(self._on_label_picked)
             session.bridge.failed.connect(partial(self._say, failed=True))
         self.session = session
         self.viewer.layers.selection.active = session.labels
@@ -124,50 +145,74 @@ class Annotator(QObject):
         self._visible = session.bridge.visible_index
         self.session_changed.emit()
         self.slices_changed.emit()
-
-    def _require_session(self) -> ScanSession:
-        if self.session is None:
-            raise AnnotationError("Choose a scan first: open an MRI volume with File > Open.")
-        return self.session
+        done = len(session.record.slices_in(SliceState.ANNOTATED))
+        if adopts and done:
+            self._say(
+                f"{done} slices of “{session.labels.name}” show a structure: they count as "
+                "annotated. Reset those that are not."
+            )
 
     def restore_labels(self) -> None:
         """Bring a deleted Segmentation layer back, strokes and all."""
-        session = self._require_session()
+        session = self._require_session(present=False)
         if session.labels not in self.viewer.layers:
             self.viewer.add_layer(session.labels)
         self.choose(session.images)
+
+    def follow(self, layer: object) -> None:
+        """Go on with the scan whose Segmentation layer the annotator has selected."""
+        session = self._sessions.of(layer)
+        if session is not None and session is not self.session and not self.job.running:
+            self.choose(session.images, labels=session.labels)
+
+    def _require_session(self, *, present: bool = True) -> ScanSession:
+        if self.session is None:
+            raise AnnotationError("Choose a scan first: open an MRI volume with File > Open.")
+        if present and self.session.labels not in self.viewer.layers:
+            raise AnnotationError("The Segmentation layer was deleted. Bring it back first.")
+        return self.session
+
+    def _slice_on_screen(self) -> tuple[ScanSession, int]:
+        session = self._require_session()
+        if not session.bridge.in_view:
+            raise AnnotationError(
+                f"No {PLANES[session.axis]} slice of the scan is on screen. Click the strip to go "
+                "to one."
+            )
+        return session, session.bridge.visible_index
 
     # -- painting --------------------------------------------------------------
 
     def accept_slice(self) -> None:
         """Take the slice on screen as it is, also an empty one."""
-        session = self._require_session()
-        session.record.accept(session.bridge.visible_index)
-        self._on_edited(session, [session.bridge.visible_index])
+        session, index = self._slice_on_screen()
+        session.record.accept(index)
+        self._on_edited(session, [index])
 
     def set_partial(self, partial: bool) -> None:
         """Say whether only the painted voxels of the slice on screen are truth."""
-        session = self._require_session()
-        session.record.set_partial(session.bridge.visible_index, partial)
-        self._on_edited(session, [session.bridge.visible_index])
+        session, index = self._slice_on_screen()
+        session.record.set_partial(index, partial)
+        self._on_edited(session, [index])
 
     def release_slice(self) -> None:
         """Forget what was painted on the slice on screen; the model's opinion returns."""
-        session = self._require_session()
-        session.record.release(session.bridge.visible_index)
+        session, index = self._slice_on_screen()
+        session.release(index)
         session.bridge.refresh()
-        self._on_edited(session, [session.bridge.visible_index])
+        self._on_edited(session, [index])
 
     def next_slice(self) -> None:
         """Go to the slice whose correction should help most, and say why."""
         session = self._require_session()
+        session.bridge.face_axis()
         session.record.sync()
         suggestion = session.suggest()
         if suggestion is None:
-            self._say("Every slice is annotated.")
+            self._say("No other slice is left: all are annotated.")
             return
         session.bridge.go_to(suggestion.index)
-        self._say(f"Slice {suggestion.index}: {suggestion.reason}.")
+        self._say(f"Slice {suggestion.index}: {suggestion.reason.removesuffix('.')}")
         self.slices_changed.emit()
 
     # -- work ------------------------------------------------------------------
@@ -175,11 +220,11 @@ class Annotator(QObject):
     def train(self) -> None:
         """Start to learn from the annotated slices, in the background."""
         session = self._require_session()
+        session.edited(session.record.sync())
         slices = session.training_slices()
-        names = [image.name for image in session.images]
-        if session.checkpoint is not None:
-            session.checkpoint.check_fits(len(names), session.class_names)
+        model = session.models.to_train(session.structures)
         self._feed.put(slices)
+        self._n_structures = len(session.structures)
         self._begin(
             "training",
             partial(
@@ -188,19 +233,19 @@ class Annotator(QObject):
                 self._feed,
                 self.config,
                 tuple(session.structures),
-                names,
-                session.checkpoint,
+                [image.name for image in session.images],
+                model,
                 lambda: (0, self._visible),
             ),
         )
-        self._say(f"Training on {len(slices)} slices. Go on painting; new slices join in.")
+        plural = "slice" if len(slices) == 1 else "slices"
+        self._say(f"Training on {len(slices)} {plural}. Go on painting; new slices join in.")
 
     def segment(self) -> None:
         """Predict every slice that no person has annotated, in the background."""
         session = self._require_session()
-        model = session.require_model()
-        model.check_fits(len(session.images), session.class_names)
-        session.record.sync()
+        model = session.models.to_segment(session.structures)
+        session.edited(session.record.sync())
         self._begin(
             "segmenting",
             partial(
@@ -216,15 +261,27 @@ class Annotator(QObject):
         )
         self._say("Segmenting the whole volume.")
 
+    def forget_model(self) -> None:
+        """Start the next training from scratch; the annotation stays."""
+        session = self._require_session()
+        if self.job.running:
+            raise AnnotationError("Stop the running work first, then forget the model.")
+        session.models.forget()
+        self.job_changed.emit()
+        self._say("The next training starts from scratch.")
+
     def stop(self) -> None:
         """End the running work; training keeps its best weights."""
-        self.job.stop()
+        if self.job.running:
+            self._say("Stopping.")
+            self.job.stop()
 
     def _begin(self, activity: str, run: Any) -> None:
         if self.job.running:
             raise AnnotationError(f"The plugin is {self.activity}. Stop it first.")
         self.activity = activity
         self._working = self.session
+        self._outcome = "Stopped."
         self.job.start(run)
         self.job_changed.emit()
 
@@ -232,11 +289,12 @@ class Annotator(QObject):
 
     def save_mask(self, path: Path) -> None:
         """Write the mask on the grid of the scan's file, and check what was written."""
-        self._say(self._require_session().save_mask(path))
+        self._say(self._require_session(present=False).save_mask(path))
 
     def save_model(self, path: Path) -> None:
         """Write the model to one .safetensors file."""
-        self._require_session().require_model().save(path)
+        session = self._require_session(present=False)
+        session.models.to_segment(session.structures).save(path)
         self._say(f"Model saved: {path.name}")
 
     def load_model(self, path: Path) -> None:
@@ -259,20 +317,45 @@ class Annotator(QObject):
         else:
             self.job.stroke_ends()
 
+    def _on_label_picked(self, _value: int) -> None:
+        self.slices_changed.emit()
+
     def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
+        session.edited(indices)
         planes = [session.labels.data[session.record.plane(index)] for index in indices]
         highest = max(
             int(np.max(plane, where=plane < BACKGROUND_BRUSH, initial=0)) for plane in planes
         )
+        training = self.activity == "training" and session is self._working
+        if highest > MAX_STRUCTURES:
+            self._say(
+                f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
+                "Repaint it with one of them.",
+                failed=True,
+            )
         if session.ensure_structures(highest):
             session.show_structures()
             self.session_changed.emit()
-        if self.activity == "training" and session is self._working:
-            try:
-                self._feed.put(session.training_slices())
-            except AnnotationError as error:  # keep learning from what there was
-                self._say(str(error), failed=True)
+            if training:
+                self._say(f"“{session.class_names[-1]}” joins at the next training.")
+        states = [session.record.state(index) for index in indices]
+        if len(indices) > 1 and SliceState.PARTIAL in states:
+            self._say(
+                f"That stroke crossed {len(indices)} slices: on new ones only what you painted "
+                "counts. Accept a slice once it is complete."
+            )
+        if training:
+            self._feed_timer.start()
+        self.edited.emit()
         self.slices_changed.emit()
+
+    def _feed_training(self) -> None:
+        session = self._working
+        if session is None or self.activity != "training":
+            return
+        # Without any structure left: training keeps what it has.
+        with contextlib.suppress(AnnotationError):
+            self._feed.put(session.training_slices(self._n_structures))
 
     def _on_dims(self, _event: Any = None) -> None:
         if self.session is not None:
@@ -291,37 +374,38 @@ class Annotator(QObject):
         elif isinstance(event, work.ScanPrepared):
             session.prepared = event.scan
         elif isinstance(event, RoundDone):
-            session.checkpoint = event.checkpoint
+            session.models.put(event.checkpoint)
             verb = "Stopped" if event.stopped else "Done"
-            self._say(
+            self._outcome = (
                 f"{verb} after {event.seconds:.0f} s. Correct the suggested slice (N) and train "
                 "again, or segment the volume."
             )
         elif isinstance(event, work.VolumeSegmented):
-            for index in range(session.record.n_slices):
-                plane = event.labels[session.record.plane(index)]
-                session.bridge.write_prediction(index, plane)
+            session.show_volume(event.labels)
             self.segmented.emit(event)
             self.slices_changed.emit()
-            self._say("The whole volume is segmented. Check it, then save the mask.")
+            self._outcome = "The whole volume is segmented. Check it, then save the mask."
 
     def _on_ended(self, failure: Exception | None) -> None:
+        session, self._working = self._working, None
         self.activity = ""
-        self._working = None
         self.job_changed.emit()
-        if failure is None:
-            return
-        text = str(failure)
-        if not isinstance(failure, NapariUnetError):
-            text = f"Something unexpected stopped the work ({type(failure).__name__}: {failure}). "
-            text += "Your annotation is intact; press Train to try again."
-        self._say(text, failed=True)
+        if failure is not None:
+            text = str(failure)
+            if not isinstance(failure, NapariUnetError):
+                text = (
+                    f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
+                    " Your annotation is intact; press Train to try again."
+                )
+            self._say(text, failed=True)
+        elif session and session is self.session and session.labels in self.viewer.layers:
+            self._say(self._outcome)
 
     def _on_layer_removed(self, event: Any) -> None:
         session = self.session
         if session is None:
             return
-        if event.value is session.labels:
+        if event.value == session.labels:
             self.job.stop()
             self.session_changed.emit()
             self._say("The Segmentation layer was deleted; your strokes are kept.", failed=True)

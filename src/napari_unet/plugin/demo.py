@@ -5,6 +5,7 @@ from __future__ import annotations
 import napari
 
 from napari_unet.annotation.states import SliceState
+from napari_unet.plugin.widget import AnnotatorWidget
 
 PLUGIN = "napari-unet-mri"
 
@@ -19,9 +20,12 @@ def open_demo(*, run: bool = True) -> napari.Viewer:
     """
     viewer = napari.Viewer()
     viewer.open_sample(PLUGIN, "brain_metastases_annotated")
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
+    # Under the name that napari's menu gives it, so that the menu finds this one.
+    widget = AnnotatorWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="U-Net annotator (U-Net MRI segmentation)")
     session = widget.annotator.session
-    session.bridge.go_to(session.record.slices_in(SliceState.ANNOTATED)[0])
+    if session is not None:
+        session.bridge.go_to(session.record.slices_in(SliceState.ANNOTATED)[0])
     widget.message.say("Five slices are annotated. Press Train and watch the predictions arrive.")
     if run:
         napari.run()

@@ -18,6 +18,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 CALM_SECONDS = 0.25
 """How long after the last stroke the work goes on."""
 
+PATIENCE_SECONDS = 2.0
+"""How long a closing window waits for the work to end."""
+
 
 class _JobSignals(WorkerBaseSignals):
     happened = Signal(object)
@@ -36,6 +39,8 @@ class JobWorker(FunctionWorker):
         self._may_run = threading.Event()
         self._may_run.set()
         self.failure: Exception | None = None
+        self.last_event: object = None
+        self.over = threading.Event()
 
     def pause(self, paused: bool) -> None:
         """Hold the work before its next event, or let it go on."""
@@ -54,11 +59,14 @@ class JobWorker(FunctionWorker):
         try:
             with contextlib.closing(super().work()) as events:
                 for event in events:
+                    self.last_event = event
                     self.signals.happened.emit(event)
                     self._may_run.wait()
         except Exception as error:
             # superqt drops a RuntimeError; every failure leaves through `failure`.
             self.failure = error
+        finally:
+            self.over.set()
 
 
 class Job(QObject):
@@ -133,15 +141,25 @@ class Job(QObject):
         if self._worker is not None and not self._stroking:
             self._worker.pause(False)
 
-    def abandon(self) -> None:
-        """Stop and forget the work: its owner goes away."""
+    def abandon(self) -> object:
+        """Stop the work and wait for its end (a step, as a rule): its owner goes away.
+
+        Returns
+        -------
+        object
+            The last event, which nobody will be told of; None if no work was under way.
+        """
         worker, self._worker = self._worker, None
-        self._calm.stop()
-        if worker is not None:
-            with contextlib.suppress(RuntimeError, TypeError):
-                worker.signals.happened.disconnect(self._on_event)
-                worker.finished.disconnect(self._on_finished)
-            worker.quit()
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self._calm.stop()
+        if worker is None:
+            return None
+        with contextlib.suppress(RuntimeError, TypeError):
+            worker.signals.happened.disconnect(self._on_event)
+            worker.finished.disconnect(self._on_finished)
+        worker.quit()
+        worker.over.wait(PATIENCE_SECONDS)
+        return worker.last_event
 
     def _on_event(self, event: object) -> None:
         self.happened.emit(event)

@@ -7,6 +7,7 @@ before the labels change), and of undo and redo not at all; both redraw the slic
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,10 +15,13 @@ import numpy as np
 from napari.layers import Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.errors import AnnotationError
+
+LOOK_EVERYWHERE_MS = 300
+"""All slices are compared this long after the last redraw (40 ms at 512x512x400)."""
 
 
 class LayerBridge(QObject):
@@ -29,12 +33,15 @@ class LayerBridge(QObject):
         Slices that a person has just changed.
     stroking : bool
         The mouse button went down on the layer (True) or up (False).
+    label_picked : int
+        Another label is painted from now on.
     failed : str
         A sentence: the layer was changed into something that cannot be used.
     """
 
     edited = Signal(list)
     stroking = Signal(bool)
+    label_picked = Signal(int)
     failed = Signal(str)
 
     def __init__(self, viewer: Viewer, layer: Labels, record: AnnotationRecord) -> None:
@@ -45,13 +52,23 @@ class LayerBridge(QObject):
         layer.events.paint.connect(self._on_paint)
         layer.events.set_data.connect(self._on_redraw)
         layer.events.data.connect(self._on_data)
+        layer.events.selected_label.connect(self._on_label)
         layer.mouse_drag_callbacks.append(self._on_drag)
+        self._stale = False
+        # Undo may have changed a slice that is not on screen.
+        self._look_everywhere = QTimer()
+        self._look_everywhere.setSingleShot(True)
+        self._look_everywhere.setInterval(LOOK_EVERYWHERE_MS)
+        self._look_everywhere.timeout.connect(self._sync_all)
 
     def disconnect_layer(self) -> None:
         """Let go of the layer."""
         self.layer.events.paint.disconnect(self._on_paint)
         self.layer.events.set_data.disconnect(self._on_redraw)
         self.layer.events.data.disconnect(self._on_data)
+        self.layer.events.selected_label.disconnect(self._on_label)
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self._look_everywhere.stop()
         if self._on_drag in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._on_drag)
 
@@ -59,10 +76,20 @@ class LayerBridge(QObject):
 
     @property
     def visible_index(self) -> int:
-        """The slice on screen, along the record's axis."""
+        """The slice on screen, along the record's axis; the nearest one if outside."""
+        return int(np.clip(self._position, 0, self.record.n_slices - 1))
+
+    @property
+    def in_view(self) -> bool:
+        """Whether the viewer shows exactly one slice along the record's axis."""
+        dims = self._viewer.dims
+        sliced = dims.ndim - 3 + self.record.axis in dims.not_displayed
+        return sliced and 0 <= self._position < self.record.n_slices
+
+    @property
+    def _position(self) -> int:
         point = self._viewer.dims.point[-3:]
-        index = round(float(self.layer.world_to_data(point)[self.record.axis]))
-        return int(np.clip(index, 0, self.record.n_slices - 1))
+        return round(float(self.layer.world_to_data(point)[self.record.axis]))
 
     def go_to(self, index: int) -> None:
         """Show a slice."""
@@ -86,13 +113,21 @@ class LayerBridge(QObject):
     ) -> bool:
         """Show the model's opinion on a slice, unless a person has decided there."""
         written = self.record.write_prediction(index, labels, held_out=held_out)
-        if written and index == self.visible_index:
+        if written and index == self.visible_index and self.in_view:
             self.refresh()
+        elif written:
+            self._stale = True
         return written
 
     def refresh(self) -> None:
         """Redraw the visible slice."""
+        self._stale = False
         self.layer.refresh(extent=False, thumbnail=False)
+
+    def refresh_if_stale(self) -> None:
+        """Redraw if predictions came for slices that are seen from the side, or in 3D."""
+        if self._stale and not self.in_view:
+            self.refresh()
 
     # -- events ----------------------------------------------------------------
 
@@ -109,16 +144,42 @@ class LayerBridge(QObject):
     def _on_redraw(self, _event: Any = None) -> None:
         # Also called while another array is being set: then `_on_data` answers.
         if self.layer.data is self.record.labels:
-            self._edited(self.record.sync(self.visible_index))
+            changed = self.record.sync(self.visible_index)
+            if changed:  # an undone slice shows the model's opinion now
+                self.refresh()
+            self._edited(changed)
+            self._look_everywhere.start()
 
-    def _on_data(self, _event: Any = None) -> None:
+    def _sync_all(self) -> None:
         if self.layer.data is self.record.labels:
             self._edited(self.record.sync())
-            return
+
+    def _on_data(self, _event: Any = None) -> None:
+        """Answer to `layer.data = x`, or to a change of the layer's type."""
+        data = self.layer.data
         try:
-            self._edited(self.record.rebind(self.layer.data))
+            if data is not self.record.labels and data.dtype != np.uint8:
+                self._as_uint8(data)
+                return  # setting it came here again
+            self._edited(
+                self.record.sync() if data is self.record.labels else self.record.rebind(data)
+            )
         except AnnotationError as error:
+            self.layer.data = self.record.labels
             self.failed.emit(str(error))
+
+    def _as_uint8(self, data: Any) -> None:
+        values = np.asarray(data)
+        if values.shape != self.record.labels.shape or not 0 <= values.min() <= values.max() <= 254:
+            raise AnnotationError(
+                f"The new labels have shape {values.shape} and values {values.min()} to "
+                f"{values.max()}; this scan needs shape {self.record.labels.shape} and values 0 to "
+                "253. The annotation so far is kept."
+            )
+        self.layer.data = values.astype(np.uint8)
+
+    def _on_label(self, _event: Any = None) -> None:
+        self.label_picked.emit(int(self.layer.selected_label))
 
     def _edited(self, indices: list[int]) -> None:
         if indices:

@@ -127,13 +127,13 @@ def new_segmentation(image: Image) -> Labels:
     )
 
 
-def adopt_segmentation(layer: Labels, image: Image) -> None:
-    """Make an existing Labels layer usable as the segmentation of a scan.
+def check_place(layer: Labels, image: Image) -> None:
+    """Check that a label layer lies exactly over a scan.
 
     Raises
     ------
     GridMismatchError
-        If its shape or place is another one, or its values do not fit.
+        If its shape, scale or position is another one.
     """
     data = layer.data
     if layer.ndim != 3 or tuple(data.shape) != tuple(image.data.shape):
@@ -149,6 +149,18 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
             f"The label layer “{layer.name}” lies elsewhere than the scan “{image.name}” "
             "(another scale or position). Choose a new label layer."
         )
+
+
+def adopt_segmentation(layer: Labels, image: Image) -> None:
+    """Make an existing Labels layer usable as the segmentation of a scan.
+
+    Raises
+    ------
+    GridMismatchError
+        If its shape or place is another one, or its values do not fit.
+    """
+    check_place(layer, image)
+    data = layer.data
     if data.dtype != np.uint8 or not isinstance(data, np.ndarray):
         values = np.asarray(data)
         if values.min() < 0 or values.max() > BACKGROUND_BRUSH:

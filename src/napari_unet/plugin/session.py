@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
+from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.scoring import CorrectionScore, correction_score
+from napari_unet.annotation.scoring import CorrectionScore, slice_score, summarise
 from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
 from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
 from napari_unet.errors import AnnotationError
@@ -20,11 +21,18 @@ from napari_unet.imaging.nifti import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.plugin.layer_bridge import LayerBridge
-from napari_unet.plugin.scan_layers import METADATA_KEY, grid_of, show_colors, volume_of
+from napari_unet.plugin.models import ModelShelf
+from napari_unet.plugin.scan_layers import (
+    METADATA_KEY,
+    check_place,
+    check_scan,
+    grid_of,
+    show_colors,
+    volume_of,
+)
 from napari_unet.plugin.work import Subject
 
 if TYPE_CHECKING:
-    from napari_unet.learning.checkpoint import Checkpoint
     from napari_unet.learning.preparation import PreparedScan
 
 MAX_STRUCTURES = 30
@@ -45,6 +53,10 @@ class ScanSession:
         Slicing axis (display order).
     structures : sequence of Structure
         What labels 1..K mean.
+    record : AnnotationRecord, optional
+        Who labelled what so far; default: slices with any label are annotated.
+    models : ModelShelf, optional
+        The models trained on this scan so far.
     """
 
     def __init__(
@@ -54,25 +66,28 @@ class ScanSession:
         labels: Labels,
         axis: int,
         structures: Sequence[Structure],
+        record: AnnotationRecord | None = None,
+        models: ModelShelf | None = None,
     ) -> None:
-        self.images = tuple(images)
+        self.images: tuple[Image, ...] = ()
         self.labels = labels
-        self.grid = grid_of(self.images[0])
-        self.suggested: Suggestion | None = None
+        self.grid = grid_of(images[0])
         self.structures = list(structures)
         self.clean: dict[int, CleanUp] = {}
-        ours = labels.metadata.get(METADATA_KEY, {})
-        self.checkpoint: Checkpoint | None = ours.get("checkpoint")
+        self.suggested: Suggestion | None = None
         self.prepared: PreparedScan | None = None
-        record = ours.get("record")
-        if record is None or record.axis != axis:
-            annotated = ours.get("annotated", ()) if ours.get("axis") == axis else ()
-            record = AnnotationRecord(np.asarray(labels.data), axis, annotated)
-        elif record.labels is not labels.data:
-            record.rebind(labels.data)
+        self.models = models or ModelShelf()
+        data = np.asarray(labels.data)
+        if record is None:
+            others = tuple(a for a in range(3) if a != axis)
+            record = AnnotationRecord(data, axis, np.flatnonzero(data.any(axis=others)))
         self.bridge = LayerBridge(viewer, labels, record)
         self._forget_evidence()
-        self.ensure_structures(int(np.max(self._painted_values(), initial=0)))
+        self.use(images, axis)
+        highest = int(data.max(initial=0))
+        if highest >= BACKGROUND_BRUSH:
+            highest = int(np.max(data, where=data < BACKGROUND_BRUSH, initial=0))
+        self.ensure_structures(highest)
         self.show_structures()
 
     @property
@@ -91,14 +106,17 @@ class ScanSession:
         return tuple(s.name for s in self.structures)
 
     def subject(self) -> Subject:
-        """What a job works on.
+        """Return what a job works on.
 
         Raises
         ------
         VolumeError, GridMismatchError
-            If the image layers cannot be used.
+            If the image layers cannot be used (any more).
         """
-        return Subject(volume_of(self.images), self.axis, self.prepared)
+        check_scan(self.images)
+        check_place(self.labels, self.images[0])
+        volume = volume_of(self.images) if self.prepared is None else None
+        return Subject(volume, self.axis, self.grid.spacing_mm, self.prepared)
 
     def use(self, images: Sequence[Image], axis: int) -> None:
         """Work on other sequences of the same scan, or along another axis.
@@ -112,27 +130,31 @@ class ScanSession:
             done = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
             if done:
                 raise AnnotationError(
-                    f"{len(done)} slices are annotated in the {PLANES[self.axis]} plane. Save the "
-                    "mask and choose a new label layer to annotate in another plane."
+                    f"{len(done)} slices are annotated in the {PLANES[self.axis]} plane. Choose a "
+                    "new mask to annotate in another plane."
                 )
             self.bridge.record = AnnotationRecord(np.asarray(self.labels.data), axis)
             self.prepared = None
             self._forget_evidence()
         if self.images != tuple(images):
-            if len(images) != len(self.images):
-                self.checkpoint = None
+            self._watch_images(False)
             self.images = tuple(images)
+            self.models.n_channels = len(images)
+            self._watch_images(True)
             self.prepared = None
 
-    def _forget_evidence(self) -> None:
-        n = self.record.n_slices
-        self._edge = np.full(n, np.nan)
-        self._area = np.zeros(n, np.int64)
+    def _watch_images(self, watch: bool) -> None:
+        for image in self.images:
+            for event in (image.events.data, image.events.scale, image.events.translate):
+                if watch:
+                    event.connect(self._on_image)
+                else:
+                    event.disconnect(self._on_image)
+
+    def _on_image(self, _event: Any = None) -> None:
+        self.prepared = None
 
     # -- structures ------------------------------------------------------------
-
-    def _painted_values(self) -> list[int]:
-        return [int(v) for v in np.unique(self.labels.data) if 0 < v < BACKGROUND_BRUSH]
 
     def ensure_structures(self, count: int) -> bool:
         """Add structures until there are `count`, at least one; True if any was added."""
@@ -165,36 +187,76 @@ class ScanSession:
 
     # -- annotation ------------------------------------------------------------
 
-    def training_slices(self) -> list[LabelledSlice]:
+    def edited(self, indices: Sequence[int]) -> None:
+        """Forget what was derived from slices that have changed."""
+        for index in indices:
+            self._slices.pop(index, None)
+            self._scores.pop(index, None)
+            if self.suggested is not None and self.suggested.index == index:
+                self.suggested = None
+
+    def training_slices(self, n_structures: int | None = None) -> list[LabelledSlice]:
         """Copy what a person has said so far, for the worker.
+
+        Parameters
+        ----------
+        n_structures : int, optional
+            How many structures the running training knows; later ones are left out.
 
         Raises
         ------
         AnnotationError
-            If nothing is annotated, or a label has no structure.
+            If no structure is painted anywhere.
         """
-        self.record.sync()
-        indices = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
-        slices = [LabelledSlice(0, index, self.record.truth(index)) for index in indices]
+        known = len(self.structures) if n_structures is None else n_structures
+        slices = []
+        for index in self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
+            if index not in self._slices:
+                truth = self.record.truth(index)
+                self._slices[index] = LabelledSlice(0, index, truth)
+            slices.append(self._without(self._slices[index], known))
         slices = [s for s in slices if (s.labels != NOT_ANNOTATED).any()]
         if not any(((s.labels > 0) & (s.labels != NOT_ANNOTATED)).any() for s in slices):
             raise AnnotationError(
                 "No slice shows a structure yet. Paint it on one slice or more, then press Train."
             )
-        known = (s.labels[s.labels != NOT_ANNOTATED] for s in slices)
-        highest = max(int(labels.max()) for labels in known)
-        if highest > len(self.structures):
-            raise AnnotationError(
-                f"Label {highest} was painted but there are {len(self.structures)} structures. "
-                "Add structures, or repaint it with one of them."
-            )
         return slices
+
+    @staticmethod
+    def _without(given: LabelledSlice, known: int) -> LabelledSlice:
+        """Leave out labels above `known`: nobody can learn them in this round."""
+        unknown = (given.labels > known) & (given.labels != NOT_ANNOTATED)
+        if not unknown.any():
+            return given
+        labels = np.where(unknown, np.uint8(NOT_ANNOTATED), given.labels)
+        return LabelledSlice(given.scan, given.index, labels)
+
+    def release(self, index: int) -> None:
+        """Give a slice back to the model, as one undoable step."""
+        opinion = self.record.opinion(index)
+        differs = np.nonzero(self.labels.data[self.record.plane(index)] != opinion)
+        if len(differs[0]):
+            at: list[Any] = list(differs)
+            at.insert(self.axis, np.full(len(differs[0]), index))
+            self.labels.data_setitem(tuple(at), opinion[differs])
+        self.record.release(index)
 
     def score(self) -> CorrectionScore | None:
         """Predict-then-correct Dice so far."""
-        return correction_score(self.record)
+        done = self.record.slices_in(SliceState.ANNOTATED)
+        for index in done:
+            if index not in self._scores:
+                self._scores[index] = slice_score(self.record, index)
+        return summarise(s for i in done if (s := self._scores[i]) is not None)
 
     # -- predictions -----------------------------------------------------------
+
+    def _forget_evidence(self) -> None:
+        n = self.record.n_slices
+        self._edge = np.full(n, np.nan)
+        self._area = np.zeros(n, np.int64)
+        self._slices: dict[int, LabelledSlice] = {}
+        self._scores: dict[int, float | None] = {}
 
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
@@ -204,8 +266,16 @@ class ScanSession:
             event.index, event.labels, held_out=event.index not in event.learned_from
         )
 
+    def show_volume(self, labels: NDArray[np.uint8]) -> None:
+        """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
+        for index in range(self.record.n_slices):
+            plane = self.record.plane(index)
+            if (self.labels.data[plane] != labels[plane]).any():
+                self.bridge.write_prediction(index, labels[plane])
+        self.bridge.refresh()
+
     def suggest(self) -> Suggestion | None:
-        """Find the slice to look at next."""
+        """Find the slice to look at next: another one than that on screen."""
         done = self.record.slices_in(SliceState.ANNOTATED)
         empty = any(not self.labels.data[self.record.plane(i)].any() for i in done)
         evidence = None if np.isnan(self._edge).all() else Evidence(self._edge, self._area)
@@ -214,6 +284,7 @@ class ScanSession:
             evidence,
             spacing_mm=self.grid.spacing_mm[self.axis],
             annotated_empty=empty,
+            skip=self.bridge.visible_index,
         )
         return self.suggested
 
@@ -226,18 +297,6 @@ class ScanSession:
         share = self.record.human_fraction()
         return f"{receipt.summary()} {share:.0%} of the mask is painted or accepted by you."
 
-    def require_model(self) -> Checkpoint:
-        """Return the model.
-
-        Raises
-        ------
-        AnnotationError
-            If there is none yet.
-        """
-        if self.checkpoint is None:
-            raise AnnotationError("Train a model first, or load one.")
-        return self.checkpoint
-
     def load_model(self, path: Path) -> None:
         """Use a saved model; before anything is annotated its structures are taken over too.
 
@@ -246,29 +305,27 @@ class ScanSession:
         CheckpointError
             If the file is damaged, or made for other channels or structures.
         """
-        from napari_unet.learning.checkpoint import Checkpoint
-
-        checkpoint = Checkpoint.load(path)
-        names = checkpoint.card.class_names
-        if self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
-            names = self.class_names
-        checkpoint.check_fits(len(self.images), names)
-        if names != self.class_names:
-            colors = checkpoint.card.class_colors or PALETTE
-            self.structures = [
-                Structure(name, colors[i % len(colors)]) for i, name in enumerate(names)
-            ]
+        annotated = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
+        found = self.models.load(path, self.structures if annotated else None)
+        if not annotated:
+            self.structures = found
             self.show_structures()
-        self.checkpoint = checkpoint
+
+    # -- the end ---------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of the layer; it stays, and remembers what it needs to be taken up again."""
+        """Let go of the layers; the labels remember what it takes to go on with them."""
+        self._watch_images(False)
         self.bridge.disconnect_layer()
+        self.remember()
+
+    def remember(self) -> None:
+        """Leave record, structures and models in the layer's metadata."""
         self.labels.metadata[METADATA_KEY] = {
             "grid": self.grid,
             "segmentation": True,
             "axis": self.axis,
             "structures": tuple(self.structures),
             "record": self.record,
-            "checkpoint": self.checkpoint,
+            "models": self.models,
         }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
+import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
-from napari_unet.annotation.states import PALETTE, Structure
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.states import PALETTE, SliceState, Structure
+from napari_unet.errors import AnnotationError
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     adopt_segmentation,
@@ -21,11 +25,21 @@ from napari_unet.plugin.session import ScanSession
 FIRST_STRUCTURE = Structure("Tumour", PALETTE[0])
 
 
-class Sessions:
-    """One `ScanSession` for each Segmentation layer, found again when its scan is chosen."""
+class Owner(Protocol):
+    """Who annotates: an `Annotator`, until it is closed."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    open: bool
+
+
+class Sessions:
+    """One `ScanSession` for each Segmentation layer, found again when its scan is chosen.
+
+    Layers are compared with ``==``: napari hands plugins proxies of them.
+    """
+
+    def __init__(self, viewer: Viewer, owner: Owner) -> None:
         self._viewer = viewer
+        self._owner = owner
         self._sessions: list[ScanSession] = []
 
     def take_up(
@@ -44,7 +58,7 @@ class Sessions:
         if fresh:
             return None
         for session in self._sessions:
-            wanted = session.images[0] is images[0] if labels is None else session.labels is labels
+            wanted = session.images[0] == images[0] if labels is None else session.labels == labels
             if wanted and session.labels in self._viewer.layers:
                 adopt_segmentation(session.labels, images[0])
                 session.use(images, session.axis if axis is None else axis)
@@ -68,12 +82,23 @@ class Sessions:
             layer = self._left_over(images[0])
         if layer is None:
             layer = new_segmentation(images[0])
+        owner = layer.metadata.get(METADATA_KEY, {}).get("owner")
+        if owner is not None and owner.open and owner is not self._owner:
+            raise AnnotationError(
+                f"“{layer.name}” is being annotated in another U-Net annotator. Go on there, or "
+                "close that one first."
+            )
         adopt_segmentation(layer, images[0])
         ours = layer.metadata[METADATA_KEY]
         if axis is None:
             axis = ours.get("axis", grid_of(images[0]).default_axis())
         structures = ours.get("structures", (FIRST_STRUCTURE,))
-        session = ScanSession(self._viewer, images, layer, axis, structures)
+        record = _record_of(layer, axis)
+        models = ours.get("models")
+        session = ScanSession(self._viewer, images, layer, axis, structures, record, models)
+        # What a copy of the layer must not share is the session's from now on.
+        layer.metadata[METADATA_KEY] = {"segmentation": True, "grid": session.grid}
+        layer.metadata[METADATA_KEY]["owner"] = self._owner
         if layer not in self._viewer.layers:
             self._viewer.add_layer(layer)
         self._sessions.append(session)
@@ -98,3 +123,22 @@ class Sessions:
             if is_free and isinstance(layer, Labels) and same_grid(image, layer):
                 return layer
         return None
+
+    def of(self, layer: Any) -> ScanSession | None:
+        """Find the session of a label layer."""
+        return next((s for s in self._sessions if s.labels == layer), None)
+
+
+def _record_of(layer: Labels, axis: int) -> AnnotationRecord | None:
+    """Find who labelled what in a layer, as far as it says so itself."""
+    ours = layer.metadata[METADATA_KEY]
+    record = ours.get("record")
+    data = np.asarray(layer.data)
+    if isinstance(record, AnnotationRecord) and record.axis == axis:
+        if record.labels is data:
+            return record
+        # A copy of the layer: what was annotated there is annotated here.
+        return AnnotationRecord(data, axis, record.slices_in(SliceState.ANNOTATED))
+    if ours.get("axis") == axis and "annotated" in ours:
+        return AnnotationRecord(data, axis, ours["annotated"])
+    return None

@@ -56,7 +56,6 @@ class AnnotatorWidget(QWidget):
     """
 
     _docked = False
-    _choosing = False
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -69,6 +68,12 @@ class AnnotatorWidget(QWidget):
         self.advanced = AdvancedPanel(self.annotator.config)
         self.message = MessageLine()
         self._lay_out()
+        # All layers of one file or sample are there before one of them is chosen.
+        self._layers_timer = QTimer(self)
+        self._layers_timer.setSingleShot(True)
+        self._layers_timer.setInterval(0)
+        self._layers_timer.timeout.connect(self._on_layers)
+        self._shown: object = None  # the session that the panels tell about
         self._render_timer = QTimer(self)
         self._render_timer.setSingleShot(True)
         self._render_timer.setInterval(RENDER_MS)
@@ -76,8 +81,9 @@ class AnnotatorWidget(QWidget):
         self._connect_panels()
         self._connect_annotator()
         self._connections: tuple[Any, ...] = (
-            (viewer.layers.events.inserted, self._on_layers),
-            (viewer.layers.events.removed, self._on_layers),
+            (viewer.layers.events.inserted, self._on_layers_later),
+            (viewer.layers.events.removed, self._on_layers_later),
+            (viewer.layers.events.renamed, self._on_layers_later),
             (viewer.layers.selection.events.active, self._on_active),
             (viewer.events.theme, self._on_theme),
         )
@@ -112,6 +118,8 @@ class AnnotatorWidget(QWidget):
 
     def _connect_panels(self) -> None:
         act = self.annotator
+        self.advanced.forget_model.connect(lambda: self._try(act.forget_model))
+        self.paint.brush.connect(self._pick_structure)
         self.scan.chosen.connect(self._choose)
         self.paint.structures.picked.connect(self._pick_structure)
         self.paint.structures.changed.connect(self._change_structure)
@@ -121,7 +129,6 @@ class AnnotatorWidget(QWidget):
         self.paint.accept.clicked.connect(lambda: self._try(act.accept_slice))
         self.paint.next.clicked.connect(lambda: self._try(act.next_slice))
         self.paint.partial.clicked.connect(lambda on: self._try(partial(act.set_partial, on)))
-        self.paint.background.clicked.connect(lambda: self._pick_structure(BACKGROUND_BRUSH))
         self.paint.release.clicked.connect(lambda: self._try(act.release_slice))
         self.train.start.clicked.connect(self._train_or_stop)
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
@@ -139,13 +146,14 @@ class AnnotatorWidget(QWidget):
         self.annotator.job_changed.connect(self._render_job)
         self.annotator.step.connect(self._on_step)
         self.annotator.segmented.connect(lambda done: self.result.show_measures(done.measures))
+        self.annotator.edited.connect(self.result.mark_stale)
         self.annotator.message.connect(self.message.say)
 
     def changeEvent(self, event: QEvent) -> None:
         """Taken out of its dock (closed): let go of the viewer."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:
+            if self._docked and self.parent() is None:  # its dock was closed
                 self.disconnect_viewer()
             self._docked = self.parent() is not None
 
@@ -168,7 +176,12 @@ class AnnotatorWidget(QWidget):
 
     # -- scan ------------------------------------------------------------------
 
-    def _on_layers(self, _event: Any = None) -> None:
+    def _on_layers_later(self, _event: Any = None) -> None:
+        self._layers_timer.start()
+
+    def _on_layers(self) -> None:
+        if not self.annotator.open:
+            return
         images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
         labels = [
             layer
@@ -177,7 +190,8 @@ class AnnotatorWidget(QWidget):
             and not layer.metadata.get(METADATA_KEY, {}).get("hidden_answer")
         ]
         self.scan.show_layers(images, labels)
-        if self.annotator.session is None and not self._choosing:
+        self._render_scan()
+        if self.annotator.session is None and not self.annotator.job.running:
             usable = next((i for i in images if why_not_a_scan(i) is None), None)
             if usable is not None:
                 self._choose([usable], None, None, False)
@@ -190,18 +204,16 @@ class AnnotatorWidget(QWidget):
     def _choose(
         self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
     ) -> None:
-        self._choosing = True  # a new Segmentation layer must not start this again
-        done = self._try(partial(self.annotator.choose, images, axis, labels, fresh=fresh))
-        self._choosing = False
-        if done:
-            self.message.say(WELCOME)
-        else:
+        before = self.annotator.session
+        self.message.say(WELCOME)
+        if not self._try(partial(self.annotator.choose, images, axis, labels, fresh=fresh)):
             self._render_scan()
+        if before is None and self.annotator.session is None:
+            self._render_session()
 
-    def _on_active(self, _event: Any = None) -> None:
-        session = self.annotator.session
-        if session is not None and self.viewer.layers.selection.active is session.labels:
-            self._render_slices()
+    def _on_active(self, event: Any) -> None:
+        self._try(partial(self.annotator.follow, event.value))
+        self._render_timer_start()
 
     def _render_scan(self) -> None:
         session = self.annotator.session
@@ -214,6 +226,10 @@ class AnnotatorWidget(QWidget):
         self.message.offer_restore(session is not None and not present)
         for panel in (self.paint, self.train, self.result):
             panel.setEnabled(present)
+        if session is not self._shown:
+            self._shown = session
+            self.result.clear_measures()
+            self.train.reset()
         if session is None:
             self.paint.strip.show_states((), 0, None)
             return
@@ -269,8 +285,16 @@ class AnnotatorWidget(QWidget):
         states = session.record.states()
         index = session.bridge.visible_index
         suggested = session.suggested.index if session.suggested else None
+        label = session.labels.selected_label
+        if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
+            # Elsewhere it would paint what an eraser does, and look different.
+            label = session.labels.selected_label = self.paint.structures.last
+        session.bridge.refresh_if_stale()
+        self.paint.structures.show_selected(label)
+        name, number = session.grid.file_slice(session.axis, index)
+        self.paint.slice.setToolTip(f"In the file: {name} = {number}")
         self.paint.strip.show_states(states, index, suggested)
-        self.paint.show_slice(index, states[index], session.labels.selected_label)
+        self.paint.show_slice(index, states[index], label)
         done = sum(s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
         self.train.show_score(session.score())
@@ -300,8 +324,15 @@ class AnnotatorWidget(QWidget):
         session = self.annotator.session
         activity = self.annotator.activity
         self.train.show_activity(activity)
-        self.result.show_activity(activity, session is not None and session.checkpoint is not None)
+        self.result.show_activity(
+            activity, session is not None and session.models.present is not None
+        )
+        self.advanced.show_activity(
+            activity, session is not None and session.models.present is not None
+        )
         self.scan.setEnabled(not activity)
+        if session is None and not activity:
+            self._on_layers_later()
 
     def _on_theme(self, _event: Any = None) -> None:
         self.train.follow_theme(self.viewer.theme)

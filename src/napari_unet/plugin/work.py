@@ -70,10 +70,11 @@ class VolumeSegmented:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """The scan to work on: prepared already, or to be prepared in the thread."""
+    """The scan to work on: prepared already, or a volume to be prepared in the thread."""
 
-    volume: Volume
+    volume: Volume | None
     axis: int
+    spacing_mm: tuple[float, float, float]
     prepared: PreparedScan | None = None
 
     def prepare(self) -> Generator[ScanPrepared, None, PreparedScan]:
@@ -82,6 +83,8 @@ class Subject:
             return self.prepared
         from napari_unet.learning.preparation import prepare
 
+        if self.volume is None:
+            raise ValueError("A subject needs a volume or a prepared scan.")
         scan = prepare(self.volume, self.axis)
         yield ScanPrepared(scan)
         return scan
@@ -145,7 +148,7 @@ def segmentation(
     if should_stop():
         return
     labels = np.where(human, mask, predicted)
-    spacing = subject.volume.spacing_mm
+    spacing = subject.spacing_mm
     if clean:
         labels = np.where(human, mask, clean_up(labels, spacing, clean))
     yield VolumeSegmented(labels, tuple(measure(labels, spacing, class_names)))
