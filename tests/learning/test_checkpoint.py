@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from napari_unet import __version__
 from napari_unet.errors import CheckpointError, SaveError
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.inference import predict_volume
@@ -25,7 +28,7 @@ def test_the_card_tells_where_the_model_comes_from(trained):
     assert provenance.annotated_slices == 4
     assert provenance.steps == 80
     assert provenance.created
-    assert provenance.software.startswith("napari-unet")
+    assert provenance.software == f"napari-unet-mri {__version__}"
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "header"])
@@ -76,10 +79,44 @@ def test_missing_file_and_missing_folder_are_named(trained, tmp_path):
         trained.checkpoint.save(tmp_path / "nowhere" / "model.safetensors")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_others_may_read_the_file_as_far_as_the_system_lets_them(trained, tmp_path):
+    (tmp_path / "any").touch()
+    trained.checkpoint.save(tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_renaming_structures_changes_nothing_but_their_names(scene, trained):
+    renamed = trained.checkpoint.with_classes(["sphere"], ["#ff0000"])
+    assert renamed.card.class_names == ("sphere",)
+    assert renamed.card.class_colors == ("#ff0000",)
+    assert renamed.card.provenance == trained.checkpoint.card.provenance
+    assert trained.checkpoint.card.class_names == ("ball",)
+    np.testing.assert_array_equal(
+        predict_volume(scene.volume, renamed), predict_volume(scene.volume, trained.checkpoint)
+    )
+
+
+def test_a_model_with_added_structures_predicts_the_old_ones_as_before(scene, trained, tmp_path):
+    wider = trained.checkpoint.with_classes(["ball", "ring", "cone"])
+    wider.check_fits(1, ["ball", "ring", "cone"])
+    wider.save(tmp_path / "wider.safetensors")
+    np.testing.assert_array_equal(
+        predict_volume(scene.volume, Checkpoint.load(tmp_path / "wider.safetensors")),
+        predict_volume(scene.volume, trained.checkpoint),
+    )
+
+
+def test_structures_cannot_be_taken_from_a_model(trained):
+    two = trained.checkpoint.with_classes(["ball", "ring"])
+    with pytest.raises(CheckpointError, match=r"2 structures \(ball, ring\).*is only 1 here"):
+        two.with_classes(["ball"])
+
+
 def test_other_channels_or_classes_are_named(trained):
     trained.checkpoint.check_fits(1)
     trained.checkpoint.check_fits(1, ["ball"])
-    with pytest.raises(CheckpointError, match=r"needs 1 image channel.*has 2"):
+    with pytest.raises(CheckpointError, match=r"needs 1 image channel, .*has 2"):
         trained.checkpoint.check_fits(2)
-    with pytest.raises(CheckpointError, match=r"ball.*tumour, oedema"):
+    with pytest.raises(CheckpointError, match=r"tumour, oedema.*ball"):
         trained.checkpoint.check_fits(1, ["tumour", "oedema"])

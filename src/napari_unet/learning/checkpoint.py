@@ -14,6 +14,7 @@ from napari_unet.imaging.atomic import atomic_path
 from napari_unet.learning.config import ModelCard, ModelConfig, Provenance
 from napari_unet.learning.preparation import NORMALISATION
 from napari_unet.learning.runtime import load_torch
+from napari_unet.learning.wording import counted
 
 load_torch()
 
@@ -28,6 +29,9 @@ FORMAT_VERSION = 1
 """Version of the model file; raised when older software could not read it."""
 
 _CARD_KEY = "napari_unet"
+
+_NEW_CLASS_DROP = 2.0
+"""How far the score of an added class is below that of the background."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,14 +86,56 @@ class Checkpoint:
         if n_channels != card.model.in_channels:
             names = f" ({', '.join(card.channel_names)})" if card.channel_names else ""
             raise CheckpointError(
-                f"This model needs {card.model.in_channels} image channel(s){names}, "
+                f"This model needs {counted(card.model.in_channels, 'image channel')}{names}, "
                 f"but the scan has {n_channels}. Choose as many images, in the same order."
             )
         if class_names is not None and tuple(class_names) != card.class_names:
             raise CheckpointError(
-                f"This model knows the classes {_listed(card.class_names)}, but the classes here "
-                f"are {_listed(class_names)}. Rename or add classes to match, or train a new model."
+                f"The structures here ({_listed(class_names)}) are not those of this model "
+                f"({_listed(card.class_names)}). Rename or add structures to match, or train a "
+                "new model."
             )
+
+    def with_classes(
+        self, class_names: Sequence[str], class_colors: Sequence[str] = ()
+    ) -> Checkpoint:
+        """Give the model other names for its structures, and further structures.
+
+        Structures that were added start with the weights of the background, made
+        somewhat less likely: the model predicts exactly what it did before, and
+        training goes on from there.
+
+        Parameters
+        ----------
+        class_names, class_colors : sequence of str
+            Names and hex colours of classes 1..K; those that the model knows come
+            first, in its order. No colours: as they are.
+
+        Raises
+        ------
+        CheckpointError
+            If there are fewer structures than the model knows.
+        """
+        known, wanted = len(self.card.class_names), len(class_names)
+        if wanted < known:
+            raise CheckpointError(
+                f"This model knows {counted(known, 'structure')} "
+                f"({_listed(self.card.class_names)}), but there "
+                f"{'is' if wanted == 1 else 'are'} only {wanted} here. "
+                "Add the missing structures, or train a new model."
+            )
+        state = dict(self.state)
+        rows = self.card.model.stride**2  # of the last layer, per class; background comes first
+        for name, drop in (("head.weight", 0.0), ("head.bias", _NEW_CLASS_DROP)):
+            new = state[name][:rows] - drop
+            state[name] = torch.cat([state[name], *[new] * (wanted - known)])
+        card = dataclasses.replace(
+            self.card,
+            model=dataclasses.replace(self.card.model, n_classes=wanted + 1),
+            class_names=tuple(class_names),
+            class_colors=tuple(class_colors) or self.card.class_colors,
+        )
+        return Checkpoint(state, card)
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file; an existing one is replaced only on success.
@@ -101,10 +147,12 @@ class Checkpoint:
         """
         card = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self.card)}
         state = {name: tensor.contiguous() for name, tensor in self.state.items()}
+        # Not save_file: it puts a file of its own, readable by its owner only, in the place.
+        content = safetensors.torch.save(
+            state, metadata={_CARD_KEY: json.dumps(card, ensure_ascii=False)}
+        )
         with atomic_path(Path(path)) as temporary:
-            safetensors.torch.save_file(
-                state, temporary, metadata={_CARD_KEY: json.dumps(card, ensure_ascii=False)}
-            )
+            temporary.write_bytes(content)
 
     @classmethod
     def load(cls, path: str | Path) -> Checkpoint:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
-import importlib.metadata
 import math
 import time
 from collections.abc import Iterator, Sequence
 
+from napari_unet import __version__
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
 from napari_unet.learning.runtime import ThreadChooser, available_cores, choose_device, load_torch
+from napari_unet.learning.wording import counted
 
 load_torch()
 
@@ -26,7 +27,7 @@ from napari_unet.learning.live import outwards  # noqa: E402
 from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
-from napari_unet.learning.training_set import TrainingSet, shows_structure  # noqa: E402
+from napari_unet.learning.training_set import TrainingSet  # noqa: E402
 
 WARM_UP_STEPS = 20
 """Steps until the learning rate is at its peak."""
@@ -57,8 +58,9 @@ class Trainer:
         for scan in scans:
             if scan.n_channels != n_channels:
                 raise AnnotationError(
-                    f"{scan.name} has {scan.n_channels} channels but {scans[0].name} has "
-                    f"{n_channels}. Train on scans with the same image sequences."
+                    f"{scan.name} has {counted(scan.n_channels, 'image channel')} but "
+                    f"{scans[0].name} has {n_channels}. Train on scans with the same "
+                    "image sequences."
                 )
         if init is not None:
             init.check_fits(n_channels, class_names)
@@ -101,10 +103,15 @@ class Trainer:
         return self._average.net
 
     def take(self, annotations: Sequence[LabelledSlice]) -> bool:
-        """Learn from a new list of slices; False if it has nothing to learn from."""
-        if not shows_structure(annotations):
+        """Learn from a new list of slices; False if it cannot be learned from.
+
+        Somebody is painting meanwhile: everything erased, or a label too many, is
+        a moment of their work and no reason to end training.
+        """
+        try:
+            self.examples.replace(annotations)
+        except AnnotationError:
             return False
-        self.examples.replace(annotations)
         return True
 
     def step(self, progress: float) -> float:
@@ -170,7 +177,7 @@ class Trainer:
             steps=before.steps + steps,
             seconds=before.seconds + seconds,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            software=_software(),
+            software=f"napari-unet-mri {__version__}",
             parent=before.created,
         )
         state = {
@@ -178,10 +185,3 @@ class Trainer:
             for name, tensor in self.network.state_dict().items()
         }
         return Checkpoint(state, dataclasses.replace(self.card, provenance=provenance))
-
-
-def _software() -> str:
-    try:
-        return f"napari-unet {importlib.metadata.version('napari-unet')}"
-    except importlib.metadata.PackageNotFoundError:
-        return "napari-unet (not installed)"
