@@ -81,10 +81,116 @@ def test_stop_keeps_what_was_learned_and_answers_at_once(scene, quick):
     assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())
 
 
-def test_stop_before_the_first_step_still_gives_a_model(scene, quick):
-    (done,) = _train(scene, quick, should_stop=lambda: True)
+def test_stop_before_the_first_step_gives_no_model(scene, quick, trained):
+    assert _train(scene, quick, should_stop=lambda: True) == []
+    assert _train(scene, quick, should_stop=lambda: True, init=trained.checkpoint) == []
+
+
+def test_the_smallest_budget_is_one_step(scene, quick):
+    config = dataclasses.replace(quick, seconds=1e-9, max_steps=None)
+    step, done = _train(scene, config)
+    assert isinstance(step, StepDone)
+    assert done.checkpoint.card.provenance.steps == 1
+    assert not done.stopped
+
+
+def test_an_update_that_cannot_be_learned_from_is_passed_over(scene, quick):
+    answers = iter(
+        [
+            scene.annotated(4, 6),
+            [LabelledSlice(0, 4, scene.truth[4] * 3)],
+            [LabelledSlice(0, 99, scene.truth[4])],
+            scene.annotated(4, 6, 9),
+        ]
+    )
+    events = _train(scene, quick, lambda: next(answers, None))
+    assert [event.n_slices for event in events[:-1]] == [2, 2, 3, 3]
+    assert events[-1].checkpoint.card.provenance.annotated_slices == 3
+
+
+def _break(monkeypatch, at_step, error):
+    """Let one step fail."""
+    import napari_unet.learning.trainer as trainer
+
+    real, calls = trainer.segmentation_loss, []
+
+    def fails(*args):
+        calls.append(None)
+        if len(calls) == at_step:
+            raise error
+        return real(*args)
+
+    monkeypatch.setattr(trainer, "segmentation_loss", fails)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (RuntimeError("CUDA error: out of memory"), ResourceError),
+        (ZeroDivisionError("odd"), ZeroDivisionError),
+    ],
+)
+def test_a_failure_in_mid_round_does_not_cost_what_was_learned(
+    scene, quick, monkeypatch, error, raised
+):
+    three_steps = _train(scene, dataclasses.replace(quick, max_steps=3, learning_rate=1e-9))
+    _break(monkeypatch, 4, error)
+    events = []
+    config = dataclasses.replace(quick, max_steps=8, learning_rate=1e-9)
+    running = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
+    with pytest.raises(raised):
+        events.extend(running)
+    *steps, done = events
+    assert len(steps) == 3
+    assert isinstance(done, RoundDone)
     assert done.stopped
-    assert done.checkpoint.card.provenance.steps == 0
+    assert done.checkpoint.card.provenance.steps == 3
+    for name, tensor in three_steps[-1].checkpoint.state.items():
+        torch.testing.assert_close(done.checkpoint.state[name], tensor)
+
+
+def test_a_failing_prediction_after_training_does_not_cost_the_model(scene, quick, monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("napari_unet.learning.trainer.Predictor.predict", fails)
+    events = []
+    running = train(
+        [scene.scan], scene.annotated(4), quick, class_names=["ball"], focus=lambda: (0, 5)
+    )
+    with pytest.raises(RuntimeError, match="no"):
+        events.extend(running)
+    assert [type(event) for event in events] == [StepDone] * 4 + [RoundDone]
+
+
+def test_training_goes_on_after_a_structure_was_added(scene, trained, quick):
+    wider = trained.checkpoint.with_classes(["ball", "air"])
+    truth = scene.truth.copy()
+    truth[:, :12] = 2  # dark rows above the head
+    annotations = [LabelledSlice(0, index, truth[index]) for index in (1, 4, 6, 9)]
+    *_, done = train(
+        [scene.scan],
+        annotations,
+        dataclasses.replace(quick, max_steps=60),
+        class_names=["ball", "air"],
+        init=wider,
+    )
+    middle = next(segment(scene.scan, done.checkpoint, order=[5])).labels
+    window = np.zeros(middle.shape, dtype=bool)
+    window[scene.scan.window] = True
+    for value in (1, 2):
+        found, wanted = middle[window] == value, truth[5][window] == value
+        assert 2 * np.count_nonzero(found & wanted) > 0.8 * (found.sum() + wanted.sum())
+
+
+def test_only_air_painted_is_explained(scene, quick):
+    cropped = dataclasses.replace(
+        scene.scan, slices=scene.scan.slices[..., :50, :], window=(slice(0, 50), slice(None))
+    )
+    labels = np.zeros_like(scene.truth[5])
+    labels[55:] = 1
+    with pytest.raises(AnnotationError, match="air around the head"):
+        list(train([cropped], [LabelledSlice(0, 5, labels)], quick, class_names=["ball"]))
 
 
 def test_new_slices_join_the_running_training(scene, quick):
@@ -144,7 +250,7 @@ def test_fine_tuning_starts_from_the_model_and_continues_its_history(scene, trai
 
 
 def test_a_model_for_other_classes_or_channels_is_refused(scene, make, trained, quick):
-    with pytest.raises(CheckpointError, match="classes"):
+    with pytest.raises(CheckpointError, match="structures here.*not those of this model"):
         list(
             train(
                 [scene.scan],
@@ -181,8 +287,11 @@ def test_slices_larger_than_a_patch_are_learned_in_patches(make, quick, monkeypa
     ("annotations", "message"),
     [
         (lambda scene: [], "Paint at least one slice"),
-        (lambda scene: scene.annotated(0, 11), "2 annotated slice.*only background"),
-        (lambda scene: [LabelledSlice(0, 4, scene.truth[4] * 3)], "label 3.*1 classes"),
+        (lambda scene: scene.annotated(0, 11), "only background on 2 annotated slices"),
+        (
+            lambda scene: [LabelledSlice(0, 4, scene.truth[4] * 3)],
+            r"label 3.*only 1 structure\.",
+        ),
         (lambda scene: [LabelledSlice(0, 99, scene.truth[4])], "slices 0 to 11"),
         (lambda scene: [LabelledSlice(1, 4, scene.truth[4])], "scan 2"),
         (lambda scene: [LabelledSlice(0, 4, scene.truth[4][1:])], "painted on this scan"),
@@ -213,8 +322,10 @@ def test_running_out_of_memory_says_what_to_do(scene, quick, monkeypatch):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
 
     monkeypatch.setattr("napari_unet.learning.trainer.segmentation_loss", too_large)
-    with pytest.raises(ResourceError, match="Lower the batch size"):
+    with pytest.raises(ResourceError, match="Close other programs and train again"):
         _train(scene, quick)
+    with pytest.raises(ResourceError, match="with the fast network"):
+        _train(scene, dataclasses.replace(quick, preset="standard"))
 
 
 def test_time_spent_outside_does_not_count(monkeypatch):

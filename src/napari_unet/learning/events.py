@@ -86,14 +86,14 @@ class SlicePredicted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundDone:
-    """Training ended (budget used or stopped); the last event of `train`.
+    """Training ended (budget used, stopped or failed); the last event of `train`.
 
     Parameters
     ----------
     checkpoint : Checkpoint
         The best weights and their card.
     stopped : bool
-        Whether `should_stop` ended it.
+        Whether `should_stop`, or a failure that is raised next, ended it.
     seconds : float
         Training time of this round.
     """

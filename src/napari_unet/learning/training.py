@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from napari_unet.learning.checkpoint import Checkpoint
-from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.events import LabelledSlice, RoundDone, StepDone, TrainEvent
 from napari_unet.learning.live import LivePredictions
 from napari_unet.learning.preparation import PreparedScan
@@ -18,8 +19,6 @@ AnnotationSource = Sequence[LabelledSlice] | Callable[[], Sequence[LabelledSlice
 
 EXTENSION = 0.5
 """Share of the whole budget that is left, at least, after new slices have joined."""
-
-_REMEDY = "Lower the batch size, close other programs, or use a smaller network."
 
 
 class Budget:
@@ -90,7 +89,8 @@ def train(
     annotations : sequence of LabelledSlice, or callable
         What to learn from. A callable is asked at every step: None means
         nothing new, anything else is the complete new list, which training
-        goes on with (and its budget is extended).
+        goes on with (and its budget is extended). A later list that cannot be
+        learned from is passed over.
     config : TrainConfig
         How to train.
     class_names, class_colors, channel_names : sequence of str
@@ -108,7 +108,8 @@ def train(
     StepDone, SlicePredicted
         As they happen.
     RoundDone
-        Last, also after a stop.
+        Last, also after a stop; but not if not a single step was made (of which
+        there is at least one unless `should_stop` says so before).
 
     Raises
     ------
@@ -117,10 +118,11 @@ def train(
     CheckpointError
         If `init` has other channels or classes.
     ResourceError
-        If memory runs out.
+        If memory runs out. After the first step this and any other failure comes
+        behind a RoundDone with what was learned until then.
     """
     budget = Budget(config)
-    with memory_errors_explained(_REMEDY), torch_threads(config.threads):
+    with memory_errors_explained(_remedy(config, init)), torch_threads(config.threads):
         first = annotations() if callable(annotations) else annotations
         trainer = Trainer(
             scans, first or (), config, class_names, class_colors, channel_names, init
@@ -137,6 +139,14 @@ def train(
                 budget.resume()
 
 
+def _remedy(config: TrainConfig, init: Checkpoint | None) -> str:
+    """Say what helps when memory runs out."""
+    model, fast = init.card.model if init else PRESETS[config.preset], PRESETS["fast"]
+    if (model.width, model.stride) == (fast.width, fast.stride):
+        return "Close other programs and train again."
+    return "Close other programs, or train a new model with the fast network."
+
+
 def _run(
     trainer: Trainer,
     budget: Budget,
@@ -144,12 +154,50 @@ def _run(
     live: LivePredictions | None,
     should_stop: Callable[[], bool],
 ) -> Generator[TrainEvent, None, None]:
-    """Train until the budget is used or a stop, then predict what is in view."""
-    stopped = should_stop()
-    while not stopped and budget.progress < 1:
+    """Train, then predict what is in view; a failure does not cost what was learned before it."""
+    stopped = False
+    seconds: float | None = None
+    failure: Exception | None = None
+    try:
+        stopped = yield from _learn(trainer, budget, updates, live, should_stop)
+        seconds = budget.seconds
+        if live is not None and not stopped:
+            for event in trainer.final_predictions(live.focused()):
+                yield event
+                stopped = should_stop()
+                if stopped:
+                    break
+    except Exception as error:
+        if not budget.steps:
+            raise
+        failure, stopped = error, True
+        traceback.clear_frames(error.__traceback__)  # let go of the memory of that step
+    if not budget.steps:
+        return
+    if seconds is None:
+        seconds = budget.seconds
+    try:
+        checkpoint = trainer.checkpoint(budget.steps, seconds)
+    except Exception as error:
+        raise failure or error from None
+    yield RoundDone(checkpoint=checkpoint, stopped=stopped, seconds=seconds)
+    if failure is not None:
+        raise failure
+
+
+def _learn(
+    trainer: Trainer,
+    budget: Budget,
+    updates: Callable[[], Sequence[LabelledSlice] | None],
+    live: LivePredictions | None,
+    should_stop: Callable[[], bool],
+) -> Generator[TrainEvent, None, bool]:
+    """Train until the budget is used or a stop; return whether it was a stop."""
+    while not (stopped := should_stop()) and (budget.progress < 1 or not budget.steps):
         if (new := updates()) is not None and trainer.take(new):
             budget.extend()
-        loss = trainer.step(budget.progress)
+        # The first step counts in full however small the budget is.
+        loss = trainer.step(budget.progress if budget.steps else 0.0)
         budget.steps += 1
         yield StepDone(
             step=budget.steps,
@@ -162,14 +210,4 @@ def _run(
             yield from live.after_step(
                 trainer.network, budget.steps, budget.seconds, trainer.examples.learned_from
             )
-        stopped = should_stop()
-    seconds = budget.seconds
-    if live is not None and not stopped:
-        for event in trainer.final_predictions(live.focused()):
-            yield event
-            stopped = should_stop()
-            if stopped:
-                break
-    yield RoundDone(
-        checkpoint=trainer.checkpoint(budget.steps, seconds), stopped=stopped, seconds=seconds
-    )
+    return stopped

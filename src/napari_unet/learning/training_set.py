@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet.errors import AnnotationError
@@ -18,6 +20,7 @@ from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
+from napari_unet.learning.wording import counted
 
 MAX_SIDE = 256
 """Larger slices are learned in patches of at most this side, in pixels."""
@@ -46,11 +49,9 @@ def may_mirror(axis: int, class_names: Sequence[str]) -> bool:
     return axis != 2 and not words & _SIDED_WORDS
 
 
-def shows_structure(annotations: Sequence[LabelledSlice]) -> bool:
-    """Whether any pixel of these slices has a class other than background."""
-    return any(
-        bool(((each.labels > 0) & (each.labels != IGNORE_LABEL)).any()) for each in annotations
-    )
+def _shows_structure(labels: NDArray[np.uint8]) -> bool:
+    """Whether any pixel (h, w) has a class other than background."""
+    return bool(((labels > 0) & (labels != IGNORE_LABEL)).any())
 
 
 class TrainingSet:
@@ -90,12 +91,19 @@ class TrainingSet:
     def replace(self, annotations: Sequence[LabelledSlice]) -> None:
         """Learn from these slices from now on (nothing changes if they are refused)."""
         kept = [each for each in annotations if self._is_annotated(each)]
-        if not shows_structure(kept):
+        if not kept:
             raise AnnotationError(
                 "No structure has been annotated yet. Paint at least one slice and train again."
-                if not kept
-                else f"The {len(kept)} annotated slice(s) show only background. "
+            )
+        if not any(_shows_structure(each.labels) for each in kept):
+            raise AnnotationError(
+                f"There is only background on {counted(len(kept), 'annotated slice')} so far. "
                 "Paint a structure on at least one slice and train again."
+            )
+        if not any(_shows_structure(self._scans[e.scan].crop(e.labels)) for e in kept):
+            raise AnnotationError(
+                "What is painted lies in the air around the head, which training leaves out. "
+                "Paint a structure inside the head."
             )
         sizes = [network_size(self._scans[each.scan], self._spacing_mm) for each in kept]
         canvas = (max(rows for rows, _ in sizes), max(columns for _, columns in sizes))
@@ -141,8 +149,9 @@ class TrainingSet:
         known = window[window != IGNORE_LABEL]
         if known.size and int(known.max()) >= self._n_classes:
             raise AnnotationError(
-                f"Slice {each.index} of {scan.name} has label {int(known.max())}, but there are "
-                f"{self._n_classes - 1} classes. Add a class for it, or erase it."
+                f"Slice {each.index} of {scan.name} has label {int(known.max())}, but there "
+                f"{'is' if self._n_classes == 2 else 'are'} only "
+                f"{counted(self._n_classes - 1, 'structure')}. Add a structure for it, or erase it."
             )
         return bool(known.size)
 
