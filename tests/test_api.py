@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 import napari_unet
-from napari_unet.errors import AnnotationError, CheckpointError, GridMismatchError
+from napari_unet.api import TrainingCutShort
+from napari_unet.errors import (
+    AnnotationError,
+    CheckpointError,
+    GridMismatchError,
+    NapariUnetError,
+)
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
 from napari_unet.learning.events import StepDone
@@ -167,9 +173,38 @@ def test_a_model_for_two_sequences_refuses_a_scan_with_one(truth):
         napari_unet.segment(volume, model)
 
 
-def test_stopping_returns_a_model_at_once(truth):
-    model = napari_unet.train(scan_of(truth), truth, should_stop=lambda: True)
-    assert model.card.provenance.steps <= 1
+def test_stopping_returns_what_was_learned(truth):
+    steps: list[object] = []
+    model = napari_unet.train(
+        scan_of(truth), truth, progress=steps.append, should_stop=lambda: len(steps) >= 2
+    )
+    assert model.card.provenance.steps == 2
+
+
+def test_stopping_before_training_began_is_said(truth):
+    with pytest.raises(NapariUnetError, match=r"Stopped before training began\."):
+        napari_unet.train(scan_of(truth), truth, should_stop=lambda: True)
+
+
+def test_a_failure_in_mid_training_is_a_warning_and_the_model_is_kept(truth, monkeypatch):
+    fail_at_step(monkeypatch, 3)
+    with pytest.warns(TrainingCutShort, match="ran out of memory"):
+        model = napari_unet.train(scan_of(truth), truth, config=QUICK)
+    assert model.card.provenance.steps == 2
+
+
+def fail_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let memory run out while training."""
+    from napari_unet.learning.trainer import Trainer
+
+    real, steps = Trainer.step, iter(range(1, 1000))
+
+    def step(self: Trainer, progress: float) -> float:
+        if next(steps) == number:
+            raise MemoryError
+        return real(self, progress)
+
+    monkeypatch.setattr(Trainer, "step", step)
 
 
 def test_public_names_are_there(tmp_path: Path, truth):

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -81,8 +82,10 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return text
 
 
-def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys):
-    assert train(scan, "--seconds", "3", "--seed", "1") == 0
+def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys, monkeypatch):
+    # As many steps on a busy machine as on a quick one.
+    monkeypatch.setattr("napari_unet.cli.TrainConfig", partial(TrainConfig, max_steps=80))
+    assert train(scan, "--seconds", "200", "--seed", "1") == 0
     assert "label 4; 5 annotated slices" in capsys.readouterr().out
     out = scan / "mask.nii.gz"
     model, image = str(scan / "model.safetensors"), str(scan / "t1.nii.gz")
@@ -262,3 +265,23 @@ def test_ctrl_c_keeps_the_model(scan):
     assert process.returncode == 0, error
     assert "stopped early" in out
     assert Checkpoint.load(scan / "model.safetensors").card.provenance.steps >= 1
+
+
+def test_a_failure_in_mid_training_keeps_the_model_and_says_why(scan, capsys, monkeypatch):
+    from napari_unet.learning.trainer import Trainer
+
+    real, steps = Trainer.step, iter(range(1, 10_000))
+
+    def step(self: Trainer, progress: float) -> float:
+        if next(steps) == 3:
+            raise MemoryError
+        return real(self, progress)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    assert train(scan, "--seconds", "30") == 1
+    printed = capsys.readouterr()
+    assert "(stopped early)" in printed.out
+    assert "5 annotated slices, 2 steps" in printed.out
+    assert printed.err.count("\n") == 1
+    assert "ran out of memory" in printed.err
+    assert Checkpoint.load(scan / "model.safetensors").card.provenance.steps == 2

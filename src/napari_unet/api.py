@@ -6,6 +6,7 @@ when work has to be watched, steered or run beside a window.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.errors import GridMismatchError, VolumeError
+from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
 from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume, save_mask
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import PRESETS, TrainConfig
@@ -28,6 +29,10 @@ __all__ = ["GeometryReceipt", "load_volume", "save_mask", "segment", "train"]
 FilePath: TypeAlias = str | Path
 Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
 """A scan: a `Volume`, its file, or its files (one per sequence)."""
+
+
+class TrainingCutShort(UserWarning):
+    """Training failed midway; the model has what was learned until then."""
 
 
 def train(
@@ -75,12 +80,15 @@ def train(
     Returns
     -------
     Checkpoint
-        The trained model; ``checkpoint.save("model.safetensors")`` writes it.
+        The trained model; ``checkpoint.save("model.safetensors")`` writes it. When
+        training fails after it began, this is what was learned until then, and the
+        failure comes as a `TrainingCutShort` warning.
 
     Raises
     ------
     NapariUnetError
-        If the scan, the annotation or `init` cannot be used; the message says why.
+        If the scan, the annotation or `init` cannot be used, or training was stopped
+        before it began; the message says why.
     """
     config = config or TrainConfig()
     if config.preset not in PRESETS:
@@ -103,21 +111,28 @@ def train(
     from napari_unet.learning.preparation import prepare
     from napari_unet.learning.training import train as events
 
-    scan = prepare(volume, along)
-    for event in events(
-        [scan],
-        annotations,
-        config,
-        class_names=names,
-        channel_names=_channel_names(image),
-        init=start,
-        should_stop=should_stop,
-    ):
-        if progress is not None:
-            progress(event)
-        if isinstance(event, RoundDone):
-            return event.checkpoint
-    raise RuntimeError("Training ended without a result.")
+    trained: Checkpoint | None = None
+    try:
+        for event in events(
+            [prepare(volume, along)],
+            annotations,
+            config,
+            class_names=names,
+            channel_names=_channel_names(image),
+            init=start,
+            should_stop=should_stop,
+        ):
+            if progress is not None:
+                progress(event)
+            if isinstance(event, RoundDone):
+                trained = event.checkpoint
+    except Exception as error:
+        if trained is None:
+            raise
+        warnings.warn(f"Training was cut short: {error}", TrainingCutShort, stacklevel=2)
+    if trained is None:
+        raise NapariUnetError("Stopped before training began.")
+    return trained
 
 
 def segment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from napari_unet.errors import NapariUnetError, SaveError
 from napari_unet.imaging.nifti_source import SUFFIXES
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import StepDone, TrainEvent
+from napari_unet.learning.wording import counted
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
@@ -71,15 +73,17 @@ def train(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
     )
-    steps = 0
 
     def show(event: TrainEvent) -> None:
-        nonlocal steps
         if isinstance(event, StepDone):
-            steps = event.step
             progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
 
-    with stop_on_interrupt() as should_stop, Progress("Training") as progress:
+    with (
+        stop_on_interrupt() as should_stop,
+        Progress("Training") as progress,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", api.TrainingCutShort)
         checkpoint = api.train(
             arguments.image,
             arguments.labels,
@@ -91,15 +95,17 @@ def train(arguments: argparse.Namespace) -> None:
             should_stop=should_stop,
         )
         stopped = should_stop()
-    if steps == 0:
-        raise NapariUnetError("Stopped before the first step of training; nothing was saved.")
+    failures = [w.message for w in caught if isinstance(w.message, api.TrainingCutShort)]
     checkpoint.save(out)
     made = checkpoint.card.provenance
     say(
-        f"Saved {out}{' (stopped early)' if stopped else ''}: "
-        f"{', '.join(checkpoint.card.class_names)}; {made.annotated_slices} annotated slices, "
-        f"{made.steps} steps, {made.seconds:.0f} s."
+        f"Saved {out}{' (stopped early)' if stopped or failures else ''}: "
+        f"{', '.join(checkpoint.card.class_names)}; "
+        f"{counted(made.annotated_slices, 'annotated slice')}, "
+        f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
     )
+    if failures:
+        raise NapariUnetError(str(failures[0]))
 
 
 def segment(arguments: argparse.Namespace) -> None:
@@ -151,7 +157,9 @@ def group_images(
         )
     channels = channels or 1
     if channels != needed:
-        raise UsageError(f"--channels {channels}: this model needs {needed} sequence(s) a scan.")
+        raise UsageError(
+            f"--channels {channels}: this model needs {counted(needed, 'sequence')} a scan."
+        )
     if len(images) % channels:
         raise UsageError(
             f"{len(images)} images do not make whole scans of {channels} sequences each."

@@ -10,6 +10,7 @@ import numpy as np
 from napari_unet.imaging.nifti import load_volume
 from napari_unet.imaging.nifti_source import open_image
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
+from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title, label_values
 
 FEW_LABELS = 64
@@ -78,8 +79,11 @@ def model(path: Path) -> list[tuple[str, str]]:
             f"{weights:,} weights",
         ),
         ("normalisation", card.normalisation),
-        ("trained on", f"{', '.join(made.trained_on)}; {made.annotated_slices} annotated slices"),
-        ("training", f"{made.steps} steps, {made.seconds:.0f} s"),
+        (
+            "trained on",
+            f"{', '.join(made.trained_on)}; {counted(made.annotated_slices, 'annotated slice')}",
+        ),
+        ("training", f"{counted(made.steps, 'step')}, {made.seconds:.0f} s"),
         ("created", f"{made.created} {_in_brackets(made.software)}".strip()),
         ("started from", made.parent or "nothing"),
     ]
