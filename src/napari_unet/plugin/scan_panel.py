@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
 from napari_unet.imaging.volume import PLANES, Grid
+from napari_unet.plugin.wheel_guard import WheelGuard
 
 NEW_LAYER = "New layer"
 
@@ -32,19 +33,26 @@ class ScanPanel(QWidget):
         self._labels: list[Labels] = []
         self.image = QComboBox()
         self.image.setToolTip("The MRI volume to segment")
-        self.sequences = QToolButton()
-        self.sequences.setText("Sequences: 1")
-        self.sequences.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        self.sequences = QPushButton()
+        self.sequences.setStyleSheet("QPushButton::menu-indicator { image: none; }")
         self.sequences.setToolTip(
             "Use further sequences of the same patient (same grid), such as FLAIR"
         )
-        self.sequences.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.sequences.hide()  # until there is a second image to add
         self._menu = QMenu(self.sequences)
         self.sequences.setMenu(self._menu)
         self.axis = QComboBox()
-        self.axis.setToolTip("The plane you paint in; by default across the thickest slices")
+        self.axis.setToolTip(
+            "The plane you paint in, and the distance of its slices.\n"
+            "By default the plane the scan was acquired in."
+        )
         self.labels = QComboBox()
-        self.labels.setToolTip("The label layer that holds the mask")
+        self.labels.setToolTip(
+            "The label layer that holds your strokes and the predictions.\n"
+            f"“{NEW_LAYER}” starts another one and keeps this one."
+        )
+        self._guard = WheelGuard(self)
+        self._guard.watch(self.image, self.axis, self.labels)
         for box in (self.image, self.axis, self.labels):
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -56,17 +64,24 @@ class ScanPanel(QWidget):
         form = QGridLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
-        form.addWidget(QLabel("Scan"), 0, 0)
-        form.addWidget(self.image, 0, 1)
-        form.addWidget(self.sequences, 0, 2)
-        form.addWidget(QLabel("Plane"), 1, 0)
-        form.addWidget(self.axis, 1, 1)
-        form.addWidget(self.labels, 1, 2)
-        form.setColumnStretch(1, 3)
-        form.setColumnStretch(2, 2)
+        for row, (caption, box) in enumerate(
+            (("Scan", self.image), ("Plane", self.axis), ("Mask", self.labels))
+        ):
+            label = QLabel(caption)
+            label.setToolTip(box.toolTip())
+            label.setBuddy(box)
+            form.addWidget(label, row, 0)
+            if box is not self.image:
+                form.addWidget(box, row, 1)
+        first = QHBoxLayout()  # a hidden button leaves no gap here, unlike in a grid
+        first.setSpacing(4)
+        first.addWidget(self.image, 1)
+        first.addWidget(self.sequences)
+        form.addLayout(first, 0, 1)
+        form.setColumnStretch(1, 1)
 
     def show_layers(self, images: Sequence[Image], labels: Sequence[Labels]) -> None:
-        """Offer the layers of the viewer."""
+        """Offer the layers of the viewer; call it again when one is renamed."""
         chosen = self._chosen_images()
         label = (
             self._labels[self.labels.currentIndex() - 1] if self.labels.currentIndex() > 0 else None
@@ -107,8 +122,8 @@ class ScanPanel(QWidget):
                 action.toggled.connect(lambda _on: self._emit(axis=None))
                 self._menu.addAction(action)
         count = 1 + sum(a.isChecked() for a in self._menu.actions())
-        self.sequences.setText(f"Sequences: {count}")
-        self.sequences.setEnabled(len(self._images) > 1)
+        self.sequences.setText("Add sequence" if count == 1 else f"{count} sequences")
+        self.sequences.setVisible(len(self._images) > 1)
 
     def _chosen_images(self) -> list[Image]:
         if not self._images or self.image.currentIndex() < 0:
