@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.plugin.slice_strip import STATE_COLORS, STATE_WORDS, SliceStrip
 from napari_unet.plugin.structure_list import StructureList
 
+_PARTIAL_HELP = (
+    "Partial slice: learn only from what you paint here.\n"
+    "Paint what is not a structure with the background brush."
+)
+_BACKGROUND_HELP = (
+    "Background brush: paint what is NOT a structure on a partial slice.\n"
+    "Press again to paint the structure."
+)
+_RELEASE_HELP = "Forget what you painted on this slice; the model's opinion returns"
+
 
 class PaintPanel(QWidget):
-    """Structures, the strip of slices and what to do with the slice on screen."""
+    """Structures, the strip of slices and what to do with the slice on screen.
+
+    Signals
+    -------
+    brush : int
+        Paint with this label value: the background brush, or the structure painted
+        before it.
+    """
+
+    brush = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,30 +45,27 @@ class PaintPanel(QWidget):
         )
         self.next = QPushButton("Next slice")
         self.next.setToolTip("Go to the slice whose correction helps most (N)")
+        self.release = QPushButton("Reset")
+        self.release.setToolTip(_RELEASE_HELP)
         self.partial = QCheckBox("Only painted voxels count")
-        self.partial.setToolTip(
-            "Partial slice: learn only from what you paint here.\n"
-            "Paint “not this” with the background brush."
-        )
-        self.background = QToolButton()
-        self.background.setText("Background brush")
+        self.partial.setToolTip(_PARTIAL_HELP)
+        self.background = QPushButton("Background")
         self.background.setCheckable(True)
-        self.background.setToolTip("Paint what is NOT a structure on a partial slice")
-        self.release = QToolButton()
-        self.release.setText("Reset")
-        self.release.setToolTip(
-            "Forget what you painted on this slice; the model's opinion returns"
-        )
+        self.background.setToolTip(_BACKGROUND_HELP)
+        self.background.clicked.connect(self._on_background)
+        self.structures.picked.connect(lambda _value: self.background.setChecked(False))
         top = QHBoxLayout()
         top.addWidget(self.slice, 1)
         top.addWidget(self.counts)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.accept)
-        buttons.addWidget(self.next)
+        buttons.setSpacing(4)
+        buttons.addWidget(self.accept, 3)
+        buttons.addWidget(self.next, 3)
+        buttons.addWidget(self.release, 2)
         partial = QHBoxLayout()
+        partial.setSpacing(4)
         partial.addWidget(self.partial, 1)
         partial.addWidget(self.background)
-        partial.addWidget(self.release)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
@@ -66,15 +75,23 @@ class PaintPanel(QWidget):
         column.addWidget(_legend())
         column.addLayout(buttons)
         column.addLayout(partial)
+        # Room for the background brush at all times: what is below must not jump.
+        policy = self.background.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.background.setSizePolicy(policy)
 
     def show_slice(self, index: int, state: SliceState, selected_label: int) -> None:
-        """Show the slice on screen."""
+        """Show the slice on screen and what the brush paints."""
         self.slice.setText(f"Slice {index}: {STATE_WORDS[state]}")
         human = state in (SliceState.ANNOTATED, SliceState.PARTIAL)
+        erasing = selected_label == BACKGROUND_BRUSH
+        self.structures.show_selected(selected_label)
         self.partial.setChecked(state is SliceState.PARTIAL)
-        self.background.setVisible(state is SliceState.PARTIAL)
-        self.background.setChecked(selected_label == BACKGROUND_BRUSH)
+        # Also away from partial slices as long as the brush paints background: the way back.
+        self.background.setVisible(state is SliceState.PARTIAL or erasing)
+        self.background.setChecked(erasing)
         self.release.setEnabled(human)
+        self.release.setToolTip(_RELEASE_HELP if human else "You have not painted on this slice")
         self.accept.setText("Accepted" if state is SliceState.ANNOTATED else "Accept slice")
         self.accept.setEnabled(state is not SliceState.ANNOTATED)
 
@@ -82,6 +99,11 @@ class PaintPanel(QWidget):
         """Show how many slices are annotated."""
         self.counts.setText(f"{done} of {total} annotated")
         self.counts.setToolTip(f"{plane.capitalize()} slices that you painted or accepted")
+
+    def _on_background(self, checked: bool) -> None:
+        value = BACKGROUND_BRUSH if checked else self.structures.last
+        self.structures.show_selected(value)
+        self.brush.emit(value)
 
 
 def _legend() -> QLabel:
@@ -93,4 +115,5 @@ def _legend() -> QLabel:
         )
     )
     label.setStyleSheet("font-size: 8pt;")
+    label.setToolTip("What the colours of the strip mean; click the strip to see a slice")
     return label
