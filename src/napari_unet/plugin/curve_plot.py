@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyqtgraph as pg
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
@@ -13,8 +15,19 @@ REDRAW_MS = 200
 LOSS_COLOR, DICE_COLOR = "#4a90d9", "#3fae5a"
 
 
+class SecondsAxis(pg.AxisItem):
+    """An axis whose ticks carry their unit, which saves the line of a caption."""
+
+    def tickStrings(self, values: Sequence[float], _scale: float, _spacing: float) -> list[str]:
+        """Label ticks as seconds."""
+        return [f"{value:g} s" for value in values]
+
+
 class CurvePlot(QWidget):
-    """Loss (left axis) and predict-then-correct Dice (right axis) over training time."""
+    """Loss (left axis) and predict-then-correct Dice (right axis) over training time.
+
+    The Dice axis appears with the first score.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -23,23 +36,23 @@ class CurvePlot(QWidget):
         self._score_times: list[float] = []
         self._scores: list[float] = []
         self._dirty = False
-        self.setFixedHeight(105)
-        self._plot = pg.PlotWidget(self)
+        self.setFixedHeight(100)
+        self._plot = pg.PlotWidget(self, axisItems={"bottom": SecondsAxis("bottom")})
         item = self._plot.getPlotItem()
         item.setMenuEnabled(False)
         item.hideButtons()
         item.setMouseEnabled(x=False, y=False)
-        item.setLabel("left", "loss", color=LOSS_COLOR)
+        # A tick label stands half above its tick; without room the top one is cut.
+        item.layout.setContentsMargins(0, 6, 4, 0)
         self._loss_curve = item.plot(pen=pg.mkPen(LOSS_COLOR, width=2))
         # A second view box for the Dice, whose scale is always 0 to 1.
         self._dice_box = pg.ViewBox(enableMenu=False, enableMouse=False)
-        item.showAxis("right")
-        item.setLabel("right", "Dice", color=DICE_COLOR)
-        item.getAxis("right").setTicks([[(0, "0"), (0.5, ".5"), (1, "1")]])
-        for side in ("left", "right"):
+        self._dice_axis = item.getAxis("right")
+        self._dice_axis.setTicks([[(0, "0"), (0.5, "0.5"), (1, "1")]])
+        for side in ("left", "right", "bottom"):
             item.getAxis(side).enableAutoSIPrefix(False)
         item.scene().addItem(self._dice_box)
-        item.getAxis("right").linkToView(self._dice_box)
+        self._dice_axis.linkToView(self._dice_box)
         self._dice_box.setXLink(item)
         self._dice_box.setYRange(0, 1.1, padding=0)
         self._dice_curve = pg.PlotDataItem(
@@ -59,14 +72,24 @@ class CurvePlot(QWidget):
             "against your later correction; 1 is perfect."
         )
 
+    @property
+    def shows_dice(self) -> bool:
+        """Whether there is a score, and with it the Dice axis."""
+        return bool(self._dice_axis.isVisible())
+
     def follow_theme(self, name: str) -> None:
         """Use the background and text colours of a napari theme."""
         theme = get_theme(name)
         self._plot.setBackground(theme.background.as_hex())
+        item = self._plot.getPlotItem()
         for side in ("left", "right", "bottom"):
-            axis = self._plot.getPlotItem().getAxis(side)
+            axis = item.getAxis(side)
             axis.setPen(theme.secondary.as_hex())
             axis.setTextPen(theme.text.as_hex())
+        # After the text colour, which would take over the captions too.
+        item.getAxis("left").setLabel("loss", color=LOSS_COLOR)
+        self._dice_axis.setLabel("Dice", color=DICE_COLOR)
+        self._show_dice_axis()  # a caption brings its axis back
 
     def restart(self) -> None:
         """Begin a new round of training."""
@@ -96,6 +119,13 @@ class CurvePlot(QWidget):
         self._dirty = False
         self._loss_curve.setData(self._times, self._losses)
         self._dice_curve.setData(self._score_times, self._scores)
+        self._show_dice_axis()
+        box = self._plot.getPlotItem().vb
+        box.setYRange(0, max([*self._losses, 0.01]) * 1.05, padding=0)
+        box.setXRange(0, max([*self._times, 1.0]), padding=0.02)
+
+    def _show_dice_axis(self) -> None:
+        self._dice_axis.setVisible(bool(self._scores))
 
     def _place_dice_box(self) -> None:
         self._dice_box.setGeometry(self._plot.getPlotItem().vb.sceneBoundingRect())

@@ -9,6 +9,11 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.learning.events import StepDone
 
+_START_HELP = {
+    "": "Learn from the annotated slices; go on painting meanwhile",
+    "training": "End this round now; the best weights so far are kept",
+}
+
 
 class TrainPanel(QWidget):
     """Train or stop, progress, the live curve and the score."""
@@ -19,26 +24,41 @@ class TrainPanel(QWidget):
         self._score: CorrectionScore | None = None
         self.start = QPushButton("Train")
         self.start.setMinimumHeight(30)
-        self.start.setToolTip("Learn from the annotated slices; go on painting meanwhile")
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
         self.progress.setTextVisible(True)
-        self.progress.setFormat("not trained yet")
+        self.progress.setToolTip(
+            "Training time; training loss (lower is better); annotated slices learned from"
+        )
+        self.progress.setMinimumWidth(100)
         self.score = QLabel()
         self.score.setToolTip(
-            "How well predictions matched your later corrections,\n"
-            "on slices the model had not seen (1 is perfect)"
+            "How well predictions matched your later corrections, on slices the\n"
+            "model had not seen: mean, and from the worst to the best slice (1 is perfect)"
         )
         self.plot: Any = None  # made with the first training: pyqtgraph is slow to import
         row = QHBoxLayout()
-        row.addWidget(self.start, 2)
-        row.addWidget(self.progress, 3)
+        row.setSpacing(4)
+        row.addWidget(self.start, 1)
+        row.addWidget(self.progress, 2)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(4)
         self._column.addLayout(row)
         self._column.addWidget(self.score)
-        self.score.hide()
+        self.reset()
+        self.show_activity("")
+
+    def reset(self) -> None:
+        """Go back to the start: another scan is on screen, or the model is forgotten."""
+        self.show_score(None)
+        # Without a value Qt shows no text either.
+        self.progress.setValue(0)
+        self.progress.setFormat("not trained yet")
+        if self.plot is not None:
+            self.plot.restart()
+            self.plot.finish()
+            self.plot.hide()
 
     def follow_theme(self, theme: str) -> None:
         """Use the colours of a napari theme."""
@@ -55,6 +75,7 @@ class TrainPanel(QWidget):
             self._column.insertWidget(1, self.plot)
         self.follow_theme(theme)
         self.plot.restart()
+        self.plot.show()
         self.progress.setValue(0)
         self.progress.setFormat("getting ready")
 
@@ -68,7 +89,7 @@ class TrainPanel(QWidget):
         self.progress.setValue(int(1000 * step.progress))
         minutes, seconds = divmod(int(step.seconds), 60)
         self.progress.setFormat(
-            f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {step.n_slices} slices"
+            f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {_slices(step.n_slices)}"
         )
         if self.plot is not None:
             self.plot.add_step(step.seconds, step.loss, self._score.mean if self._score else None)
@@ -78,15 +99,19 @@ class TrainPanel(QWidget):
         self._score = score
         self.score.setVisible(score is not None)
         if score is not None:
-            plural = "slice" if score.n_slices == 1 else "slices"
+            span = f" ({score.lowest:.2f}–{score.highest:.2f})" if score.n_slices > 1 else ""
             self.score.setText(
-                f"Dice before your correction: {score.mean:.2f} "
-                f"({score.lowest:.2f}–{score.highest:.2f}, {score.n_slices} {plural})"
+                f"Dice {score.mean:.2f}{span} on {_slices(score.n_slices, 'corrected ')}"
             )
 
     def show_activity(self, activity: str) -> None:
         """Show what is running."""
         self.start.setText("Stop" if activity == "training" else "Train")
+        self.start.setToolTip(_START_HELP.get(activity, f"Wait: the plugin is {activity}"))
         self.start.setEnabled(activity in ("", "training"))
         if activity != "training":
             self.finish()
+
+
+def _slices(count: int, kind: str = "") -> str:
+    return f"1 {kind}slice" if count == 1 else f"{count} {kind}slices"
