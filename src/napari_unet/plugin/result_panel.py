@@ -17,6 +17,14 @@ from qtpy.QtWidgets import (
 
 from napari_unet.imaging.measurement import StructureMeasure
 
+_ROW_HEIGHT, _MAX_ROWS = 22, 4
+_TABLE_HELP = "Volume and number of separate pieces of each structure"
+_STALE_HELP = (
+    "Measured before your last changes. Press “Segment volume” again for the present volumes."
+)
+_STALE_COLOR = "#7d828a"  # readable on dark and on light
+_NO_MODEL = "Train or load a model first"
+
 
 class ResultPanel(QWidget):
     """Segment the volume, see its volumes, save and load."""
@@ -24,25 +32,27 @@ class ResultPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.segment = QPushButton("Segment volume")
-        self.segment.setToolTip("Predict every slice you have not annotated")
         self.table = QTableWidget(0, 3)
-        self.table.setHorizontalHeaderLabels(["Structure", "mL", "Pieces"])
         self.table.verticalHeader().hide()
+        self.table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.setWordWrap(False)
+        header = self.table.horizontalHeader()
+        header.setSectionsClickable(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
-            self.table.horizontalHeader().setSectionResizeMode(
-                column, QHeaderView.ResizeMode.ResizeToContents
-            )
-        self.table.setToolTip("Volume and number of separate pieces of each structure")
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.table.hide()
         self.save_mask = QPushButton("Save mask")
         self.save_mask.setToolTip("Save the mask as NIfTI, on exactly the grid of the scan's file")
         self.save_model = QPushButton("Save model")
-        self.save_model.setToolTip("Save the trained U-Net to one file, for other scans")
         self.load_model = QPushButton("Load model")
-        self.load_model.setToolTip("Use a saved U-Net on this scan, or train it on")
         files = QHBoxLayout()
+        files.setSpacing(4)
         for button in (self.save_mask, self.save_model, self.load_model):
             files.addWidget(button)
         column = QVBoxLayout(self)
@@ -51,9 +61,11 @@ class ResultPanel(QWidget):
         column.addWidget(self.segment)
         column.addWidget(self.table)
         column.addLayout(files)
+        self.show_activity("", False)
 
     def show_measures(self, measures: Sequence[StructureMeasure]) -> None:
         """Show volumes and piece counts."""
+        self._show_age("Structure", _TABLE_HELP, "")
         self.table.setRowCount(len(measures))
         for row, m in enumerate(measures):
             for column, text in enumerate((m.name, f"{m.volume_ml:.2f}", str(m.n_components))):
@@ -63,10 +75,21 @@ class ResultPanel(QWidget):
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
                 self.table.setItem(row, column, item)
-        height = self.table.horizontalHeader().height() + 2
-        height += sum(self.table.rowHeight(row) for row in range(min(len(measures), 4)))
-        self.table.setFixedHeight(height)
+        header = max(_ROW_HEIGHT, self.table.horizontalHeader().sizeHint().height())
+        self.table.setFixedHeight(header + _ROW_HEIGHT * min(len(measures), _MAX_ROWS) + 4)
         self.table.show()
+
+    def mark_stale(self) -> None:
+        """Say that the mask has changed since it was measured."""
+        if self.table.rowCount():
+            self._show_age(
+                "Before your last changes", _STALE_HELP, f"QTableView {{ color: {_STALE_COLOR}; }}"
+            )
+
+    def clear_measures(self) -> None:
+        """Show no volumes: there are none of this scan."""
+        self.table.setRowCount(0)
+        self.table.hide()
 
     def show_activity(self, activity: str, has_model: bool) -> None:
         """Show what is running and what can be done."""
@@ -74,3 +97,23 @@ class ResultPanel(QWidget):
         self.segment.setEnabled(activity == "segmenting" or (has_model and not activity))
         self.save_model.setEnabled(has_model)
         self.load_model.setEnabled(not activity)
+        wait = f"Wait for the end of {activity}, or stop it" if activity else ""
+        if activity == "segmenting":
+            segment = "Stop segmenting; the mask stays as it is"
+        elif not has_model:
+            segment = _NO_MODEL
+        else:
+            segment = wait or "Predict every slice you have not annotated"
+        self.segment.setToolTip(segment)
+        self.save_model.setToolTip(
+            "Save the trained U-Net to one file, for other scans" if has_model else _NO_MODEL
+        )
+        self.load_model.setToolTip(wait or "Use a saved U-Net on this scan, or train it on")
+
+    def _show_age(self, title: str, tooltip: str, style: str) -> None:
+        self.table.setHorizontalHeaderLabels([title, "mL", "Pieces"])
+        self.table.horizontalHeaderItem(0).setTextAlignment(
+            Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        )
+        self.table.setToolTip(tooltip)
+        self.table.setStyleSheet(style)
