@@ -1,4 +1,4 @@
-"""What can be left alone: training time, network, clean-up."""
+"""What can be left alone: training time, network, clean-up, a new start."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox
+from magicgui.widgets import ComboBox, FloatSpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QWidget
-from superqt import QCollapsible
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+from superqt import QCollapsible, QElidingLabel
 
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.plugin.wheel_guard import WheelGuard
 
 
 class AdvancedPanel(QCollapsible):
-    """What can be left alone: training time, network, clean-up.
+    """What can be left alone: training time, network, clean-up, a new start.
 
     Signals
     -------
@@ -24,50 +35,96 @@ class AdvancedPanel(QCollapsible):
         The user chose other training settings.
     clean_changed : (int, CleanUp)
         Clean-up of one structure.
+    forget_model : ()
+        The next training shall start from scratch.
     """
 
     config_changed = Signal(object)
     clean_changed = Signal(int, object)
+    forget_model = Signal()
 
     def __init__(self, config: TrainConfig) -> None:
-        super().__init__("Advanced")
+        # No icons: superqt draws them once, in the colour of the theme at that time.
+        super().__init__("Advanced", expandedIcon=QIcon(), collapsedIcon=QIcon())
         self.setDuration(0)
         self._config = config
+        self._guard = WheelGuard(self)
         self.seconds = FloatSpinBox(
-            value=config.seconds, min=5, max=3600, step=15, label="Training time (s)"
+            value=config.seconds, min=5, max=3600, step=15, label="Training time"
         )
-        self.seconds.tooltip = "How long one round of training may take"
+        self.seconds.tooltip = "How long one round of training may take, in seconds"
+        self.seconds.native.setDecimals(0)
+        self.seconds.native.setSuffix(" s")
         self.preset = ComboBox(value=config.preset, choices=list(PRESETS), label="Network")
         self.preset.tooltip = "fast: half resolution, for CPUs; standard: full resolution"
+        self._guard.watch(self.seconds.native, self.preset.native)
         self.seconds.changed.connect(lambda value: self._change(seconds=float(value)))
         self.preset.changed.connect(lambda value: self._change(preset=str(value)))
-        form = Container(widgets=[self.seconds, self.preset])
-        form.margins = (0, 0, 0, 0)
-        rows = QWidget()
-        self._clean_form = QFormLayout(rows)
-        self._clean_form.setContentsMargins(0, 0, 0, 0)
-        for widget in (form.native, QLabel("Clean-up after “Segment volume”, in 3D:"), rows):
+        form = QWidget()
+        rows = QFormLayout(form)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setVerticalSpacing(4)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for control in (self.seconds, self.preset):
+            rows.addRow(control.label, control.native)
+            rows.labelForField(control.native).setToolTip(control.tooltip)
+        self._clean_rows = QWidget()
+        self._clean_grid = QGridLayout(self._clean_rows)
+        self._clean_grid.setContentsMargins(0, 0, 0, 0)
+        self._clean_grid.setVerticalSpacing(4)
+        self._clean_grid.setColumnStretch(0, 1)
+        self.forget = QPushButton("Forget the model")
+        self.forget.setToolTip("Start the next training from scratch; your annotation stays")
+        self.forget.clicked.connect(lambda: self.forget_model.emit())
+        caption = QLabel("Clean-up after “Segment volume”, in 3D:")
+        for widget in (form, caption, self._clean_rows, self.forget):
             self.addWidget(widget)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.content().layout().setContentsMargins(0, 4, 0, 0)
+        self.content().layout().setSpacing(4)
+        self.toggleButton().setToolTip("Training time, network, clean-up, forget the model")
+        # Open, it is the heading of what is below, not a pressed button.
+        self.toggleButton().setStyleSheet(
+            "QPushButton { text-align: left; border: none; outline: none; }"
+            "QPushButton:checked { background-color: none; font-weight: bold; }"
+        )
+        self.toggled.connect(self._show_arrow)
+        self._show_arrow(False)
 
     def _change(self, **settings: Any) -> None:
         self._config = replace(self._config, **settings)
         self.config_changed.emit(self._config)
 
+    def _show_arrow(self, expanded: bool) -> None:
+        self.setText("▾ Advanced" if expanded else "▸ Advanced")
+
+    def show_activity(self, activity: str, has_model: bool) -> None:
+        """Show whether there is a model to forget, and nothing that needs it."""
+        self.forget.setEnabled(has_model and not activity)
+
     def show_structures(self, names: Sequence[str], clean: Mapping[int, CleanUp]) -> None:
         """Offer clean-up for each structure."""
-        while self._clean_form.rowCount():
-            self._clean_form.removeRow(0)
+        while item := self._clean_grid.takeAt(0):
+            item.widget().hide()
+            item.widget().deleteLater()
         for value, name in enumerate(names, start=1):
             settings = clean.get(value, CleanUp())
+            label = QElidingLabel(name)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            label.setToolTip(name)
             smallest = QDoubleSpinBox()
-            smallest.setRange(0, 100_000)
+            smallest.setRange(0, 99_999)
             smallest.setDecimals(0)
+            smallest.setPrefix("≥ ")
             smallest.setSuffix(" mm³")
+            smallest.setSpecialValueText("any size")
             smallest.setValue(settings.min_volume_mm3)
-            smallest.setToolTip(f"Remove pieces of {name} that are smaller than this")
+            smallest.setFixedWidth(118)
+            smallest.setToolTip(f"Remove pieces of {name} that are smaller than this, in mm³")
             holes = QCheckBox("fill holes")
             holes.setChecked(settings.fill_holes)
             holes.setToolTip(f"Fill holes inside {name}")
+            self._guard.watch(smallest)
 
             def changed(
                 *_: object, v: int = value, s: QDoubleSpinBox = smallest, h: QCheckBox = holes
@@ -76,8 +133,5 @@ class AdvancedPanel(QCollapsible):
 
             smallest.valueChanged.connect(changed)
             holes.toggled.connect(changed)
-            row = QHBoxLayout()
-            row.addWidget(QLabel("at least"))
-            row.addWidget(smallest)
-            row.addWidget(holes)
-            self._clean_form.addRow(name, row)
+            for column, widget in enumerate((label, smallest, holes)):
+                self._clean_grid.addWidget(widget, value, column)
