@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
 from napari_unet.plugin.annotator import Annotator
@@ -21,14 +21,16 @@ class FileDialogs:
         self._parent = parent
 
     def save_mask(self) -> None:
-        """Ask where to save the mask, and save it."""
+        """Ask where to save the mask, and save it.
+
+        Raises
+        ------
+        SaveError
+            If the chosen file is one of the scan's own.
+        """
         path = self._ask_new("Save mask", "_mask.nii.gz", MASKS, (".nii.gz", ".nii"))
-        if path is None:
-            return
-        source = self._source()
-        if source is not None and path.resolve() == source.resolve():
-            raise SaveError("That is the scan itself. Choose another name for its mask.")
-        self._annotator.save_mask(path)
+        if path is not None:
+            self._annotator.save_mask(path)
 
     def save_model(self) -> None:
         """Ask where to save the model, and save it."""
@@ -51,17 +53,35 @@ class FileDialogs:
         )
         if not chosen:
             return None
-        return Path(chosen if chosen.endswith(suffixes) else chosen + suffixes[0])
+        path = Path(chosen if chosen.endswith(suffixes) else chosen + suffixes[0])
+        if any(_same_file(path, source) for source in self._sources()):
+            raise SaveError(f"{path.name} is the scan itself. Choose another name.")
+        # The dialog asked about the name as it was typed, not as it was completed.
+        if str(path) != chosen and path.exists() and not self._may_replace(title, path):
+            return None
+        return path
 
-    def _source(self) -> Path | None:
+    def _may_replace(self, title: str, path: Path) -> bool:
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        question = f"{path.name} exists already. Replace it?"
+        return bool(QMessageBox.question(self._parent, title, question, yes | no, no) == yes)
+
+    def _sources(self) -> list[Path]:
         session = self._annotator.session
-        path = session.images[0].source.path if session is not None else None
-        return Path(path) if path else None
+        images = session.images if session is not None else ()
+        return [Path(image.source.path) for image in images if image.source.path]
 
     def _proposed(self, ending: str) -> Path:
-        source = self._source()
-        if source is not None:
-            name = source.name.removesuffix(".gz").removesuffix(".nii")
-            return source.with_name(name + ending)
+        sources = self._sources()
+        if sources:
+            name = sources[0].name.removesuffix(".gz").removesuffix(".nii")
+            return sources[0].with_name(name + ending)
         session = self._annotator.session
         return Path.cwd() / ((session.images[0].name if session else "scan") + ending)
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one file, also by a link or in other letter case."""
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
