@@ -81,14 +81,14 @@ class SliceStrip(QWidget):
         painter = QPainter(self)
         painter.setPen(Qt.PenStyle.NoPen)
         # Human slices last and at least three pixels wide: one among 300 must be seen.
-        for state in STATE_COLORS:
-            painter.setBrush(QColor(STATE_COLORS[state]))
-            minimum = 1 if state in (SliceState.EMPTY, SliceState.PREDICTED) else 3
-            for index, found in enumerate(self._states):
-                if found is state:
-                    left = int(self.x_of(index))
-                    width = max(minimum, int(self.x_of(index + 1)) - left)
-                    painter.drawRect(left, _BAR_TOP, width, _BAR_HEIGHT)
+        by_model = (SliceState.EMPTY, SliceState.PREDICTED)
+        for state in by_model:
+            self._draw_columns(painter, QColor(STATE_COLORS[state]), (state,), 1, 0)
+        by_human = (SliceState.PARTIAL, SliceState.ANNOTATED)
+        # A gap on both sides: green on blue is hard to tell by colour alone.
+        self._draw_columns(painter, self.palette().window().color(), by_human, 3, 1)
+        for state in by_human:
+            self._draw_columns(painter, QColor(STATE_COLORS[state]), (state,), 3, 0)
         if not self._states:
             painter.end()
             return
@@ -112,6 +112,22 @@ class SliceStrip(QWidget):
                 )
             )
         painter.end()
+
+    def _draw_columns(
+        self,
+        painter: QPainter,
+        color: QColor,
+        states: Sequence[SliceState],
+        minimum: int,
+        margin: int,
+    ) -> None:
+        painter.setBrush(color)
+        for index, state in enumerate(self._states):
+            if state in states:
+                left = int(self.x_of(index))
+                width = max(minimum, int(self.x_of(index + 1)) - left)
+                left = min(left, self.width() - width)  # the last slice of a long scan
+                painter.drawRect(left - margin, _BAR_TOP, width + 2 * margin, _BAR_HEIGHT)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Jump to the clicked slice."""
