@@ -70,10 +70,10 @@ def main() -> None:
 
     session.bridge.go_to(middle + 5)
     widget.train.start.click()
-    wait_until(lambda: annotator.job.running)
+    wait_until(lambda: annotator.rounds.running)
     QTest.qWait(int(700 * arguments.seconds))
     take("3-train")
-    wait_until(lambda: not annotator.job.running)
+    wait_until(lambda: not annotator.rounds.running)
 
     annotator.next_slice()
     take("4-correct")
@@ -81,11 +81,11 @@ def main() -> None:
         correct(session, truth)
         annotator.next_slice()
     widget.train.start.click()
-    wait_until(lambda: not annotator.job.running)
+    wait_until(lambda: not annotator.rounds.running)
 
     session.bridge.go_to(middle + 5)
     widget.result.segment.click()
-    wait_until(lambda: not annotator.job.running)
+    wait_until(lambda: not annotator.rounds.running)
     take("5-segment")
     found = session.labels.data == 1
     done = session.record.slices_in(type(session.record.state(0)).ANNOTATED)

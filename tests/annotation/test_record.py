@@ -183,3 +183,15 @@ def test_another_array_counts_as_human_edits_and_a_wrong_one_is_refused(record):
     with pytest.raises(AnnotationError, match="kept"):
         record.rebind(np.zeros((2, 2, 2), np.uint8))
     assert record.labels is fresh
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_whole_volume_goes_wherever_no_person_decided(axis):
+    record = AnnotationRecord(np.zeros(SHAPE, np.uint8), axis)
+    record.accept(1)
+    record.set_partial(3, True)
+    record.labels[(*[slice(None)] * axis, 3)] = 2  # painted, but not announced
+    record.write_volume(np.ones(SHAPE, np.uint8))
+    stack = np.moveaxis(record.labels, axis, 0)
+    assert [set(np.unique(plane)) for plane in stack[:4]] == [{1}, {0}, {1}, {2}]
+    assert record.state(0) is SliceState.PREDICTED

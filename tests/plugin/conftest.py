@@ -60,14 +60,14 @@ class Bench:
     def train(self) -> None:
         """Press Train and wait for the end."""
         self.widget.train.start.click()
-        assert self.annotator.job.running, self.widget.message.text
+        assert self.annotator.rounds.running, self.widget.message.text
         self.wait_for_job()
 
     def wait_for_job(self) -> None:
-        self.qtbot.waitUntil(lambda: not self.annotator.job.running, timeout=120_000)
+        self.qtbot.waitUntil(lambda: not self.annotator.rounds.running, timeout=120_000)
 
     def wait_for_step(self) -> None:
-        with self.qtbot.waitSignal(self.annotator.step, timeout=60_000):
+        with self.qtbot.waitSignal(self.annotator.rounds.step, timeout=60_000):
             pass
 
     def dice(self, index: int) -> float:

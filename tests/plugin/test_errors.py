@@ -17,7 +17,7 @@ def test_training_without_annotation_says_what_to_do(bench):
     bench.widget.train.start.click()
     assert bench.widget.message.failed
     assert "Paint it on one slice" in bench.widget.message.text
-    assert not bench.annotator.job.running
+    assert not bench.annotator.rounds.running
 
 
 def test_only_empty_slices_are_not_enough(bench):

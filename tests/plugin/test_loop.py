@@ -62,7 +62,7 @@ def test_a_stroke_during_training_joins_it_and_survives(bench):
     bench.wait_for_step()
     bench.paint(5)
     slices = []
-    bench.annotator.step.connect(lambda step: slices.append(step.n_slices))
+    bench.annotator.rounds.step.connect(lambda step: slices.append(step.n_slices))
     bench.qtbot.waitUntil(lambda: bool(slices) and slices[-1] == 2, timeout=60_000)
     np.testing.assert_array_equal(bench.session.labels.data[5] == 1, bench.truth[5])
     bench.widget.train.start.click()
@@ -116,7 +116,7 @@ def test_drawing_holds_the_training_and_it_goes_on_afterwards(bench):
     bench.wait_for_step()
     bench.session.bridge.stroking.emit(True)
     steps = []
-    bench.annotator.step.connect(steps.append)
+    bench.annotator.rounds.step.connect(steps.append)
     bench.qtbot.waitUntil(lambda: _quiet(bench, steps), timeout=20_000)
     held = len(steps)
     bench.session.bridge.stroking.emit(False)

@@ -5,7 +5,6 @@ The widget forwards intent to an `Annotator` and renders what its signals say.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,21 +13,16 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
-from napari_unet.errors import AnnotationError, NapariUnetError
+from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
-from napari_unet.plugin import work
-from napari_unet.plugin.jobs import Job
+from napari_unet.plugin.rounds import Rounds
 from napari_unet.plugin.scan_layers import METADATA_KEY
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
-
-FEED_MS = 200
-"""How long after an edit the running training is told."""
 
 
 class Annotator(QObject):
@@ -45,12 +39,6 @@ class Annotator(QObject):
         States of slices, or the slice on screen, have changed.
     edited : ()
         A person has changed the labels.
-    job_changed : ()
-        Work began or ended.
-    step : StepDone
-        Training has gone a step further.
-    segmented : VolumeSegmented
-        The whole volume is done.
     message : (str, bool)
         A sentence for the annotator; True if something went wrong.
     """
@@ -58,9 +46,6 @@ class Annotator(QObject):
     session_changed = Signal()
     slices_changed = Signal()
     edited = Signal()
-    job_changed = Signal()
-    step = Signal(object)
-    segmented = Signal(object)
     message = Signal(str, bool)
 
     def __init__(self, viewer: Viewer) -> None:
@@ -69,21 +54,10 @@ class Annotator(QObject):
         self.viewer = viewer
         self.session: ScanSession | None = None
         self.config = TrainConfig()
-        self.job = Job()
-        self.activity = ""
-        self._working: ScanSession | None = None
-        self._outcome = ""
-        self._n_structures = 0
+        self.rounds = Rounds()
+        self.rounds.predicted.connect(self.slices_changed)
+        self.rounds.message.connect(self.message)
         self._sessions = Sessions(viewer, self)
-        self._feed = work.AnnotationFeed()
-        # A stroke tells of itself several times; the worker needs it once.
-        self._feed_timer = QTimer()
-        self._feed_timer.setSingleShot(True)
-        self._feed_timer.setInterval(FEED_MS)
-        self._feed_timer.timeout.connect(self._feed_training)
-        self._visible = 0
-        self.job.happened.connect(self._on_event)
-        self.job.ended.connect(self._on_ended)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.current_step.connect(self._on_dims)
 
@@ -93,10 +67,7 @@ class Annotator(QObject):
         Another annotator can take up the Segmentation layers where this one left them.
         """
         self.open = False
-        last = self.job.abandon()
-        if isinstance(last, RoundDone) and self._working is not None:
-            self._working.models.put(last.checkpoint)
-        self._working = None
+        self.rounds.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.dims.events.current_step.disconnect(self._on_dims)
         self._sessions.close()
@@ -125,7 +96,7 @@ class Annotator(QObject):
         fresh : bool
             Make another Segmentation layer even if the scan has one.
         """
-        if self.job.running:
+        if self.rounds.running:
             raise AnnotationError("Stop the running work first, then choose another scan.")
         adopts = labels is not None and METADATA_KEY not in labels.metadata
         session = self._sessions.take_up(images, axis, labels, fresh=fresh)
@@ -135,14 +106,14 @@ class Annotator(QObject):
             session.bridge.edited.connect(
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
             )
-            session.bridge.stroking.connect(self._on_stroking)
+            session.bridge.stroking.connect(self.rounds.on_stroking)
             session.bridge.label_picked.connect(self._on_label_picked)
             session.bridge.failed.connect(partial(self._say, failed=True))
         self.session = session
         self.viewer.layers.selection.active = session.labels
         session.labels.mode = "paint"
         session.bridge.face_axis()
-        self._visible = session.bridge.visible_index
+        session.bridge.note_focus()
         self.session_changed.emit()
         self.slices_changed.emit()
         done = len(session.record.slices_in(SliceState.ANNOTATED))
@@ -162,7 +133,7 @@ class Annotator(QObject):
     def follow(self, layer: object) -> None:
         """Go on with the scan whose Segmentation layer the annotator has selected."""
         session = self._sessions.of(layer)
-        if session is not None and session is not self.session and not self.job.running:
+        if session is not None and session is not self.session and not self.rounds.running:
             self.choose(session.images, labels=session.labels)
 
     def _require_session(self, *, present: bool = True) -> ScanSession:
@@ -219,71 +190,24 @@ class Annotator(QObject):
 
     def train(self) -> None:
         """Start to learn from the annotated slices, in the background."""
-        session = self._require_session()
-        session.edited(session.record.sync())
-        slices = session.training_slices()
-        model = session.models.to_train(session.structures)
-        self._feed.put(slices)
-        self._n_structures = len(session.structures)
-        self._begin(
-            "training",
-            partial(
-                work.training,
-                session.subject(),
-                self._feed,
-                self.config,
-                tuple(session.structures),
-                [image.name for image in session.images],
-                model,
-                lambda: (0, self._visible),
-            ),
-        )
-        plural = "slice" if len(slices) == 1 else "slices"
-        self._say(f"Training on {len(slices)} {plural}. Go on painting; new slices join in.")
+        self.rounds.train(self._require_session(), self.config)
 
     def segment(self) -> None:
         """Predict every slice that no person has annotated, in the background."""
-        session = self._require_session()
-        model = session.models.to_segment(session.structures)
-        session.edited(session.record.sync())
-        self._begin(
-            "segmenting",
-            partial(
-                work.segmentation,
-                session.subject(),
-                model,
-                session.record.mask(),
-                session.record.human_voxels(),
-                dict(session.clean),
-                session.class_names,
-                session.bridge.visible_index,
-            ),
-        )
-        self._say("Segmenting the whole volume.")
+        self.rounds.segment(self._require_session())
+
+    def stop(self) -> None:
+        """End the running work; training keeps its best weights."""
+        self.rounds.stop()
 
     def forget_model(self) -> None:
         """Start the next training from scratch; the annotation stays."""
         session = self._require_session()
-        if self.job.running:
+        if self.rounds.running:
             raise AnnotationError("Stop the running work first, then forget the model.")
         session.models.forget()
-        self.job_changed.emit()
+        self.rounds.changed.emit()
         self._say("The next training starts from scratch.")
-
-    def stop(self) -> None:
-        """End the running work; training keeps its best weights."""
-        if self.job.running:
-            self._say("Stopping.")
-            self.job.stop()
-
-    def _begin(self, activity: str, run: Any) -> None:
-        if self.job.running:
-            raise AnnotationError(f"The plugin is {self.activity}. Stop it first.")
-        self.activity = activity
-        self._working = self.session
-        self._outcome = "Stopped."
-        self.job.start(run)
-        self.job_changed.emit()
 
     # -- files -----------------------------------------------------------------
 
@@ -300,7 +224,7 @@ class Annotator(QObject):
     def load_model(self, path: Path) -> None:
         """Use a saved model on this scan; Train then goes on from it."""
         session = self._require_session()
-        if self.job.running:
+        if self.rounds.running:
             raise AnnotationError("Stop the running work first, then load a model.")
         session.load_model(path)
         self.session_changed.emit()
@@ -311,12 +235,6 @@ class Annotator(QObject):
     def _say(self, text: str, failed: bool = False) -> None:
         self.message.emit(text, failed)
 
-    def _on_stroking(self, begins: bool) -> None:
-        if begins:
-            self.job.stroke_begins()
-        else:
-            self.job.stroke_ends()
-
     def _on_label_picked(self, _value: int) -> None:
         self.slices_changed.emit()
 
@@ -326,7 +244,7 @@ class Annotator(QObject):
         highest = max(
             int(np.max(plane, where=plane < BACKGROUND_BRUSH, initial=0)) for plane in planes
         )
-        training = self.activity == "training" and session is self._working
+        training = self.rounds.is_training(session)
         if highest > MAX_STRUCTURES:
             self._say(
                 f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
@@ -345,72 +263,25 @@ class Annotator(QObject):
                 "counts. Accept a slice once it is complete."
             )
         if training:
-            self._feed_timer.start()
+            self.rounds.tell_training()
         self.edited.emit()
         self.slices_changed.emit()
 
-    def _feed_training(self) -> None:
-        session = self._working
-        if session is None or self.activity != "training":
-            return
-        # Without any structure left: training keeps what it has.
-        with contextlib.suppress(AnnotationError):
-            self._feed.put(session.training_slices(self._n_structures))
-
     def _on_dims(self, _event: Any = None) -> None:
         if self.session is not None:
-            self._visible = self.session.bridge.visible_index
+            self.session.bridge.note_focus()
             self.slices_changed.emit()
-
-    def _on_event(self, event: object) -> None:
-        session = self._working
-        if session is None:
-            return
-        if isinstance(event, StepDone):
-            self.step.emit(event)
-        elif isinstance(event, SlicePredicted):
-            session.show_prediction(event)
-            self.slices_changed.emit()
-        elif isinstance(event, work.ScanPrepared):
-            session.prepared = event.scan
-        elif isinstance(event, RoundDone):
-            session.models.put(event.checkpoint)
-            verb = "Stopped" if event.stopped else "Done"
-            self._outcome = (
-                f"{verb} after {event.seconds:.0f} s. Correct the suggested slice (N) and train "
-                "again, or segment the volume."
-            )
-        elif isinstance(event, work.VolumeSegmented):
-            session.show_volume(event.labels)
-            self.segmented.emit(event)
-            self.slices_changed.emit()
-            self._outcome = "The whole volume is segmented. Check it, then save the mask."
-
-    def _on_ended(self, failure: Exception | None) -> None:
-        session, self._working = self._working, None
-        self.activity = ""
-        self.job_changed.emit()
-        if failure is not None:
-            text = str(failure)
-            if not isinstance(failure, NapariUnetError):
-                text = (
-                    f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
-                    " Your annotation is intact; press Train to try again."
-                )
-            self._say(text, failed=True)
-        elif session and session is self.session and session.labels in self.viewer.layers:
-            self._say(self._outcome)
 
     def _on_layer_removed(self, event: Any) -> None:
         session = self.session
         if session is None:
             return
         if event.value == session.labels:
-            self.job.stop()
+            self.rounds.stop()
             self.session_changed.emit()
             self._say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
         elif event.value in session.images:
-            self.job.stop()
+            self.rounds.stop()
             self._sessions.end(session)
             self.session = None
             self.session_changed.emit()

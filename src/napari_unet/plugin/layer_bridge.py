@@ -55,6 +55,7 @@ class LayerBridge(QObject):
         layer.events.selected_label.connect(self._on_label)
         layer.mouse_drag_callbacks.append(self._on_drag)
         self._stale = False
+        self._focus = 0
         # Undo may have changed a slice that is not on screen.
         self._look_everywhere = QTimer()
         self._look_everywhere.setSingleShot(True)
@@ -105,6 +106,14 @@ class LayerBridge(QObject):
         axis = self.record.axis
         order = [axis, *(a for a in range(3) if a != axis)]
         self._viewer.dims.order = (*range(offset), *(offset + a for a in order))
+
+    def note_focus(self) -> None:
+        """Remember the slice on screen for `focus`."""
+        self._focus = self.visible_index
+
+    def focus(self) -> tuple[int, int]:
+        """Return scan 0 and the slice last noted; safe to call from a worker thread."""
+        return (0, self._focus)
 
     # -- predictions -----------------------------------------------------------
 

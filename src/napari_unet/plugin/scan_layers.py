@@ -113,10 +113,12 @@ def volume_of(layers: Sequence[Image]) -> Volume:
     return Volume(data, grid_of(layers[0]), layers[0].name, Path(path) if path else None)
 
 
-def new_segmentation(image: Image) -> Labels:
-    """Make an empty label layer exactly over a scan."""
+def new_segmentation(image: Image, axis: int) -> Labels:
+    """Make an empty label layer exactly over a scan, quick to write along slicing axis `axis`."""
+    shape = list(image.data.shape)
+    n = shape.pop(axis)
     return Labels(
-        np.zeros(image.data.shape, np.uint8),
+        np.moveaxis(np.zeros((n, *shape), np.uint8), 0, axis),
         name="Segmentation",
         scale=image.scale,
         translate=image.translate,

@@ -70,6 +70,7 @@ class ScanSession:
         models: ModelShelf | None = None,
     ) -> None:
         self.images: tuple[Image, ...] = ()
+        self._viewer = viewer
         self.labels = labels
         self.grid = grid_of(images[0])
         self.structures = list(structures)
@@ -104,6 +105,11 @@ class ScanSession:
     def class_names(self) -> tuple[str, ...]:
         """Names of labels 1..K."""
         return tuple(s.name for s in self.structures)
+
+    @property
+    def present(self) -> bool:
+        """Whether the Segmentation layer and the scan are still in the viewer."""
+        return all(layer in self._viewer.layers for layer in (self.labels, *self.images))
 
     def subject(self) -> Subject:
         """Return what a job works on.
@@ -268,10 +274,7 @@ class ScanSession:
 
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
         """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
-        for index in range(self.record.n_slices):
-            plane = self.record.plane(index)
-            if (self.labels.data[plane] != labels[plane]).any():
-                self.bridge.write_prediction(index, labels[plane])
+        self.record.write_volume(labels)
         self.bridge.refresh()
 
     def suggest(self) -> Suggestion | None:

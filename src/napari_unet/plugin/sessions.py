@@ -81,7 +81,7 @@ class Sessions:
         if layer is None and not fresh:
             layer = self._left_over(images[0])
         if layer is None:
-            layer = new_segmentation(images[0])
+            layer = new_segmentation(images[0], grid_of(images[0]).default_axis())
         owner = layer.metadata.get(METADATA_KEY, {}).get("owner")
         if owner is not None and owner.open and owner is not self._owner:
             raise AnnotationError(

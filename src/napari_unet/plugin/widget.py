@@ -143,9 +143,11 @@ class AnnotatorWidget(QWidget):
     def _connect_annotator(self) -> None:
         self.annotator.session_changed.connect(self._render_session)
         self.annotator.slices_changed.connect(self._render_timer_start)
-        self.annotator.job_changed.connect(self._render_job)
-        self.annotator.step.connect(self._on_step)
-        self.annotator.segmented.connect(lambda done: self.result.show_measures(done.measures))
+        self.annotator.rounds.changed.connect(self._render_job)
+        self.annotator.rounds.step.connect(self._on_step)
+        self.annotator.rounds.segmented.connect(
+            lambda done: self.result.show_measures(done.measures)
+        )
         self.annotator.edited.connect(self.result.mark_stale)
         self.annotator.message.connect(self.message.say)
 
@@ -191,7 +193,7 @@ class AnnotatorWidget(QWidget):
         ]
         self.scan.show_layers(images, labels)
         self._render_scan()
-        if self.annotator.session is None and not self.annotator.job.running:
+        if self.annotator.session is None and not self.annotator.rounds.running:
             usable = next((i for i in images if why_not_a_scan(i) is None), None)
             if usable is not None:
                 self._choose([usable], None, None, False)
@@ -302,13 +304,13 @@ class AnnotatorWidget(QWidget):
     # -- work ------------------------------------------------------------------
 
     def _train_or_stop(self) -> None:
-        if self.annotator.job.running:
+        if self.annotator.rounds.running:
             self.annotator.stop()
         elif self._try(self.annotator.train):
             self.train.restart(self.viewer.theme)
 
     def _segment_or_stop(self) -> None:
-        if self.annotator.job.running:
+        if self.annotator.rounds.running:
             self.annotator.stop()
         else:
             self._try(self.annotator.segment)
@@ -322,7 +324,7 @@ class AnnotatorWidget(QWidget):
 
     def _render_job(self) -> None:
         session = self.annotator.session
-        activity = self.annotator.activity
+        activity = self.annotator.rounds.activity
         self.train.show_activity(activity)
         self.result.show_activity(
             activity, session is not None and session.models.present is not None

@@ -1,0 +1,208 @@
+"""Rounds of work on a scan: training and segmenting, in the background, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_unet.errors import AnnotationError, NapariUnetError
+from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
+from napari_unet.plugin import work
+from napari_unet.plugin.jobs import Job
+from napari_unet.plugin.session import ScanSession
+
+FEED_MS = 200
+"""How long after an edit the running training is told."""
+
+
+class Rounds(QObject):
+    """Run the work on a session and put what it says into the session.
+
+    Signals
+    -------
+    changed : ()
+        Work began or ended.
+    step : StepDone
+        Training has gone a step further.
+    predicted : ()
+        Slices have got a new prediction.
+    segmented : VolumeSegmented
+        The whole volume is done.
+    message : (str, bool)
+        A sentence for the annotator; True if something went wrong.
+    """
+
+    changed = Signal()
+    step = Signal(object)
+    predicted = Signal()
+    segmented = Signal(object)
+    message = Signal(str, bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activity = ""
+        self._session: ScanSession | None = None
+        self._n_structures = 0
+        self._outcome = ""
+        self._job = Job()
+        self._job.happened.connect(self._on_event)
+        self._job.ended.connect(self._on_ended)
+        self._feed = work.AnnotationFeed()
+        # A stroke tells of itself several times; the worker needs it once.
+        self._feed_timer = QTimer()
+        self._feed_timer.setSingleShot(True)
+        self._feed_timer.setInterval(FEED_MS)
+        self._feed_timer.timeout.connect(self._feed_training)
+
+    @property
+    def running(self) -> bool:
+        """Whether work is under way."""
+        return self._job.running
+
+    def is_training(self, session: ScanSession) -> bool:
+        """Whether a session is being trained on."""
+        return self.activity == "training" and session is self._session
+
+    def train(self, session: ScanSession, config: TrainConfig) -> None:
+        """Start to learn from the annotated slices of a session.
+
+        Raises
+        ------
+        NapariUnetError
+            If there is nothing to learn from, or the scan cannot be used.
+        """
+        session.edited(session.record.sync())
+        slices = session.training_slices()
+        model = session.models.to_train(session.structures)
+        self._begin(
+            "training",
+            session,
+            partial(
+                work.training,
+                session.subject(),
+                self._feed,
+                config,
+                tuple(session.structures),
+                [image.name for image in session.images],
+                model,
+                session.bridge.focus,
+            ),
+        )
+        self._feed.put(slices)
+        self._n_structures = len(session.structures)
+        plural = "slice" if len(slices) == 1 else "slices"
+        self._say(f"Training on {len(slices)} {plural}. Go on painting; new slices join in.")
+
+    def segment(self, session: ScanSession) -> None:
+        """Start to predict every slice of a session that no person has annotated.
+
+        Raises
+        ------
+        NapariUnetError
+            If there is no model that knows all structures, or the scan cannot be used.
+        """
+        model = session.models.to_segment(session.structures)
+        session.edited(session.record.sync())
+        self._begin(
+            "segmenting",
+            session,
+            partial(
+                work.segmentation,
+                session.subject(),
+                model,
+                session.record.mask(),
+                session.record.human_voxels(),
+                dict(session.clean),
+                session.class_names,
+                session.bridge.visible_index,
+            ),
+        )
+        self._say("Segmenting the whole volume.")
+
+    def tell_training(self) -> None:
+        """Let the running training have the latest annotation, soon."""
+        self._feed_timer.start()
+
+    def stop(self) -> None:
+        """End the running work; training keeps its best weights."""
+        if self.running:
+            self._say("Stopping.")
+            self._job.stop()
+
+    def close(self) -> None:
+        """Stop the work; a round of training that was under way is kept."""
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self._feed_timer.stop()
+        last = self._job.abandon()
+        if isinstance(last, RoundDone) and self._session is not None:
+            self._session.models.put(last.checkpoint)
+        self._session = None
+
+    def on_stroking(self, begins: bool) -> None:
+        """Hold the work while a stroke is drawn."""
+        if begins:
+            self._job.stroke_begins()
+        else:
+            self._job.stroke_ends()
+
+    def _begin(self, activity: str, session: ScanSession, run: Any) -> None:
+        if self.running:
+            raise AnnotationError(f"The plugin is {self.activity}. Stop it first.")
+        self._feed.take()  # nothing of an earlier round
+        self.activity = activity
+        self._session = session
+        self._outcome = "Stopped."
+        self._job.start(run)
+        self.changed.emit()
+
+    def _say(self, text: str, failed: bool = False) -> None:
+        self.message.emit(text, failed)
+
+    def _feed_training(self) -> None:
+        if self._session is None or self.activity != "training":
+            return
+        # Without any structure left, training keeps what it has.
+        with contextlib.suppress(AnnotationError):
+            self._feed.put(self._session.training_slices(self._n_structures))
+
+    def _on_event(self, event: object) -> None:
+        session = self._session
+        if session is None:
+            return
+        if isinstance(event, StepDone):
+            self.step.emit(event)
+        elif isinstance(event, SlicePredicted):
+            session.show_prediction(event)
+            self.predicted.emit()
+        elif isinstance(event, work.ScanPrepared):
+            session.prepared = event.scan
+        elif isinstance(event, RoundDone):
+            session.models.put(event.checkpoint)
+            verb = "Stopped" if event.stopped else "Done"
+            self._outcome = (
+                f"{verb} after {event.seconds:.0f} s. Correct the suggested slice (N) and train "
+                "again, or segment the volume."
+            )
+        elif isinstance(event, work.VolumeSegmented):
+            session.show_volume(event.labels)
+            self.segmented.emit(event)
+            self._outcome = "The whole volume is segmented. Check it, then save the mask."
+
+    def _on_ended(self, failure: Exception | None) -> None:
+        session, self._session = self._session, None
+        self.activity = ""
+        self.changed.emit()
+        if failure is not None:
+            text = str(failure)
+            if not isinstance(failure, NapariUnetError):
+                text = (
+                    f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
+                    " Your annotation is intact; press Train to try again."
+                )
+            self._say(text, failed=True)
+        elif session is not None and session.present:
+            self._say(self._outcome)
