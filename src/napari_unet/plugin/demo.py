@@ -22,7 +22,7 @@ def open_demo(*, run: bool = True) -> napari.Viewer:
     viewer.open_sample(PLUGIN, "brain_metastases_annotated")
     # Under the name that napari's menu gives it, so that the menu finds this one.
     widget = AnnotatorWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="U-Net annotator (U-Net MRI segmentation)")
+    viewer.window.add_dock_widget(widget, name="U-Net annotator (U-Net MRI)")
     session = widget.annotator.session
     if session is not None:
         session.bridge.go_to(session.record.slices_in(SliceState.ANNOTATED)[0])

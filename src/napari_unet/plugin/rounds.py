@@ -75,9 +75,12 @@ class Rounds(QObject):
         NapariUnetError
             If there is nothing to learn from, or the scan cannot be used.
         """
+        self._refuse_second()
         session.edited(session.record.sync())
         slices = session.training_slices()
         model = session.models.to_train(session.structures)
+        self._n_structures = len(session.structures)
+        self._feed.put(slices)
         self._begin(
             "training",
             session,
@@ -92,8 +95,6 @@ class Rounds(QObject):
                 session.bridge.focus,
             ),
         )
-        self._feed.put(slices)
-        self._n_structures = len(session.structures)
         plural = "slice" if len(slices) == 1 else "slices"
         self._say(f"Training on {len(slices)} {plural}. Go on painting; new slices join in.")
 
@@ -105,6 +106,7 @@ class Rounds(QObject):
         NapariUnetError
             If there is no model that knows all structures, or the scan cannot be used.
         """
+        self._refuse_second()
         model = session.models.to_segment(session.structures)
         session.edited(session.record.sync())
         self._begin(
@@ -149,10 +151,11 @@ class Rounds(QObject):
         else:
             self._job.stroke_ends()
 
-    def _begin(self, activity: str, session: ScanSession, run: Any) -> None:
+    def _refuse_second(self) -> None:
         if self.running:
             raise AnnotationError(f"The plugin is {self.activity}. Stop it first.")
-        self._feed.take()  # nothing of an earlier round
+
+    def _begin(self, activity: str, session: ScanSession, run: Any) -> None:
         self.activity = activity
         self._session = session
         self._outcome = "Stopped."

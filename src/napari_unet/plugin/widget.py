@@ -114,7 +114,7 @@ class AnnotatorWidget(QWidget):
         layout.setSpacing(0)
         layout.addWidget(scroll)
         layout.addWidget(self.message)
-        self.setMinimumWidth(310)
+        self.setMinimumWidth(316)
 
     def _connect_panels(self) -> None:
         act = self.annotator
