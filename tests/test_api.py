@@ -176,7 +176,11 @@ def test_a_model_for_two_sequences_refuses_a_scan_with_one(truth):
 def test_stopping_returns_what_was_learned(truth):
     steps: list[object] = []
     model = napari_unet.train(
-        scan_of(truth), truth, progress=steps.append, should_stop=lambda: len(steps) >= 2
+        scan_of(truth),
+        truth,
+        config=QUICK,
+        progress=steps.append,
+        should_stop=lambda: len(steps) >= 2,
     )
     assert model.card.provenance.steps == 2
 

@@ -84,7 +84,9 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys, monkeypatch):
     # As many steps on a busy machine as on a quick one.
-    monkeypatch.setattr("napari_unet.cli.TrainConfig", partial(TrainConfig, max_steps=80))
+    monkeypatch.setattr(
+        "napari_unet.cli.TrainConfig", partial(TrainConfig, max_steps=60, threads=1)
+    )
     assert train(scan, "--seconds", "200", "--seed", "1") == 0
     assert "label 4; 5 annotated slices" in capsys.readouterr().out
     out = scan / "mask.nii.gz"
