@@ -131,3 +131,22 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     card = bench.session.models.present.card
     assert card.provenance.trained_on == ("scan", "next patient")
     assert card.provenance.steps == 80
+
+
+def test_a_saved_mask_opens_as_labels_and_goes_on_as_annotation(bench, tmp_path):
+    bench.paint(8)
+    path = tmp_path / "yesterday.nii.gz"
+    bench.annotator.save_mask(path)
+    [mask] = bench.viewer.open(path, plugin=PLUGIN)
+    assert mask.data.dtype == np.uint8
+    np.testing.assert_array_equal(mask.data, bench.session.labels.data)
+    bench.annotator.choose([bench.image], labels=mask)
+    assert bench.session.record.slices_in(SliceState.ANNOTATED) == [8]
+
+
+def test_an_image_named_like_a_mask_opens_as_an_image(make_napari_viewer, tmp_path):
+    viewer: Viewer = make_napari_viewer()
+    noise = np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "label_probability.nii")
+    [layer] = viewer.open(tmp_path / "label_probability.nii", plugin=PLUGIN)
+    assert layer._type_string == "image"

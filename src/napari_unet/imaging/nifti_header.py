@@ -78,6 +78,7 @@ def image_on_grid(labels: NDArray[Any], grid: Grid) -> Any:
     header["qform_code"] = grid.qform_code
     header["sform_code"] = grid.sform_code
     header["xyzt_units"] = grid.units_code
+    header.set_intent("label")
     if grid.sform is None and not same_affine(header.get_best_affine(), grid.affine):
         # No header field says it yet. With both codes 0 readers may still ignore it.
         header.set_sform(grid.affine, code=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ SUFFIXES = (".nii.gz", ".nii")
 
 PAIR_SUFFIXES = (".hdr", ".img")
 """NIfTI as a pair of files: read, never written."""
+
+LABEL_INTENT = 1002
+"""NIFTI_INTENT_LABEL: the voxels are class numbers."""
+
+MASK_WORDS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation"})
+"""Words in file names of masks by tools that leave the intent empty."""
 
 FLATTEST_VOXEL = 1e-3
 """Volume of a voxel over that of a rectangular one below which its axes lie in one plane."""
@@ -64,6 +71,16 @@ def open_image(path: Path) -> nib.Nifti1Pair:
             "Convert it to .nii.gz first."
         )
     return image
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a readable file says that it is a mask: by its NIfTI intent, or by its name."""
+    try:
+        intent = int(open_image(path).header["intent_code"])
+    except VolumeError:
+        return False
+    words = re.split(r"[^a-z]+", path.name.lower())
+    return intent == LABEL_INTENT or bool(MASK_WORDS & set(words))
 
 
 def grid_of_scan(image: nib.Nifti1Pair, path: Path) -> Grid:

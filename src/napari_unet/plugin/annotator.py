@@ -98,7 +98,8 @@ class Annotator(QObject):
         """
         if self.rounds.running:
             raise AnnotationError("Stop the running work first, then choose another scan.")
-        adopts = labels is not None and METADATA_KEY not in labels.metadata
+        ours = labels.metadata.get(METADATA_KEY, {}) if labels is not None else {}
+        adopts = labels is not None and not ours.get("segmentation")
         session = self._sessions.take_up(images, axis, labels, fresh=fresh)
         if session is None:
             session = self._sessions.begin(images, axis, labels, fresh=fresh)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from napari_unet.annotation.states import PALETTE, Structure
 from napari_unet.imaging.volume import Volume
-from napari_unet.plugin.reader import read_scans
+from napari_unet.plugin.reader import LayerData, read_scans
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
 from napari_unet.synthetic import Phantom, annotated_example, make_phantom
 
 METASTASIS = Structure("Metastasis", PALETTE[0])
-
-LayerData = tuple[Any, dict[str, Any], str]
 
 
 def brain_metastases() -> list[LayerData]:
