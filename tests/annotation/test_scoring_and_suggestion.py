@@ -48,59 +48,65 @@ def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:
         e[index] = value
     for index, value in area.items():
         a[index] = value
-    return Evidence(e, a)
+    return Evidence(e, a, (a > 0).astype(np.int64))
 
 
 def test_without_predictions_the_widest_gap_inside_is_next():
     states = [E] * 30
     for index in (10, 12, 24):
         states[index] = A
-    found = suggest(states, None, spacing_mm=1, annotated_empty=False)
+    found = suggest(states, None, spacing_mm=1, empty=[])
     assert found.index == 18
     assert "gap" in found.reason
 
 
 def test_the_slice_with_the_most_doubtful_edge_is_next():
     states = [P] * 30
-    states[2] = states[28] = A
-    found = suggest(
-        states,
-        evidence(30, {3: 60.0, 15: 50.0}, {3: 90, 15: 80}),
-        spacing_mm=2,
-        annotated_empty=True,
-    )
-    assert found.index == 15, "slice 3 is next to an annotated one"
-    assert "edge" in found.reason
+    for index in (0, 4, 24, 29):
+        states[index] = A
+    doubt = evidence(30, {5: 60.0, 15: 50.0}, {5: 90, 15: 80})
+    found = suggest(states, doubt, spacing_mm=2, empty=[0, 29], class_names=["Tumour"])
+    assert found.index == 15, "slice 5 is next to an annotated one"
+    assert found.reason == "uncertain tumour edge"
 
 
-def test_structures_far_outside_the_annotated_range_come_first():
+def test_structures_far_beyond_the_painted_slices_come_first():
     states = [P] * 60
     states[10] = states[14] = A
-    found = suggest(
-        states,
-        evidence(60, {12: 90.0, 50: 5.0}, {12: 9, 50: 40}),
-        spacing_mm=1,
-        annotated_empty=False,
-    )
+    doubt = evidence(60, {12: 90.0, 50: 5.0}, {12: 9, 50: 40})
+    found = suggest(states, doubt, spacing_mm=1, empty=[])
     assert found.index == 50
-    assert "outside" in found.reason
+    assert "beyond" in found.reason
 
 
-def test_a_certain_model_without_an_empty_slice_asks_to_confirm_one():
-    states = [P] * 12
-    states[5] = A
-    found = suggest(states, evidence(12, {}, {4: 3, 6: 3}), spacing_mm=1, annotated_empty=False)
+@pytest.mark.parametrize(("empty", "side"), [(5, "above"), (55, "below")])
+def test_an_empty_slice_is_asked_for_on_the_side_that_has_none(empty, side):
+    states = [P] * 60
+    for index in (28, 32, empty):
+        states[index] = A
+    doubt = evidence(60, {30: 90.0}, {30: 9})
+    found = suggest(states, doubt, spacing_mm=1, empty=[empty])
     assert "empty" in found.reason
+    assert found.index == (52 if side == "above" else 8)
+
+
+def test_a_certain_model_sends_to_the_widest_gap():
+    states = [P] * 31
+    for index in (0, 8, 22, 30):
+        states[index] = A
+    found = suggest(states, evidence(31, {}, {9: 3}), spacing_mm=1, empty=[0, 30])
+    assert found.index == 15
 
 
 def test_nothing_is_left_when_all_is_annotated():
-    assert suggest([A] * 3, None, spacing_mm=1, annotated_empty=True) is None
+    assert suggest([A] * 3, None, spacing_mm=1, empty=[]) is None
 
 
 def test_asking_again_leaves_the_slice():
     states = [P] * 30
-    states[2] = A
+    for index in (0, 2, 29):
+        states[index] = A
     doubt = evidence(30, {12: 60.0, 20: 50.0}, {12: 90, 20: 80})
-    first = suggest(states, doubt, spacing_mm=2, annotated_empty=True)
-    again = suggest(states, doubt, spacing_mm=2, annotated_empty=True, skip=first.index)
+    first = suggest(states, doubt, spacing_mm=2, empty=[0, 29])
+    again = suggest(states, doubt, spacing_mm=2, empty=[0, 29], skip=first.index)
     assert (first.index, again.index) == (12, 20)

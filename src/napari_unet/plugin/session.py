@@ -261,13 +261,16 @@ class ScanSession:
         n = self.record.n_slices
         self._edge = np.full(n, np.nan)
         self._area = np.zeros(n, np.int64)
+        self._largest = np.zeros(n, np.int64)
         self._slices: dict[int, LabelledSlice] = {}
         self._scores: dict[int, float | None] = {}
 
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
         self._edge[event.index] = event.edge_uncertainty
-        self._area[event.index] = np.count_nonzero(event.labels)
+        counts = np.bincount(event.labels.ravel(), minlength=2)
+        self._area[event.index] = counts[1:].sum()
+        self._largest[event.index] = counts[1:].argmax() + 1 if counts[1:].any() else 0
         self.bridge.write_prediction(
             event.index, event.labels, held_out=event.index not in event.learned_from
         )
@@ -280,13 +283,16 @@ class ScanSession:
     def suggest(self) -> Suggestion | None:
         """Find the slice to look at next: another one than that on screen."""
         done = self.record.slices_in(SliceState.ANNOTATED)
-        empty = any(not self.labels.data[self.record.plane(i)].any() for i in done)
-        evidence = None if np.isnan(self._edge).all() else Evidence(self._edge, self._area)
+        empty = [i for i in done if not self.labels.data[self.record.plane(i)].any()]
+        evidence = None
+        if not np.isnan(self._edge).all():
+            evidence = Evidence(self._edge, self._area, self._largest)
         self.suggested = suggest(
             self.record.states(),
             evidence,
             spacing_mm=self.grid.spacing_mm[self.axis],
-            annotated_empty=empty,
+            empty=empty,
+            class_names=self.class_names,
             skip=self.bridge.visible_index,
         )
         return self.suggested
