@@ -20,6 +20,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with brats/")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, help="training time; default: the plugin's")
     parser.add_argument("--screenshot", type=Path, help="save the window here after training")
     parser.add_argument("--theme", default="dark")
     arguments = parser.parse_args()
@@ -138,7 +139,8 @@ def main() -> None:
         f"torch imported: {'torch' in sys.modules}"
     )
     annotator = widget.annotator
-    annotator.config = type(annotator.config)(seconds=arguments.seconds)
+    if arguments.seconds:
+        annotator.config = replace(annotator.config, seconds=arguments.seconds)
     session = annotator.session
     labels, _ = load_labels(scan.with_name("pat0001_label.nii.gz"), session.grid)
     truth = np.isin(labels, (1, 3, 4))
@@ -155,12 +157,11 @@ def main() -> None:
     annotator.accept_slice()
     session.bridge.go_to(chosen[1] + 4)
 
-    first: list[float] = []
     begun = time.perf_counter()
     others = np.setdiff1d(np.arange(len(truth)), [*chosen, empty])
     widget.train.start.click()
     with Ticker() as ticker:
-        marks = [5.0, 10.0, 15.0, 30.0]
+        marks = [5.0, 10.0, 15.0, 30.0, 60.0]
         while annotator.rounds.running:
             wait_until(
                 lambda: (
@@ -170,7 +171,6 @@ def main() -> None:
             )
             if annotator.rounds.running:
                 seen = dice(session.labels.data[others] == 1, truth[others])
-                first.append(seen)
                 print(f"  on screen after {marks.pop(0):.0f} s: Dice {seen:.3f}")
     took = time.perf_counter() - begun
     print(ticker.line("training, hands off"))

@@ -36,7 +36,6 @@ def main() -> None:
     """Go through the loop once and take a picture of each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     viewer = Viewer()
@@ -50,7 +49,6 @@ def main() -> None:
     viewer.open_sample("napari-unet-mri", "brain_metastases")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
     annotator = widget.annotator
-    annotator.config = type(annotator.config)(seconds=arguments.seconds)
     session = annotator.session
     truth = viewer.layers["Hidden answer"].data > 0
     area = truth.sum(axis=(1, 2))
@@ -71,7 +69,7 @@ def main() -> None:
     session.bridge.go_to(middle + 5)
     widget.train.start.click()
     wait_until(lambda: annotator.rounds.running)
-    QTest.qWait(int(700 * arguments.seconds))
+    QTest.qWait(int(700 * annotator.config.seconds))
     take("3-train")
     wait_until(lambda: not annotator.rounds.running)
 

@@ -24,6 +24,9 @@ from napari_unet.plugin.scan_layers import METADATA_KEY
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
 
+ROUND_SECONDS = 55.0
+"""Training time of a round: every slice is predicted within a minute of pressing Train."""
+
 
 class Annotator(QObject):
     """The loop: choose a scan, paint, train, correct, segment, save.
@@ -53,7 +56,7 @@ class Annotator(QObject):
         self.open = True
         self.viewer = viewer
         self.session: ScanSession | None = None
-        self.config = TrainConfig()
+        self.config = TrainConfig(seconds=ROUND_SECONDS)
         self.rounds = Rounds()
         self.rounds.predicted.connect(self.slices_changed)
         self.rounds.message.connect(self.message)
