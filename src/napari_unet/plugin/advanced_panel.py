@@ -8,7 +8,6 @@ from typing import Any
 
 from magicgui.widgets import ComboBox, FloatSpinBox
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
@@ -44,8 +43,9 @@ class AdvancedPanel(QCollapsible):
     forget_model = Signal()
 
     def __init__(self, config: TrainConfig) -> None:
-        # No icons: superqt draws them once, in the colour of the theme at that time.
-        super().__init__("Advanced", expandedIcon=QIcon(), collapsedIcon=QIcon())
+        # Blank icons: superqt draws them once, in the colour of the theme at that time.
+        # (A null QIcon would do on PyQt6; on PySide6 it is false, and superqt trips over it.)
+        super().__init__("Advanced", expandedIcon=" ", collapsedIcon=" ")
         self.setDuration(0)
         self._config = config
         self._guard = WheelGuard(self)

@@ -144,7 +144,7 @@ class AnnotatorWidget(QWidget):
         self.annotator.session_changed.connect(self._render_session)
         self.annotator.slices_changed.connect(self._render_timer_start)
         self.annotator.rounds.changed.connect(self._render_job)
-        self.annotator.rounds.step.connect(self._on_step)
+        self.annotator.rounds.step.connect(self.train.add_step)
         self.annotator.rounds.segmented.connect(
             lambda done: self.result.show_measures(done.measures)
         )
@@ -201,16 +201,14 @@ class AnnotatorWidget(QWidget):
                 self.message.say(why_not_a_scan(images[0]) or "", failed=True)
             else:
                 self._render_session()
-                self.message.say(NO_SCAN)
+                if not self.message.failed:  # that a scan was removed, say
+                    self.message.say(NO_SCAN)
 
     def _choose(
         self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
     ) -> None:
-        before = self.annotator.session
         self.message.say(WELCOME)
         if not self._try(partial(self.annotator.choose, images, axis, labels, fresh=fresh)):
-            self._render_scan()
-        if before is None and self.annotator.session is None:
             self._render_session()
 
     def _on_active(self, event: Any) -> None:
@@ -319,19 +317,13 @@ class AnnotatorWidget(QWidget):
         if self.annotator.session is not None:
             self.annotator.session.clean[value] = clean
 
-    def _on_step(self, step: Any) -> None:
-        self.train.add_step(step)
-
     def _render_job(self) -> None:
         session = self.annotator.session
         activity = self.annotator.rounds.activity
+        has_model = session is not None and session.models.present is not None
         self.train.show_activity(activity)
-        self.result.show_activity(
-            activity, session is not None and session.models.present is not None
-        )
-        self.advanced.show_activity(
-            activity, session is not None and session.models.present is not None
-        )
+        self.result.show_activity(activity, has_model)
+        self.advanced.show_activity(activity, has_model)
         self.scan.setEnabled(not activity)
         if session is None and not activity:
             self._on_layers_later()
