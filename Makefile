@@ -26,7 +26,7 @@ lint: $(READY)
 
 # One real-window test on the other Qt binding.
 pyside: $(READY)
-	$(BIN)/python -m pip install -q 'PySide6_Essentials>6.7,!=6.11.0,!=6.11.1'
+	$(BIN)/python -m pip install -q -e '.[pyside]'
 	QT_API=pyside6 PYTEST_QT_API=pyside6 $(BIN)/python -m pytest tests/plugin/test_smoke.py
 
 $(READY): pyproject.toml scripts/setup.sh
