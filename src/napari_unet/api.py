@@ -75,7 +75,8 @@ def train(
     progress : callable, optional
         Given every event while training runs.
     should_stop : callable, optional
-        Asked at every step; True ends training with the best weights so far.
+        Asked at every step; True ends training with what was learned so far, or with
+        the weights of `init` where those fit the annotated slices better.
 
     Returns
     -------

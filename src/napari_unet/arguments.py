@@ -20,7 +20,8 @@ _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
 a lot, so name such slices with --slices. Numbers count along --axis as stored in the file, from
-0. Ctrl-C ends training early and keeps the best weights.
+0. Ctrl-C ends training early and keeps what was learned so far; with --init, the weights of that
+model where they fit the annotated slices better.
 
 examples:
   napari-unet train --image t1c.nii.gz --labels painted.nii.gz --out model{MODEL_SUFFIX}

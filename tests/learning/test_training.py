@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -247,6 +248,49 @@ def test_fine_tuning_starts_from_the_model_and_continues_its_history(scene, trai
     assert done.checkpoint.card.provenance.steps == 81
     fresh = _train(scene, config)[0]
     assert _train(scene, config, init=trained.checkpoint)[0].loss < 0.8 * fresh.loss
+
+
+def _misses(scene, checkpoint):
+    """Wrong pixels on the annotated slices."""
+    found = segment(scene.scan, checkpoint, order=[1, 4, 6, 9])
+    return sum(np.count_nonzero(each.labels != scene.truth[each.index]) for each in found)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_fine_tuning_gone_wrong_keeps_the_model_it_started_from(
+    scene, trained, quick, monkeypatch, fails
+):
+    config = dataclasses.replace(quick, learning_rate=1e4)
+    if fails:
+        _break(monkeypatch, 2, ZeroDivisionError("odd"))
+    events = []
+    running = train(
+        [scene.scan],
+        scene.annotated(1, 4, 6, 9),
+        config,
+        class_names=["ball"],
+        init=trained.checkpoint,
+        should_stop=lambda: len(events) >= 1 and not fails,
+        focus=lambda: (0, 5),
+    )
+    with contextlib.suppress(ZeroDivisionError):
+        for event in running:
+            events.append(event)
+    done = events[-1]
+    assert isinstance(done, RoundDone)
+    assert done.checkpoint.card.provenance.steps == 81
+    assert _misses(scene, done.checkpoint) <= _misses(scene, trained.checkpoint)
+    assert _same_weights(done.checkpoint, trained.checkpoint)
+
+
+def test_fine_tuning_that_helps_is_kept(scene, trained, quick):
+    config = dataclasses.replace(quick, max_steps=20)
+    grown = [
+        LabelledSlice(0, each.index, np.roll(each.labels, 12, axis=0))
+        for each in scene.annotated(1, 4, 6, 9)
+    ]
+    done = _train(scene, config, grown, init=trained.checkpoint)[-1]
+    assert not _same_weights(done.checkpoint, trained.checkpoint)
 
 
 def test_a_model_for_other_classes_or_channels_is_refused(scene, make, trained, quick):

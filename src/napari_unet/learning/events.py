@@ -91,7 +91,7 @@ class RoundDone:
     Parameters
     ----------
     checkpoint : Checkpoint
-        The best weights and their card.
+        The weights that were kept (averaged over the last steps) and their card.
     stopped : bool
         Whether `should_stop`, or a failure that is raised next, ended it.
     seconds : float

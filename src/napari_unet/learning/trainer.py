@@ -20,6 +20,7 @@ from napari_unet.learning.wording import counted
 load_torch()
 
 import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.inference import Predictor  # noqa: E402
@@ -34,6 +35,9 @@ WARM_UP_STEPS = 20
 
 AVERAGE_DECAY = 0.98
 """The weights that are kept are an average over about the last fifty steps."""
+
+COMPARED_PIXELS = 480_000
+"""Pixels of annotated slices that decide between the new weights and those started from."""
 
 AUGMENTATION_STEPS = 400
 """Steps until slices are varied in full: what is where is learned first, on what was painted."""
@@ -80,6 +84,7 @@ class Trainer:
         )
         self._scans = scans
         self._config = config
+        self._init = init
         self.examples = TrainingSet(scans, annotations, class_names, self.card.spacing_mm)
         self.device = choose_device(config.device)
         # The number of threads changes the last digits: a given number of
@@ -148,6 +153,27 @@ class Trainer:
             * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
         )
 
+    def keep_the_better(self) -> None:
+        """Go back to the weights started from where they fit the annotated slices better.
+
+        The first steps of fine-tuning make a model worse before they make it better,
+        and whoever stops then is not to lose it. The card still counts the steps.
+        """
+        if self._init is None:
+            return
+        # A network at full resolution takes several times as long.
+        pixels = COMPARED_PIXELS * self.card.model.stride**2 // 4
+        images, labels = self.examples.unchanged(pixels)
+        before = self._init.network().to(self.device)
+        if not self._loss_on(self.network, images, labels) <= self._loss_on(before, images, labels):
+            self.network.load_state_dict(self._init.state)
+
+    def _loss_on(self, net: UNet, images: Tensor, labels: Tensor) -> float:
+        """Loss on slices (n, c, h, w) as they are; no class counts more than another."""
+        with torch.inference_mode():
+            logits = torch.cat([net(image[None].to(self.device)).cpu() for image in images])
+            return float(segmentation_loss(logits, labels, torch.ones(logits.shape[1])))
+
     def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SlicePredicted]:
         """Predict every slice of the scan in view with the weights that are kept."""
         if focus is None:
@@ -167,7 +193,7 @@ class Trainer:
             )
 
     def checkpoint(self, steps: int, seconds: float) -> Checkpoint:
-        """Take a copy of the averaged weights, with their history."""
+        """Take a copy of the weights to keep, with their history."""
         before = self.card.provenance
         learned_from = self.examples.learned_from
         names = [self._scans[number].name for number, known in learned_from.items() if known]

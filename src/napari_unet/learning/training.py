@@ -96,9 +96,10 @@ def train(
     class_names, class_colors, channel_names : sequence of str
         Names and hex colours of classes 1..K, names of the channels.
     init : Checkpoint, optional
-        Model to start from.
+        Model to start from; its weights are kept where they still fit the
+        annotated slices better than the new ones when training ends.
     should_stop : callable
-        Asked at every step; the best weights so far are kept.
+        Asked at every step; what was learned so far is kept.
     focus : callable, optional
         Gives the (scan, slice) the user looks at: predicted early and often,
         and after training all slices of that scan, outwards.
@@ -161,6 +162,8 @@ def _run(
     try:
         stopped = yield from _learn(trainer, budget, updates, live, should_stop)
         seconds = budget.seconds
+        if budget.steps:
+            trainer.keep_the_better()
         if live is not None and not stopped:
             for event in trainer.final_predictions(live.focused()):
                 yield event
@@ -172,6 +175,9 @@ def _run(
             raise
         failure, stopped = error, True
         traceback.clear_frames(error.__traceback__)  # let go of the memory of that step
+        if seconds is None:
+            with contextlib.suppress(Exception):  # whatever failed may fail here again
+                trainer.keep_the_better()
     if not budget.steps:
         return
     if seconds is None:

@@ -205,6 +205,29 @@ class TrainingSet:
         )
         return apply_augmentation(images, labels, drawn, centres=centres, size=(rows, columns))
 
+    def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
+        """Return slices as they were annotated, whole and not augmented.
+
+        Parameters
+        ----------
+        pixels : int
+            At most so many pixels, but at least one slice of each class; slices
+            that are left out are so at even distances.
+
+        Returns
+        -------
+        tuple
+            Images (n, c, h, w) and labels (n, h, w) of int64.
+        """
+        rows, columns = self._images.shape[-2:]
+        count = min(len(self), max(1, pixels // (rows * columns)))
+        chosen = {position * len(self) // count for position in range(count)}
+        for members in self._members:
+            if not chosen.intersection(members.tolist()):
+                chosen.add(int(members[0]))
+        kept = sorted(chosen)
+        return self._images[kept], self._labels[kept].long()
+
     @staticmethod
     def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
         """Choose an annotated pixel (row, column), of each class equally often."""
