@@ -8,7 +8,7 @@ from napari_unet.learning import trainer
 
 
 def text_after(bench, action) -> str:
-    bench.widget._try(action)
+    bench.widget.try_to(action)
     assert bench.widget.message.failed
     return bench.widget.message.text
 

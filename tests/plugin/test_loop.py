@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from napari import Viewer
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QPoint, Qt, QThreadPool
+from qtpy.QtTest import QTest
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.imaging.cleanup import CleanUp
@@ -226,12 +227,14 @@ def test_next_slice_says_why_and_accept_counts_an_empty_slice(bench):
 def test_keys_accept_and_suggest(bench):
     bench.paint(8)
     bench.session.bridge.go_to(1)
-    keymap = bench.viewer.keymap
-    bound = {str(key): action for key, action in keymap.items()}
-    bound["Shift+Enter"](bench.viewer)
+    canvas = bench.viewer.window._qt_viewer.canvas.native
+    bench.viewer.show()
+    QTest.keyClick(canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
     assert bench.session.record.state(1) is SliceState.ANNOTATED
-    bound["N"](bench.viewer)
+    QTest.keyClick(canvas, Qt.Key.Key_N)
     assert bench.session.bridge.visible_index not in (1, 8)
+    QTest.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    bench.qtbot.waitUntil(lambda: bench.session.record.state(8) is SliceState.EMPTY)
 
 
 def test_the_strip_jumps_and_knows_every_state(bench):
@@ -529,7 +532,7 @@ def test_what_lies_outside_the_scan_cannot_be_accepted(bench):
         np.zeros((60, 48, 40)), name="larger", scale=bench.image.scale, units=bench.image.units
     )
     bench.viewer.dims.set_point(0, 100.0)
-    bench.widget._try(bench.annotator.accept_slice)
+    bench.widget.try_to(bench.annotator.accept_slice)
     assert bench.widget.message.failed
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
 
@@ -542,3 +545,122 @@ def test_the_widget_may_be_opened_before_the_sample(bench):
     bench.qtbot.waitUntil(lambda: bench.session is not None)
     assert len(bench.session.record.slices_in(SliceState.ANNOTATED)) == 5
     assert bench.session.class_names == ("Metastasis",)
+
+
+def drag(bench, steps: int = 6) -> None:
+    """Draw with the real mouse in the middle of the canvas."""
+    canvas = bench.viewer.window._qt_viewer.canvas.native
+    middle = QPoint(canvas.width() // 2, canvas.height() // 2)
+    QTest.mouseMove(canvas, middle)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    for step in range(steps):
+        QTest.mouseMove(canvas, middle + QPoint(3 * step, 0))
+        bench.qtbot.wait(20)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=middle + QPoint(3 * steps, 0))
+    bench.qtbot.wait(50)
+
+
+def test_a_stroke_with_the_mouse_annotates_its_slice_and_a_second_says_it_changed_nothing(bench):
+    bench.viewer.show()
+    bench.session.bridge.go_to(5)
+    bench.session.bridge.write_prediction(
+        5, np.ones(bench.truth.shape[1:], np.uint8), held_out=True
+    )
+    drag(bench)
+    assert bench.session.record.state(5) is SliceState.PREDICTED
+    assert "Nothing changed" in bench.widget.message.text
+    bench.session.bridge.go_to(6)
+    drag(bench)
+    assert bench.session.record.state(6) is SliceState.ANNOTATED
+    assert bench.session.labels.data[6].any()
+
+
+def test_predictions_wait_for_the_end_of_a_stroke(bench):
+    bridge = bench.session.bridge
+    opinion = np.ones(bench.truth.shape[1:], np.uint8)
+    bridge.drawing = True
+    bench.session.labels.data[7, 3, 3] = 1
+    bridge.write_prediction(7, opinion, held_out=True)
+    assert bench.session.labels.data[7].sum() == 1
+    bridge._stroke_over()
+    assert bench.session.record.state(7) is SliceState.ANNOTATED
+    assert bench.session.labels.data[7].sum() == 1
+
+
+def test_another_scan_on_the_same_grid_never_takes_up_the_annotation(bench):
+    bench.paint(8)
+    other = bench.viewer.add_image(
+        bench.image.data + 1,
+        name="next patient",
+        scale=bench.image.scale,
+        translate=bench.image.translate,
+        units=bench.image.units,
+    )
+    bench.viewer.layers.remove(bench.image)
+    bench.qtbot.wait(20)
+    assert bench.session is None
+    assert "was removed" in bench.widget.message.text
+    bench.annotator.choose([other])
+    assert not bench.session.labels.data.any()
+
+
+def test_a_slice_that_was_ever_trained_on_is_no_test(bench):
+    bench.paint(8)
+    bench.paint(5)
+    bench.train()
+    bench.session.bridge.go_to(5)
+    bench.annotator.release_slice()
+    bench.train()
+    bench.annotator.accept_slice()
+    assert bench.session.record.state(5) is SliceState.ANNOTATED
+    assert bench.session.score() is None
+
+
+def test_an_undone_stroke_is_not_learned(bench):
+    bench.paint(8)
+    bench.paint(5)
+    assert len(bench.session.training_slices()) == 2
+    bench.session.bridge.go_to(2)
+    bench.session.labels.undo()
+    bench.annotator.next_slice()
+    assert [s.index for s in bench.session.training_slices()] == [8]
+
+
+def test_undoing_a_stroke_across_slices_leaves_nothing(bench):
+    labels = bench.session.labels
+    labels.n_edit_dimensions = 3
+    labels.brush_size = 6
+    labels.paint((8, 24, 20), 1)
+    labels.undo()
+    bench.session.record.sync()
+    assert set(bench.session.record.states()) == {SliceState.EMPTY}
+
+
+def test_undoing_a_reset_gives_a_partial_slice_back_as_it_was(bench):
+    bench.session.bridge.go_to(4)
+    bench.annotator.set_partial(True)
+    bench.paint(4, 1)
+    bench.session.bridge.write_prediction(
+        4, np.ones(bench.truth.shape[1:], np.uint8), held_out=True
+    )
+    truth = bench.session.record.truth(4)
+    bench.annotator.release_slice()
+    assert bench.session.record.state(4) is SliceState.PREDICTED
+    bench.session.labels.undo()
+    assert bench.session.record.state(4) is SliceState.PARTIAL
+    np.testing.assert_array_equal(bench.session.record.truth(4), truth)
+
+
+def test_255_in_a_mask_means_not_annotated(bench):
+    mask = np.zeros(bench.truth.shape, np.uint8)
+    mask[8] = np.where(bench.truth[8], 1, 0)
+    mask[8, :5] = 255
+    other = bench.viewer.add_labels(
+        mask, name="by hand", scale=bench.image.scale, translate=bench.image.translate
+    )
+    bench.annotator.choose([bench.image], labels=other)
+    assert bench.session.record.state(8) is SliceState.PARTIAL
+    truth = bench.session.record.truth(8)
+    assert (truth[:5] == 255).all()
+    np.testing.assert_array_equal(truth[5:] == 1, bench.truth[8][5:])
+    assert not (bench.session.record.mask() == 255).any()

@@ -1,6 +1,14 @@
 """One pass through the loop on whichever Qt binding is installed; kept small on purpose."""
 
+import os
+
+import qtpy
+
 from napari_unet.annotation.states import SliceState
+
+
+def test_the_binding_is_the_one_asked_for():
+    assert qtpy.API_NAME.lower() == os.environ.get("QT_API", "pyqt6")
 
 
 def test_paint_train_segment_save(bench, tmp_path):

@@ -19,6 +19,7 @@ labels with what was last seen (`sync`). The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,16 @@ from napari_unet.errors import AnnotationError
 
 NOT_ANNOTATED = 255
 """Value of voxels without truth in `AnnotationRecord.truth`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Snapshot:
+    """What is known of one slice; arrays (h, w)."""
+
+    labels: NDArray[np.uint8]
+    origin: NDArray[np.uint8]
+    accepted: bool
+    partial: bool
 
 
 class AnnotationRecord:
@@ -44,9 +55,18 @@ class AnnotationRecord:
         Slicing axis: 0, 1 or 2.
     annotated : iterable of int
         Slices that a person has already completed.
+    unknown : ndarray of bool, shape (z, y, x), optional
+        Voxels that nobody has annotated on slices that are otherwise truth: those
+        slices are partial.
     """
 
-    def __init__(self, labels: NDArray[Any], axis: int, annotated: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        labels: NDArray[Any],
+        axis: int,
+        annotated: Iterable[int] = (),
+        unknown: NDArray[np.bool_] | None = None,
+    ) -> None:
         if labels.ndim != 3 or labels.dtype != np.uint8:
             raise AnnotationError(
                 f"Labels must be a 3D uint8 array (z, y, x); found {labels.ndim}D {labels.dtype}."
@@ -63,8 +83,16 @@ class AnnotationRecord:
         self._human = np.zeros(n, bool)  # has a HUMAN voxel
         self._predicted = np.asarray(self._seen.any(axis=(1, 2)))
         self._held_out = np.zeros(n, bool)
+        self._revision = np.zeros(n, np.int64)
+        self._crossed: set[int] = set()  # made partial by a stroke through several slices
         self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
+        self._released: dict[int, _Snapshot] = {}
         self._accepted[list(annotated)] = True
+        if unknown is not None:
+            unsaid = np.moveaxis(unknown, axis, 0)
+            for index in np.flatnonzero(unsaid.any(axis=(1, 2))):
+                self._partial[index] = self._human[index] = True
+                self._origin[index][~unsaid[index]] = Origin.HUMAN
 
     # -- reading ---------------------------------------------------------------
 
@@ -97,6 +125,10 @@ class AnnotationRecord:
     def slices_in(self, *states: SliceState) -> list[int]:
         """Numbers of the slices in any of `states`, ascending."""
         return [index for index in range(self.n_slices) if self.state(index) in states]
+
+    def revision(self, index: int) -> int:
+        """Return a number that changes whenever something about a slice has changed."""
+        return int(self._revision[index])
 
     def truth(self, index: int) -> NDArray[np.uint8]:
         """What a person says about a slice, shape (h, w).
@@ -185,6 +217,7 @@ class AnnotationRecord:
         for index in touched:
             if len(touched) > 1 and self.state(index) in (SliceState.EMPTY, SliceState.PREDICTED):
                 self._partial[index] = True
+                self._crossed.add(index)
             self._recount(index)
         return touched
 
@@ -205,6 +238,10 @@ class AnnotationRecord:
         changed = labels != seen
         if not changed.any():
             return []
+        released = self._released.pop(index, None)
+        if released is not None and (labels == released.labels).all():
+            self._restore(index, released)  # the release is undone
+            return [index]
         # A human voxel back at the model's value is an undone stroke. So is a voxel
         # back at what a stroke that was undone before had restored: the model may
         # have written there since, and the history does not know.
@@ -223,6 +260,9 @@ class AnnotationRecord:
             # All strokes are undone: what was accepted with them is gone, and the model's
             # present opinion is shown, not what lay under the stroke when it was made.
             self._accepted[index] &= not had_strokes
+            if index in self._crossed:
+                self._crossed.discard(index)
+                self._partial[index] = False
             if not self._accepted[index]:
                 self._show_model(index)
         return [index]
@@ -242,6 +282,7 @@ class AnnotationRecord:
         self.sync(index)
         self._partial[index] = False
         self._accepted[index] = True
+        self._revision[index] += 1
 
     def set_partial(self, index: int, partial: bool) -> None:
         """Say that only the painted voxels of a slice are truth, or that all of it is.
@@ -252,12 +293,32 @@ class AnnotationRecord:
         self._partial[index] = partial
         if partial and self._accepted[index]:
             self._origin[index][self._labels[self.plane(index)] > 0] = Origin.HUMAN
-            self._recount(index)
+        self._recount(index)
 
-    def release(self, index: int) -> None:
-        """Take back everything a person said about a slice; the model's opinion returns."""
+    def snapshot(self, index: int) -> _Snapshot:
+        """Copy what is known of a slice, for `release`."""
+        return _Snapshot(
+            self._labels[self.plane(index)].copy(),
+            self._origin[index].copy(),
+            bool(self._accepted[index]),
+            bool(self._partial[index]),
+        )
+
+    def release(self, index: int, before: _Snapshot | None = None) -> None:
+        """Take back everything a person said about a slice; the model's opinion returns.
+
+        Parameters
+        ----------
+        index : int
+            Slice number.
+        before : _Snapshot, optional
+            The slice before its labels were changed; once they are those again (undo),
+            all of it is as it was.
+        """
+        self._released[index] = before or self.snapshot(index)
         self._origin[index] = np.where(self._model[index] > 0, Origin.MODEL, Origin.NONE)
-        self._accepted[index] = self._partial[index] = self._human[index] = False
+        self._accepted[index] = self._partial[index] = False
+        self._recount(index)
         self._show_model(index)
 
     def opinion(self, index: int) -> NDArray[np.uint8]:
@@ -266,9 +327,7 @@ class AnnotationRecord:
 
     # -- what the model does ---------------------------------------------------
 
-    def write_prediction(
-        self, index: int, labels: NDArray[np.uint8], *, held_out: bool | None = None
-    ) -> bool:
+    def write_prediction(self, index: int, labels: NDArray[np.uint8], *, held_out: bool) -> bool:
         """Let the model label a slice, wherever no person has.
 
         Parameters
@@ -277,9 +336,8 @@ class AnnotationRecord:
             Slice number.
         labels : ndarray of uint8, shape (h, w)
             The model's opinion.
-        held_out : bool, optional
-            Whether the model has never been trained on this slice; None leaves
-            what was said before (clean-up of an earlier prediction).
+        held_out : bool
+            Whether the model has never been trained on this slice.
 
         Returns
         -------
@@ -291,8 +349,7 @@ class AnnotationRecord:
             return False
         if self._adopt(index, labels):
             self._labels[self.plane(index)] = self._seen[index]
-        if held_out is not None:
-            self._held_out[index] = held_out
+        self._held_out[index] = held_out
         return True
 
     def write_volume(self, labels: NDArray[np.uint8]) -> None:
@@ -310,6 +367,7 @@ class AnnotationRecord:
     def _adopt(self, index: int, labels: NDArray[np.uint8]) -> bool:
         """Note the model's opinion on a synchronised slice; True if it looks different now."""
         free = self._origin[index] != Origin.HUMAN
+        self._revision[index] += 1
         self._predicted[index] = True
         self._model[index][free] = labels[free]
         self._origin[index][free] = np.where(labels[free] > 0, Origin.MODEL, Origin.NONE)
@@ -318,7 +376,14 @@ class AnnotationRecord:
         self._seen[index][free] = labels[free]
         return True
 
+    def _restore(self, index: int, snapshot: _Snapshot) -> None:
+        self._origin[index] = snapshot.origin
+        self._accepted[index], self._partial[index] = snapshot.accepted, snapshot.partial
+        self._seen[index] = snapshot.labels
+        self._recount(index)
+
     def _recount(self, index: int) -> None:
+        self._revision[index] += 1
         self._human[index] = bool((self._origin[index] == Origin.HUMAN).any())
 
     def _show_model(self, index: int) -> None:

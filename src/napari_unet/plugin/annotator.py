@@ -111,7 +111,8 @@ class Annotator(QObject):
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
             )
             session.bridge.stroking.connect(self.rounds.on_stroking)
-            session.bridge.label_picked.connect(self._on_label_picked)
+            session.bridge.label_picked.connect(self.slices_changed)
+            session.bridge.unchanged.connect(partial(self._on_unchanged, session))
             session.bridge.failed.connect(partial(self._say, failed=True))
         self.session = session
         self.viewer.layers.selection.active = session.labels
@@ -130,9 +131,11 @@ class Annotator(QObject):
     def restore_labels(self) -> None:
         """Bring a deleted Segmentation layer back, strokes and all."""
         session = self._require_session(present=False)
+        if self.rounds.running:
+            raise AnnotationError("The work is still stopping. Press “Bring it back” again.")
         if session.labels not in self.viewer.layers:
             self.viewer.add_layer(session.labels)
-        self.choose(session.images)
+        self.choose(session.images, labels=session.labels)
 
     def follow(self, layer: object) -> None:
         """Go on with the scan whose Segmentation layer the annotator has selected."""
@@ -145,6 +148,8 @@ class Annotator(QObject):
             raise AnnotationError("Choose a scan first: open an MRI volume with File > Open.")
         if present and self.session.labels not in self.viewer.layers:
             raise AnnotationError("The Segmentation layer was deleted. Bring it back first.")
+        if self.session.bridge.drawing:
+            raise AnnotationError("Finish the stroke first.")
         return self.session
 
     def _slice_on_screen(self) -> tuple[ScanSession, int]:
@@ -209,7 +214,7 @@ class Annotator(QObject):
         session = self._require_session()
         if self.rounds.running:
             raise AnnotationError("Stop the running work first, then forget the model.")
-        session.models.forget()
+        session.forget_model()
         self.rounds.changed.emit()
         self._say("The next training starts from scratch.")
 
@@ -239,8 +244,10 @@ class Annotator(QObject):
     def _say(self, text: str, failed: bool = False) -> None:
         self.message.emit(text, failed)
 
-    def _on_label_picked(self, _value: int) -> None:
-        self.slices_changed.emit()
+    def _on_unchanged(self, session: ScanSession) -> None:
+        states = (SliceState.EMPTY, SliceState.PREDICTED)
+        if session.record.state(session.bridge.visible_index) in states:
+            self._say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
 
     def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
         session.edited(indices)
@@ -284,6 +291,12 @@ class Annotator(QObject):
             self.rounds.stop()
             self.session_changed.emit()
             self._say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
+        elif event.value in session.images[1:]:
+            self.rounds.stop()
+            rest = tuple(image for image in session.images if image != event.value)
+            session.use(rest, session.axis)
+            self.session_changed.emit()
+            self._say(f"“{event.value.name}” is no longer one of the sequences.", failed=True)
         elif event.value in session.images:
             self.rounds.stop()
             self._sessions.end(session)

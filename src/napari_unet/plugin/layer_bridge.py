@@ -33,15 +33,18 @@ class LayerBridge(QObject):
         Slices that a person has just changed.
     stroking : bool
         The mouse button went down on the layer (True) or up (False).
-    label_picked : int
+    label_picked : ()
         Another label is painted from now on.
+    unchanged : ()
+        A stroke has changed nothing: all of it was like that already.
     failed : str
         A sentence: the layer was changed into something that cannot be used.
     """
 
     edited = Signal(list)
     stroking = Signal(bool)
-    label_picked = Signal(int)
+    label_picked = Signal()
+    unchanged = Signal()
     failed = Signal(str)
 
     def __init__(self, viewer: Viewer, layer: Labels, record: AnnotationRecord) -> None:
@@ -54,6 +57,9 @@ class LayerBridge(QObject):
         layer.events.data.connect(self._on_data)
         layer.events.selected_label.connect(self._on_label)
         layer.mouse_drag_callbacks.append(self._on_drag)
+        self.drawing = False
+        self._painted = False
+        self._waiting: dict[int, tuple[NDArray[np.uint8], bool]] = {}
         self._stale = False
         self._focus = 0
         # Undo may have changed a slice that is not on screen.
@@ -70,6 +76,9 @@ class LayerBridge(QObject):
         self.layer.events.selected_label.disconnect(self._on_label)
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
             self._look_everywhere.stop()
+        if self.drawing:
+            self.drawing = False
+            self.stroking.emit(False)
         if self._on_drag in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._on_drag)
 
@@ -117,16 +126,20 @@ class LayerBridge(QObject):
 
     # -- predictions -----------------------------------------------------------
 
-    def write_prediction(
-        self, index: int, labels: NDArray[np.uint8], *, held_out: bool | None = None
-    ) -> bool:
-        """Show the model's opinion on a slice, unless a person has decided there."""
-        written = self.record.write_prediction(index, labels, held_out=held_out)
-        if written and index == self.visible_index and self.in_view:
+    def write_prediction(self, index: int, labels: NDArray[np.uint8], *, held_out: bool) -> None:
+        """Show the model's opinion on a slice, unless a person has decided there.
+
+        While a stroke is being drawn it waits: half a stroke must not be taken for an edit.
+        """
+        if self.drawing:
+            self._waiting[index] = (labels, held_out)
+            return
+        if not self.record.write_prediction(index, labels, held_out=held_out):
+            return
+        if index == self.visible_index and self.in_view:
             self.refresh()
-        elif written:
+        else:
             self._stale = True
-        return written
 
     def refresh(self) -> None:
         """Redraw the visible slice."""
@@ -141,6 +154,7 @@ class LayerBridge(QObject):
     # -- events ----------------------------------------------------------------
 
     def _on_paint(self, event: Any) -> None:
+        self._painted = True
         touched: set[int] = set()
         for atom in event.value:
             if hasattr(atom, "slice_key"):
@@ -152,7 +166,7 @@ class LayerBridge(QObject):
 
     def _on_redraw(self, _event: Any = None) -> None:
         # Also called while another array is being set: then `_on_data` answers.
-        if self.layer.data is self.record.labels:
+        if self.layer.data is self.record.labels and not self.drawing:
             changed = self.record.sync(self.visible_index)
             if changed:  # an undone slice shows the model's opinion now
                 self.refresh()
@@ -160,7 +174,9 @@ class LayerBridge(QObject):
             self._look_everywhere.start()
 
     def _sync_all(self) -> None:
-        if self.layer.data is self.record.labels:
+        if self.drawing:
+            self._look_everywhere.start()
+        elif self.layer.data is self.record.labels:
             self._edited(self.record.sync())
 
     def _on_data(self, _event: Any = None) -> None:
@@ -188,15 +204,29 @@ class LayerBridge(QObject):
         self.layer.data = values.astype(np.uint8)
 
     def _on_label(self, _event: Any = None) -> None:
-        self.label_picked.emit(int(self.layer.selected_label))
+        self.label_picked.emit()
 
     def _edited(self, indices: list[int]) -> None:
         if indices:
             self.edited.emit(indices)
 
     def _on_drag(self, _layer: Labels, event: Any) -> Iterator[None]:
+        self.drawing = True
+        self._painted = False
         self.stroking.emit(True)
-        yield
-        while event.type == "mouse_move":
+        try:
             yield
+            while event.type == "mouse_move":
+                yield
+        finally:
+            # Later: napari tells of the stroke when its own part of this event is over.
+            QTimer.singleShot(0, self._stroke_over)
+
+    def _stroke_over(self) -> None:
+        self.drawing = False
         self.stroking.emit(False)
+        if not self._painted and self.layer.mode in ("paint", "fill", "erase") and self.in_view:
+            self.unchanged.emit()
+        waiting, self._waiting = self._waiting, {}
+        for index, (labels, held_out) in waiting.items():
+            self.write_prediction(index, labels, held_out=held_out)

@@ -81,7 +81,7 @@ class ResultPanel(QWidget):
 
     def mark_stale(self) -> None:
         """Say that the mask has changed since it was measured."""
-        if self.table.rowCount():
+        if self.table.rowCount() and self.table.toolTip() != _STALE_HELP:
             self._show_age(
                 "Before your last changes", _STALE_HELP, f"QTableView {{ color: {_STALE_COLOR}; }}"
             )

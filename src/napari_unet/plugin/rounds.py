@@ -81,6 +81,7 @@ class Rounds(QObject):
         model = session.models.to_train(session.structures)
         self._n_structures = len(session.structures)
         self._feed.put(slices)
+        session.learns(slices)
         self._begin(
             "training",
             session,
@@ -170,7 +171,9 @@ class Rounds(QObject):
             return
         # Without any structure left, training keeps what it has.
         with contextlib.suppress(AnnotationError):
-            self._feed.put(self._session.training_slices(self._n_structures))
+            slices = self._session.training_slices(self._n_structures)
+            self._session.learns(slices)
+            self._feed.put(slices)
 
     def _on_event(self, event: object) -> None:
         session = self._session

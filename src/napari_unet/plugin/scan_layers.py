@@ -15,7 +15,12 @@ from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.imaging.volume import Grid, Volume
 
 METADATA_KEY = "napari_unet"
-"""Our entry in ``layer.metadata``: ``grid`` (`Grid`), ``annotated``, ``axis``."""
+"""Our entry in ``layer.metadata``.
+
+Every layer of ours has ``grid`` (`Grid`). Segmentation layers have ``segmentation``, and
+what a `ScanSession` leaves when it ends: ``scan``, ``axis``, ``structures``, ``record``,
+``models``; samples have ``annotated`` or ``hidden_answer``. ``owner`` is who annotates now.
+"""
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
 """Names of the three display axes, as the viewer's sliders show them."""
@@ -65,6 +70,11 @@ def grid_of(layer: Image) -> Grid:
     z, y, x = (float(s) for s in layer.scale)
     oz, oy, ox = (float(t) for t in layer.translate)
     return Grid.from_spacing(tuple(layer.data.shape), (z, y, x), (oz, oy, ox))
+
+
+def identity_of(layer: Image) -> str:
+    """Tell a scan from others on the same grid: its file, or else the layer itself."""
+    return str(layer.source.path or layer.unique_id)
 
 
 def same_grid(first: Image, second: Image) -> bool:
@@ -165,7 +175,7 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
     data = layer.data
     if data.dtype != np.uint8 or not isinstance(data, np.ndarray):
         values = np.asarray(data)
-        if values.min() < 0 or values.max() > BACKGROUND_BRUSH:
+        if values.min() < 0 or values.max() > 255:
             raise GridMismatchError(
                 f"The label layer “{layer.name}” holds values from {values.min()} to "
                 f"{values.max()}; 0 to {BACKGROUND_BRUSH - 1} can be used. Choose a new layer."

@@ -27,6 +27,7 @@ from napari_unet.plugin.scan_layers import (
     check_place,
     check_scan,
     grid_of,
+    identity_of,
     show_colors,
     volume_of,
 )
@@ -80,8 +81,7 @@ class ScanSession:
         self.models = models or ModelShelf()
         data = np.asarray(labels.data)
         if record is None:
-            others = tuple(a for a in range(3) if a != axis)
-            record = AnnotationRecord(data, axis, np.flatnonzero(data.any(axis=others)))
+            record = _record_of_mask(data, axis)
         self.bridge = LayerBridge(viewer, labels, record)
         self._forget_evidence()
         self.use(images, axis)
@@ -145,6 +145,7 @@ class ScanSession:
         if self.images != tuple(images):
             self._watch_images(False)
             self.images = tuple(images)
+            self.grid = grid_of(images[0])
             self.models.n_channels = len(images)
             self._watch_images(True)
             self.prepared = None
@@ -179,6 +180,12 @@ class ScanSession:
             If it is the only one, or was painted.
         """
         value = len(self.structures)
+        model = self.models.present
+        if model is not None and len(model.card.class_names) >= value > 1:
+            raise AnnotationError(
+                f"The model knows “{self.structures[-1].name}”. Forget the model (Advanced) first, "
+                "then remove it."
+            )
         if value == 1:
             raise AnnotationError("At least one structure is needed. Rename it instead.")
         if (self.labels.data == value).any():
@@ -186,6 +193,7 @@ class ScanSession:
                 f"“{self.structures[-1].name}” is used in the mask. Erase it first, then remove it."
             )
         self.structures.pop()
+        self.clean.pop(value, None)
 
     def show_structures(self) -> None:
         """Colour the layer as the structures say."""
@@ -194,12 +202,9 @@ class ScanSession:
     # -- annotation ------------------------------------------------------------
 
     def edited(self, indices: Sequence[int]) -> None:
-        """Forget what was derived from slices that have changed."""
-        for index in indices:
-            self._slices.pop(index, None)
-            self._scores.pop(index, None)
-            if self.suggested is not None and self.suggested.index == index:
-                self.suggested = None
+        """Note that a person has changed slices."""
+        if self.suggested is not None and self.suggested.index in indices:
+            self.suggested = None
 
     def training_slices(self, n_structures: int | None = None) -> list[LabelledSlice]:
         """Copy what a person has said so far, for the worker.
@@ -217,10 +222,11 @@ class ScanSession:
         known = len(self.structures) if n_structures is None else n_structures
         slices = []
         for index in self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
-            if index not in self._slices:
-                truth = self.record.truth(index)
-                self._slices[index] = LabelledSlice(0, index, truth)
-            slices.append(self._without(self._slices[index], known))
+            revision = self.record.revision(index)
+            if self._slices.get(index, (None, None))[0] != revision:
+                given = LabelledSlice(0, index, self.record.truth(index))
+                self._slices[index] = (revision, given)
+            slices.append(self._without(self._slices[index][1], known))
         slices = [s for s in slices if (s.labels != NOT_ANNOTATED).any()]
         if not any(((s.labels > 0) & (s.labels != NOT_ANNOTATED)).any() for s in slices):
             raise AnnotationError(
@@ -240,20 +246,22 @@ class ScanSession:
     def release(self, index: int) -> None:
         """Give a slice back to the model, as one undoable step."""
         opinion = self.record.opinion(index)
+        before = self.record.snapshot(index)
         differs = np.nonzero(self.labels.data[self.record.plane(index)] != opinion)
         if len(differs[0]):
             at: list[Any] = list(differs)
             at.insert(self.axis, np.full(len(differs[0]), index))
             self.labels.data_setitem(tuple(at), opinion[differs])
-        self.record.release(index)
+        self.record.release(index, before)
 
     def score(self) -> CorrectionScore | None:
         """Predict-then-correct Dice so far."""
         done = self.record.slices_in(SliceState.ANNOTATED)
         for index in done:
-            if index not in self._scores:
-                self._scores[index] = slice_score(self.record, index)
-        return summarise(s for i in done if (s := self._scores[i]) is not None)
+            revision = self.record.revision(index)
+            if self._scores.get(index, (None, None))[0] != revision:
+                self._scores[index] = (revision, slice_score(self.record, index))
+        return summarise(s for i in done if (s := self._scores[i][1]) is not None)
 
     # -- predictions -----------------------------------------------------------
 
@@ -262,8 +270,10 @@ class ScanSession:
         self._edge = np.full(n, np.nan)
         self._area = np.zeros(n, np.int64)
         self._largest = np.zeros(n, np.int64)
-        self._slices: dict[int, LabelledSlice] = {}
-        self._scores: dict[int, float | None] = {}
+        # Derived from the record; each entry carries the revision it was derived from.
+        self._slices: dict[int, tuple[int, LabelledSlice]] = {}
+        self._scores: dict[int, tuple[int, float | None]] = {}
+        self._learned: set[int] = set()
 
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
@@ -271,9 +281,19 @@ class ScanSession:
         counts = np.bincount(event.labels.ravel(), minlength=2)
         self._area[event.index] = counts[1:].sum()
         self._largest[event.index] = counts[1:].argmax() + 1 if counts[1:].any() else 0
+        self._learned |= event.learned_from
         self.bridge.write_prediction(
-            event.index, event.labels, held_out=event.index not in event.learned_from
+            event.index, event.labels, held_out=event.index not in self._learned
         )
+
+    def learns(self, slices: Sequence[LabelledSlice]) -> None:
+        """Remember for good that the model is trained on slices: they are no test any more."""
+        self._learned.update(s.index for s in slices)
+
+    def forget_model(self) -> None:
+        """Start the next training from scratch."""
+        self.models.forget()
+        self._learned.clear()
 
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
         """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
@@ -333,8 +353,21 @@ class ScanSession:
         self.labels.metadata[METADATA_KEY] = {
             "grid": self.grid,
             "segmentation": True,
+            "scan": identity_of(self.images[0]),
             "axis": self.axis,
             "structures": tuple(self.structures),
             "record": self.record,
             "models": self.models,
         }
+
+
+def _record_of_mask(labels: NDArray[np.uint8], axis: int) -> AnnotationRecord:
+    """Take a mask from elsewhere as annotation: slices with any label are annotated.
+
+    255 means "not annotated": it becomes background, and its slices partial.
+    """
+    unknown = labels == NOT_ANNOTATED
+    labels[unknown] = 0
+    others = tuple(a for a in range(3) if a != axis)
+    annotated = np.flatnonzero(labels.any(axis=others))
+    return AnnotationRecord(labels, axis, annotated, unknown if unknown.any() else None)

@@ -17,6 +17,7 @@ from napari_unet.plugin.scan_layers import (
     adopt_segmentation,
     check_scan,
     grid_of,
+    identity_of,
     new_segmentation,
     same_grid,
 )
@@ -97,8 +98,12 @@ class Sessions:
         models = ours.get("models")
         session = ScanSession(self._viewer, images, layer, axis, structures, record, models)
         # What a copy of the layer must not share is the session's from now on.
-        layer.metadata[METADATA_KEY] = {"segmentation": True, "grid": session.grid}
-        layer.metadata[METADATA_KEY]["owner"] = self._owner
+        layer.metadata[METADATA_KEY] = {
+            "segmentation": True,
+            "grid": session.grid,
+            "scan": identity_of(images[0]),
+            "owner": self._owner,
+        }
         if layer not in self._viewer.layers:
             self._viewer.add_layer(layer)
         self._sessions.append(session)
@@ -119,7 +124,9 @@ class Sessions:
         owned = [session.labels for session in self._sessions]
         for layer in self._viewer.layers:
             ours = layer.metadata.get(METADATA_KEY, {})
-            is_free = ours.get("segmentation") and layer not in owned
+            # Scans of one study share their grid: only the scan itself will do.
+            same_scan = ours.get("scan") in (None, identity_of(image))
+            is_free = ours.get("segmentation") and same_scan and layer not in owned
             if is_free and isinstance(layer, Labels) and same_grid(image, layer):
                 return layer
         return None

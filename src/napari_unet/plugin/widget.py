@@ -37,6 +37,14 @@ KEYS = {"Shift-Enter": "accept_slice", "N": "next_slice"}
 """Viewer keys and the `Annotator` methods they call; free in napari's own settings."""
 
 
+def _key_action(widget: AnnotatorWidget, action: str) -> Callable[[Viewer], None]:
+    # A function and no partial: napari asks every key binding for its __name__.
+    def napari_unet_key(_viewer: Viewer) -> None:
+        widget.try_to(getattr(widget.annotator, action))
+
+    return napari_unet_key
+
+
 def _let_go(viewer: Viewer, annotator: Annotator, connections: tuple[Any, ...]) -> None:
     for emitter, callback in connections:
         emitter.disconnect(callback)
@@ -73,6 +81,8 @@ class AnnotatorWidget(QWidget):
         self._layers_timer.setSingleShot(True)
         self._layers_timer.setInterval(0)
         self._layers_timer.timeout.connect(self._on_layers)
+        self._may_choose = True
+        self._changed_meanwhile = False
         self._shown: object = None  # the session that the panels tell about
         self._render_timer = QTimer(self)
         self._render_timer.setSingleShot(True)
@@ -81,7 +91,7 @@ class AnnotatorWidget(QWidget):
         self._connect_panels()
         self._connect_annotator()
         self._connections: tuple[Any, ...] = (
-            (viewer.layers.events.inserted, self._on_layers_later),
+            (viewer.layers.events.inserted, self._on_inserted),
             (viewer.layers.events.removed, self._on_layers_later),
             (viewer.layers.events.renamed, self._on_layers_later),
             (viewer.layers.selection.events.active, self._on_active),
@@ -90,7 +100,7 @@ class AnnotatorWidget(QWidget):
         for emitter, callback in self._connections:
             emitter.connect(callback)
         for key, action in KEYS.items():
-            viewer.bind_key(key, partial(self._on_key, action), overwrite=True)
+            viewer.bind_key(key, _key_action(self, action), overwrite=True)
         # When the window goes, the C++ half of this widget goes first: only Python here.
         self.destroyed.connect(partial(_let_go, viewer, self.annotator, self._connections))
         self._on_theme()
@@ -118,37 +128,36 @@ class AnnotatorWidget(QWidget):
 
     def _connect_panels(self) -> None:
         act = self.annotator
-        self.advanced.forget_model.connect(lambda: self._try(act.forget_model))
+        self.advanced.forget_model.connect(lambda: self.try_to(act.forget_model))
         self.paint.brush.connect(self._pick_structure)
         self.scan.chosen.connect(self._choose)
         self.paint.structures.picked.connect(self._pick_structure)
         self.paint.structures.changed.connect(self._change_structure)
         self.paint.structures.added.connect(self._add_structure)
-        self.paint.structures.removed.connect(partial(self._try, self._remove_structure))
+        self.paint.structures.removed.connect(partial(self.try_to, self._remove_structure))
         self.paint.strip.jump.connect(self._jump)
-        self.paint.accept.clicked.connect(lambda: self._try(act.accept_slice))
-        self.paint.next.clicked.connect(lambda: self._try(act.next_slice))
-        self.paint.partial.clicked.connect(lambda on: self._try(partial(act.set_partial, on)))
-        self.paint.release.clicked.connect(lambda: self._try(act.release_slice))
+        self.paint.accept.clicked.connect(lambda: self.try_to(act.accept_slice))
+        self.paint.next.clicked.connect(lambda: self.try_to(act.next_slice))
+        self.paint.partial.clicked.connect(lambda on: self.try_to(partial(act.set_partial, on)))
+        self.paint.release.clicked.connect(lambda: self.try_to(act.release_slice))
         self.train.start.clicked.connect(self._train_or_stop)
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
         self.result.segment.clicked.connect(self._segment_or_stop)
         self.advanced.clean_changed.connect(self._set_clean)
         files = FileDialogs(act, self)
-        self.result.save_mask.clicked.connect(lambda: self._try(files.save_mask))
-        self.result.save_model.clicked.connect(lambda: self._try(files.save_model))
-        self.result.load_model.clicked.connect(lambda: self._try(files.load_model))
-        self.message.restore.connect(lambda: self._try(act.restore_labels))
+        self.result.save_mask.clicked.connect(lambda: self.try_to(files.save_mask))
+        self.result.save_model.clicked.connect(lambda: self.try_to(files.save_model))
+        self.result.load_model.clicked.connect(lambda: self.try_to(files.load_model))
+        self.message.restore.connect(lambda: self.try_to(act.restore_labels))
 
     def _connect_annotator(self) -> None:
         self.annotator.session_changed.connect(self._render_session)
         self.annotator.slices_changed.connect(self._render_timer_start)
         self.annotator.rounds.changed.connect(self._render_job)
         self.annotator.rounds.step.connect(self.train.add_step)
-        self.annotator.rounds.segmented.connect(
-            lambda done: self.result.show_measures(done.measures)
-        )
-        self.annotator.edited.connect(self.result.mark_stale)
+        self.annotator.rounds.segmented.connect(self._on_segmented)
+        self.annotator.rounds.predicted.connect(self._on_predicted)
+        self.annotator.edited.connect(self._on_edited)
         self.annotator.message.connect(self.message.say)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -164,10 +173,7 @@ class AnnotatorWidget(QWidget):
         _let_go(self.viewer, self.annotator, self._connections)
         self._connections = ()
 
-    def _on_key(self, action: str, _viewer: Viewer) -> None:
-        self._try(getattr(self.annotator, action))
-
-    def _try(self, action: Callable[[], object]) -> bool:
+    def try_to(self, action: Callable[[], object]) -> bool:
         """Do something; show the sentence if it cannot be done."""
         try:
             action()
@@ -177,6 +183,10 @@ class AnnotatorWidget(QWidget):
         return True
 
     # -- scan ------------------------------------------------------------------
+
+    def _on_inserted(self, _event: Any) -> None:
+        self._may_choose = self.annotator.session is None
+        self._layers_timer.start()
 
     def _on_layers_later(self, _event: Any = None) -> None:
         self._layers_timer.start()
@@ -193,10 +203,15 @@ class AnnotatorWidget(QWidget):
         ]
         self.scan.show_layers(images, labels)
         self._render_scan()
+        # Only a scan that has just been opened is chosen without asking: when one is
+        # removed, another must not take its place unnoticed.
+        may_choose, self._may_choose = self._may_choose, False
         if self.annotator.session is None and not self.annotator.rounds.running:
             usable = next((i for i in images if why_not_a_scan(i) is None), None)
-            if usable is not None:
+            if usable is not None and may_choose:
                 self._choose([usable], None, None, False)
+            elif usable is not None:
+                self._render_session()
             elif images:
                 self.message.say(why_not_a_scan(images[0]) or "", failed=True)
             else:
@@ -208,11 +223,11 @@ class AnnotatorWidget(QWidget):
         self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
     ) -> None:
         self.message.say(WELCOME)
-        if not self._try(partial(self.annotator.choose, images, axis, labels, fresh=fresh)):
+        if not self.try_to(partial(self.annotator.choose, images, axis, labels, fresh=fresh)):
             self._render_session()
 
     def _on_active(self, event: Any) -> None:
-        self._try(partial(self.annotator.follow, event.value))
+        self.try_to(partial(self.annotator.follow, event.value))
         self._render_timer_start()
 
     def _render_scan(self) -> None:
@@ -304,14 +319,28 @@ class AnnotatorWidget(QWidget):
     def _train_or_stop(self) -> None:
         if self.annotator.rounds.running:
             self.annotator.stop()
-        elif self._try(self.annotator.train):
+        elif self.try_to(self.annotator.train):
             self.train.restart(self.viewer.theme)
 
     def _segment_or_stop(self) -> None:
         if self.annotator.rounds.running:
             self.annotator.stop()
         else:
-            self._try(self.annotator.segment)
+            self._changed_meanwhile = False
+            self.try_to(self.annotator.segment)
+
+    def _on_segmented(self, done: Any) -> None:
+        self.result.show_measures(done.measures)
+        if self._changed_meanwhile:
+            self.result.mark_stale()
+
+    def _on_edited(self) -> None:
+        self._changed_meanwhile = True
+        self.result.mark_stale()
+
+    def _on_predicted(self) -> None:
+        if self.annotator.rounds.activity == "training":
+            self.result.mark_stale()
 
     def _set_clean(self, value: int, clean: Any) -> None:
         if self.annotator.session is not None:
@@ -325,8 +354,10 @@ class AnnotatorWidget(QWidget):
         self.result.show_activity(activity, has_model)
         self.advanced.show_activity(activity, has_model)
         self.scan.setEnabled(not activity)
-        if session is None and not activity:
+        if not activity:  # layers may have come, gone or been selected meanwhile
             self._on_layers_later()
+            active = self.viewer.layers.selection.active
+            self.try_to(partial(self.annotator.follow, active))
 
     def _on_theme(self, _event: Any = None) -> None:
         self.train.follow_theme(self.viewer.theme)
