@@ -241,6 +241,8 @@ def test_bad_input_is_one_line_and_a_status(
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--slices", "1,two"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--axis", "oblique"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--seconds", "-1"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "9" * 23],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "-1"],
     ],
 )
 def test_wrong_usage_is_one_line(capsys, arguments):

@@ -65,6 +65,19 @@ def _positive(text: str) -> float:
     return value
 
 
+def _seed(text: str) -> int:
+    # int() refuses thousands of digits with a ValueError too.
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not a whole number from 0 to {2**32 - 1}"
+        )
+    return seed
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser; `command` of its result is the name of the command."""
     root = _Parser(
@@ -114,7 +127,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--axis",
         choices=PLANES + FILE_AXES,
-        help="plane, or the voxel axis of the file (default: thickest spacing, else axial)",
+        help="plane, or the voxel axis of the file (default: that of --init, else "
+        "thickest spacing, else axial)",
     )
     add(
         "--seconds",
@@ -125,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     add("--init", metavar="MODEL", help="model to start from")
     add(
         "--seed",
-        type=int,
+        type=_seed,
         default=_DEFAULTS.seed,
         metavar="N",
         help="random seed (default: %(default)s)",
