@@ -14,6 +14,7 @@ from napari_unet.errors import (
     CheckpointError,
     GridMismatchError,
     NapariUnetError,
+    VolumeError,
 )
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
@@ -89,6 +90,23 @@ def test_a_model_is_trained_on_with_the_same_label_values(truth, tmp_path):
         napari_unet.train(volume, truth * 3, init=first, config=ONE_STEP)
 
 
+def test_named_structures_are_numbered_and_can_be_renamed(truth):
+    labels = truth * 2
+    labels[ball((9, 27, 24), 5)] = 4
+    volume = scan_of(labels, (2, 4))
+    first = napari_unet.train(volume, labels, class_names=["core", "oedema"], config=QUICK)
+    found = napari_unet.segment(volume, first)
+    assert set(np.unique(found)) == {0, 1, 2}
+    second = napari_unet.train(
+        volume, found, class_names=["necrosis", "oedema"], init=first, config=ONE_STEP
+    )
+    assert second.card.class_names == ("necrosis", "oedema")
+    assert second.card.provenance.steps > first.card.provenance.steps
+
+    with pytest.raises(AnnotationError, match="1 class names were given for 2 structures"):
+        napari_unet.train(volume, found, class_names=["core"], init=first, config=ONE_STEP)
+
+
 def test_files_in_any_voxel_order_count_slices_as_stored(truth, tmp_path):
     """The same scan stored upside down: slice numbers turn round, the result does not."""
     labels = truth.copy()
@@ -153,6 +171,7 @@ def test_named_classes_are_numbered_from_one():
             AnnotationError,
             "Choose the mask, not an image",
         ),
+        (lambda t: t.tolist(), VolumeError, "are a list, not a mask file or an array"),
     ],
 )
 def test_unusable_labels_are_explained(truth, change, error, words):

@@ -66,10 +66,14 @@ def train(
         first, second and third voxel axis. Default: that of `init`, else the
         thickest spacing, else axial.
     class_names : sequence of str, optional
-        Names of the structures in ascending order of their label values; default:
-        those of `init`, else ``label 1``, ``label 2``, ...
+        Names of the structures in ascending order of their label values; with `init`
+        new names for its structures, in its order. Default: those of `init`, else
+        ``label 2`` for the value 2, and so on. Structures with names of their own are
+        numbered 1, 2, ... from then on: `segment` gives these numbers, and labels for
+        training on have to hold them.
     init : Checkpoint or path, optional
-        Model to start from; it must have the same sequences and structures.
+        Model to start from; it must have the same sequences and as many
+        structures.
     config : TrainConfig, optional
         Budget, seed and network.
     progress : callable, optional
@@ -103,6 +107,8 @@ def train(
     values, names = structures(
         stack, names=class_names, known=start.card.class_names if start else None
     )
+    if start is not None:
+        start = start.with_classes(names)
     annotations = [
         LabelledSlice(scan=0, index=index, labels=to_classes(plane, values))
         for index, plane in zip(chosen, stack, strict=True)
@@ -157,8 +163,8 @@ def segment(
     -------
     ndarray of unsigned integer, shape (z, y, x)
         Label of each voxel in display order, ready for
-        ``save_mask(labels, volume.grid, path)``; the values that the model was
-        trained with.
+        ``save_mask(labels, volume.grid, path)``. The values are those that the model
+        was trained with, or 1, 2, ... if its structures were given names.
 
     Raises
     ------
@@ -208,6 +214,11 @@ def _labels_on(labels: NDArray[Any] | FilePath, grid: Grid) -> NDArray[Any]:
     """Annotation (z, y, x) on `grid`."""
     if isinstance(labels, str | Path):
         return load_labels(labels, grid)[0]
+    if not isinstance(labels, np.ndarray):
+        raise VolumeError(
+            f"The labels are a {type(labels).__name__}, not a mask file or an array (z, y, x). "
+            "Convert them with numpy.asarray first."
+        )
     if labels.dtype.kind not in "bui":
         raise VolumeError(
             f"The labels are {labels.dtype}, not whole numbers. Convert them to integers first."

@@ -96,7 +96,8 @@ def structures(
     stack : ndarray of integer, shape (n, h, w)
         The annotated slices.
     names : sequence of str, optional
-        Names in ascending order of the values; default: `known`, else ``label 1``, ...
+        Names in ascending order of the values, or new ones in the order of `known`;
+        default: `known`, else ``label 1``, ...
     known : sequence of str, optional
         Class names of the model to start from.
 
