@@ -36,7 +36,7 @@ WARM_UP_STEPS = 20
 AVERAGE_DECAY = 0.98
 """The weights that are kept are an average over about the last fifty steps."""
 
-COMPARED_PIXELS = 480_000
+COMPARED_PIXELS = 300_000
 """Pixels of annotated slices that decide between the new weights and those started from."""
 
 AUGMENTATION_STEPS = 400
