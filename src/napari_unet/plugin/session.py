@@ -54,8 +54,8 @@ class ScanSession:
         Slicing axis (display order).
     structures : sequence of Structure
         What labels 1..K mean.
-    record : AnnotationRecord, optional
-        Who labelled what so far; default: slices with any label are annotated.
+    record : AnnotationRecord
+        Who labelled what so far.
     models : ModelShelf, optional
         The models trained on this scan so far.
     """
@@ -67,7 +67,7 @@ class ScanSession:
         labels: Labels,
         axis: int,
         structures: Sequence[Structure],
-        record: AnnotationRecord | None = None,
+        record: AnnotationRecord,
         models: ModelShelf | None = None,
     ) -> None:
         self.images: tuple[Image, ...] = ()
@@ -80,8 +80,6 @@ class ScanSession:
         self.prepared: PreparedScan | None = None
         self.models = models or ModelShelf()
         data = np.asarray(labels.data)
-        if record is None:
-            record = _record_of_mask(data, axis)
         self.bridge = LayerBridge(viewer, labels, record)
         self._forget_evidence()
         self.use(images, axis)
@@ -359,15 +357,3 @@ class ScanSession:
             "record": self.record,
             "models": self.models,
         }
-
-
-def _record_of_mask(labels: NDArray[np.uint8], axis: int) -> AnnotationRecord:
-    """Take a mask from elsewhere as annotation: slices with any label are annotated.
-
-    255 means "not annotated": it becomes background, and its slices partial.
-    """
-    unknown = labels == NOT_ANNOTATED
-    labels[unknown] = 0
-    others = tuple(a for a in range(3) if a != axis)
-    annotated = np.flatnonzero(labels.any(axis=others))
-    return AnnotationRecord(labels, axis, annotated, unknown if unknown.any() else None)

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
+from numpy.typing import NDArray
 
-from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.annotation.states import PALETTE, SliceState, Structure
 from napari_unet.errors import AnnotationError
 from napari_unet.plugin.scan_layers import (
@@ -136,7 +137,7 @@ class Sessions:
         return next((s for s in self._sessions if s.labels == layer), None)
 
 
-def _record_of(layer: Labels, axis: int) -> AnnotationRecord | None:
+def _record_of(layer: Labels, axis: int) -> AnnotationRecord:
     """Find who labelled what in a layer, as far as it says so itself."""
     ours = layer.metadata[METADATA_KEY]
     record = ours.get("record")
@@ -148,4 +149,16 @@ def _record_of(layer: Labels, axis: int) -> AnnotationRecord | None:
         return AnnotationRecord(data, axis, record.slices_in(SliceState.ANNOTATED))
     if ours.get("axis") == axis and "annotated" in ours:
         return AnnotationRecord(data, axis, ours["annotated"])
-    return None
+    return _record_of_mask(data, axis)
+
+
+def _record_of_mask(labels: NDArray[np.uint8], axis: int) -> AnnotationRecord:
+    """Take a mask from elsewhere as annotation: slices with any label are annotated.
+
+    255 means "not annotated": it becomes background, and its slices partial.
+    """
+    unknown = labels == NOT_ANNOTATED
+    labels[unknown] = 0
+    others = tuple(a for a in range(3) if a != axis)
+    annotated = np.flatnonzero(labels.any(axis=others))
+    return AnnotationRecord(labels, axis, annotated, unknown if unknown.any() else None)
