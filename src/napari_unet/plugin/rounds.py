@@ -81,7 +81,7 @@ class Rounds(QObject):
         model = session.models.to_train(session.structures)
         self._n_structures = len(session.structures)
         self._feed.put(slices)
-        session.learns(slices)
+        session.notes.learned(s.index for s in slices)
         self._begin(
             "training",
             session,
@@ -172,7 +172,7 @@ class Rounds(QObject):
         # Without any structure left, training keeps what it has.
         with contextlib.suppress(AnnotationError):
             slices = self._session.training_slices(self._n_structures)
-            self._session.learns(slices)
+            self._session.notes.learned(s.index for s in slices)
             self._feed.put(slices)
 
     def _on_event(self, event: object) -> None:

@@ -11,10 +11,10 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.scoring import CorrectionScore, slice_score, summarise
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
-from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
+from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.imaging.nifti import save_mask
@@ -31,6 +31,7 @@ from napari_unet.plugin.scan_layers import (
     show_colors,
     volume_of,
 )
+from napari_unet.plugin.slice_notes import SliceNotes
 from napari_unet.plugin.work import Subject
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class ScanSession:
         self.models = models or ModelShelf()
         data = np.asarray(labels.data)
         self.bridge = LayerBridge(viewer, labels, record)
-        self._forget_evidence()
+        self.notes = SliceNotes(record)
         self.use(images, axis)
         highest = int(data.max(initial=0))
         if highest >= BACKGROUND_BRUSH:
@@ -139,7 +140,7 @@ class ScanSession:
                 )
             self.bridge.record = AnnotationRecord(np.asarray(self.labels.data), axis)
             self.prepared = None
-            self._forget_evidence()
+            self.notes = SliceNotes(self.record)
         if self.images != tuple(images):
             self._watch_images(False)
             self.images = tuple(images)
@@ -205,41 +206,9 @@ class ScanSession:
             self.suggested = None
 
     def training_slices(self, n_structures: int | None = None) -> list[LabelledSlice]:
-        """Copy what a person has said so far, for the worker.
-
-        Parameters
-        ----------
-        n_structures : int, optional
-            How many structures the running training knows; later ones are left out.
-
-        Raises
-        ------
-        AnnotationError
-            If no structure is painted anywhere.
-        """
+        """Copy what a person has said so far; see `SliceNotes.training_slices`."""
         known = len(self.structures) if n_structures is None else n_structures
-        slices = []
-        for index in self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
-            revision = self.record.revision(index)
-            if self._slices.get(index, (None, None))[0] != revision:
-                given = LabelledSlice(0, index, self.record.truth(index))
-                self._slices[index] = (revision, given)
-            slices.append(self._without(self._slices[index][1], known))
-        slices = [s for s in slices if (s.labels != NOT_ANNOTATED).any()]
-        if not any(((s.labels > 0) & (s.labels != NOT_ANNOTATED)).any() for s in slices):
-            raise AnnotationError(
-                "No slice shows a structure yet. Paint it on one slice or more, then press Train."
-            )
-        return slices
-
-    @staticmethod
-    def _without(given: LabelledSlice, known: int) -> LabelledSlice:
-        """Leave out labels above `known`: nobody can learn them in this round."""
-        unknown = (given.labels > known) & (given.labels != NOT_ANNOTATED)
-        if not unknown.any():
-            return given
-        labels = np.where(unknown, np.uint8(NOT_ANNOTATED), given.labels)
-        return LabelledSlice(given.scan, given.index, labels)
+        return self.notes.training_slices(known)
 
     def release(self, index: int) -> None:
         """Give a slice back to the model, as one undoable step."""
@@ -254,44 +223,19 @@ class ScanSession:
 
     def score(self) -> CorrectionScore | None:
         """Predict-then-correct Dice so far."""
-        done = self.record.slices_in(SliceState.ANNOTATED)
-        for index in done:
-            revision = self.record.revision(index)
-            if self._scores.get(index, (None, None))[0] != revision:
-                self._scores[index] = (revision, slice_score(self.record, index))
-        return summarise(s for i in done if (s := self._scores[i][1]) is not None)
+        return self.notes.score()
 
     # -- predictions -----------------------------------------------------------
 
-    def _forget_evidence(self) -> None:
-        n = self.record.n_slices
-        self._edge = np.full(n, np.nan)
-        self._area = np.zeros(n, np.int64)
-        self._largest = np.zeros(n, np.int64)
-        # Derived from the record; each entry carries the revision it was derived from.
-        self._slices: dict[int, tuple[int, LabelledSlice]] = {}
-        self._scores: dict[int, tuple[int, float | None]] = {}
-        self._learned: set[int] = set()
-
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
-        self._edge[event.index] = event.edge_uncertainty
-        counts = np.bincount(event.labels.ravel(), minlength=2)
-        self._area[event.index] = counts[1:].sum()
-        self._largest[event.index] = counts[1:].argmax() + 1 if counts[1:].any() else 0
-        self._learned |= event.learned_from
-        self.bridge.write_prediction(
-            event.index, event.labels, held_out=event.index not in self._learned
-        )
-
-    def learns(self, slices: Sequence[LabelledSlice]) -> None:
-        """Remember for good that the model is trained on slices: they are no test any more."""
-        self._learned.update(s.index for s in slices)
+        held_out = self.notes.predicted(event)
+        self.bridge.write_prediction(event.index, event.labels, held_out=held_out)
 
     def forget_model(self) -> None:
         """Start the next training from scratch."""
         self.models.forget()
-        self._learned.clear()
+        self.notes.unlearn()
 
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
         """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
@@ -300,16 +244,8 @@ class ScanSession:
 
     def suggest(self) -> Suggestion | None:
         """Find the slice to look at next: another one than that on screen."""
-        done = self.record.slices_in(SliceState.ANNOTATED)
-        empty = [i for i in done if not self.labels.data[self.record.plane(i)].any()]
-        evidence = None
-        if not np.isnan(self._edge).all():
-            evidence = Evidence(self._edge, self._area, self._largest)
-        self.suggested = suggest(
-            self.record.states(),
-            evidence,
+        self.suggested = self.notes.suggest(
             spacing_mm=self.grid.spacing_mm[self.axis],
-            empty=empty,
             class_names=self.class_names,
             skip=self.bridge.visible_index,
         )

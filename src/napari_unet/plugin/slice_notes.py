@@ -1,0 +1,114 @@
+"""What follows from a record and from the predictions of its slices: truth, score, next slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
+from napari_unet.annotation.scoring import CorrectionScore, slice_score, summarise
+from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
+from napari_unet.errors import AnnotationError
+from napari_unet.learning.events import LabelledSlice, SlicePredicted
+
+
+class SliceNotes:
+    """Notes on the slices of one record.
+
+    Parameters
+    ----------
+    record : AnnotationRecord
+        Who labelled what.
+    """
+
+    def __init__(self, record: AnnotationRecord) -> None:
+        self._record = record
+        n = record.n_slices
+        self._evidence = Evidence(np.full(n, np.nan), np.zeros(n, np.int64), np.zeros(n, np.int64))
+        # Derived from the record; each entry carries the revision it was derived from.
+        self._slices: dict[int, tuple[int, LabelledSlice]] = {}
+        self._scores: dict[int, tuple[int, float | None]] = {}
+        self._learned: set[int] = set()
+
+    # -- what the model was told -----------------------------------------------
+
+    def training_slices(self, n_structures: int) -> list[LabelledSlice]:
+        """Copy what a person has said so far, for the worker.
+
+        Parameters
+        ----------
+        n_structures : int
+            How many structures the training knows; labels above are left out.
+
+        Raises
+        ------
+        AnnotationError
+            If no structure is painted anywhere.
+        """
+        slices = []
+        for index in self._record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
+            revision = self._record.revision(index)
+            if self._slices.get(index, (None, None))[0] != revision:
+                given = LabelledSlice(0, index, self._record.truth(index))
+                self._slices[index] = (revision, given)
+            slices.append(_without(self._slices[index][1], n_structures))
+        slices = [s for s in slices if (s.labels != NOT_ANNOTATED).any()]
+        if not any(((s.labels > 0) & (s.labels != NOT_ANNOTATED)).any() for s in slices):
+            raise AnnotationError(
+                "No slice shows a structure yet. Paint it on one slice or more, then press Train."
+            )
+        return slices
+
+    def learned(self, indices: Iterable[int]) -> None:
+        """Remember for good that the model is trained on slices: they are no test any more."""
+        self._learned.update(indices)
+
+    def unlearn(self) -> None:
+        """Note that the next model starts from scratch."""
+        self._learned.clear()
+
+    # -- what the model says ---------------------------------------------------
+
+    def predicted(self, event: SlicePredicted) -> bool:
+        """Note a prediction; return whether the model has never seen the slice."""
+        counts = np.bincount(event.labels.ravel(), minlength=2)[1:]
+        self._evidence.edge_uncertainty[event.index] = event.edge_uncertainty
+        self._evidence.area[event.index] = counts.sum()
+        self._evidence.largest[event.index] = counts.argmax() + 1 if counts.any() else 0
+        self.learned(event.learned_from)
+        return event.index not in self._learned
+
+    def score(self) -> CorrectionScore | None:
+        """Predict-then-correct Dice so far."""
+        done = self._record.slices_in(SliceState.ANNOTATED)
+        for index in done:
+            revision = self._record.revision(index)
+            if self._scores.get(index, (None, None))[0] != revision:
+                self._scores[index] = (revision, slice_score(self._record, index))
+        return summarise(s for i in done if (s := self._scores[i][1]) is not None)
+
+    def suggest(
+        self, *, spacing_mm: float, class_names: Sequence[str], skip: int
+    ) -> Suggestion | None:
+        """Find the slice to look at next; see `annotation.suggestion.suggest`."""
+        done = self._record.slices_in(SliceState.ANNOTATED)
+        labels = self._record.labels
+        return suggest(
+            self._record.states(),
+            None if np.isnan(self._evidence.edge_uncertainty).all() else self._evidence,
+            spacing_mm=spacing_mm,
+            empty=[i for i in done if not labels[self._record.plane(i)].any()],
+            class_names=class_names,
+            skip=skip,
+        )
+
+
+def _without(given: LabelledSlice, known: int) -> LabelledSlice:
+    """Leave out labels above `known`: nobody can learn them in this round."""
+    unknown = (given.labels > known) & (given.labels != NOT_ANNOTATED)
+    if not unknown.any():
+        return given
+    labels = np.where(unknown, np.uint8(NOT_ANNOTATED), given.labels)
+    return LabelledSlice(given.scan, given.index, labels)
