@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
 from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume, save_mask
+from napari_unet.imaging.nifti_source import stem
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.events import LabelledSlice, RoundDone, SlicePredicted, TrainEvent
@@ -200,7 +201,7 @@ def _channel_names(image: Image) -> tuple[str, ...]:
     if isinstance(image, Volume):
         return ()
     files = [image] if isinstance(image, str | Path) else image
-    return tuple(Path(file).name.split(".nii")[0] for file in files)
+    return tuple(stem(Path(file)) for file in files)
 
 
 def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
-from napari_unet.imaging.nifti_source import SUFFIXES
+from napari_unet.imaging.nifti_source import SUFFIXES, stem
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import StepDone, TrainEvent
 from napari_unet.learning.wording import counted
@@ -187,27 +187,20 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
     elif out.is_file() or (out.suffix and not out.exists()):
         raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz or .nii.")
     else:
-        stems = [_stem(files[0]) for files in scans]
-        if len(set(stems)) < len(stems):  # sub-01/t1.nii.gz sub-02/t1.nii.gz
-            stems = [f"{files[0].absolute().parent.name}_{_stem(files[0])}" for files in scans]
-        for stem in stems:
-            if stems.count(stem) > 1:
+        names = [stem(files[0]) for files in scans]
+        if len(set(names)) < len(names):  # sub-01/t1.nii.gz sub-02/t1.nii.gz
+            names = [f"{files[0].absolute().parent.name}_{stem(files[0])}" for files in scans]
+        for name in names:
+            if names.count(name) > 1:
                 raise UsageError(
-                    f"Several scans would be saved as {stem}_seg.nii.gz: run them apart."
+                    f"Several scans would be saved as {name}_seg.nii.gz: run them apart."
                 )
-        outputs = [out / f"{stem}_seg.nii.gz" for stem in stems]
+        outputs = [out / f"{name}_seg.nii.gz" for name in names]
     inputs = {path.resolve() for files in scans for path in files}
     for path in outputs:
         if path.resolve() in inputs:
             raise UsageError(f"{path} is one of the images: choose another --out.")
     return outputs
-
-
-def _stem(path: Path) -> str:
-    for suffix in SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
-    return path.stem
 
 
 def _check_folder_of(out: Path) -> None:

@@ -19,6 +19,7 @@ from napari_unet.imaging.nifti_source import (
     UNREADABLE,
     grid_of_scan,
     open_image,
+    stem,
     stored_voxels,
     too_large,
 )
@@ -121,7 +122,7 @@ def load_volume(paths: str | Path | Sequence[str | Path], *, name: str | None = 
                     plane[:] = values
                 else:
                     plane[:] = values.astype(np.float64) * slope + intercept
-    return Volume(data=data, grid=grids[0], name=name or _stem(files[0]), source=files[0])
+    return Volume(data=data, grid=grids[0], name=name or stem(files[0]), source=files[0])
 
 
 def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
@@ -284,11 +285,3 @@ def _compare(written: Path, path: Path, labels: NDArray[Any], grid: Grid) -> Geo
         codes_ok=same_codes,
         voxels_ok=bool(np.array_equal(voxels, labels)),
     )
-
-
-def _stem(path: Path) -> str:
-    """File name without its NIfTI suffix."""
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem

@@ -73,6 +73,14 @@ def open_image(path: Path) -> nib.Nifti1Pair:
     return image
 
 
+def stem(path: Path) -> str:
+    """File name without its NIfTI suffix."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
 def is_mask(path: Path) -> bool:
     """Whether a readable file says that it is a mask: by its NIfTI intent, or by its name."""
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
+from napari_unet.imaging.nifti_source import stem
 from napari_unet.plugin.annotator import Annotator
 
 MASKS = "NIfTI (*.nii.gz *.nii)"
@@ -74,7 +75,7 @@ class FileDialogs:
     def _proposed(self, ending: str) -> Path:
         sources = self._sources()
         if sources:
-            name = sources[0].name.removesuffix(".gz").removesuffix(".nii")
+            name = stem(sources[0])
             return sources[0].with_name(name + ending)
         session = self._annotator.session
         return Path.cwd() / ((session.images[0].name if session else "scan") + ending)

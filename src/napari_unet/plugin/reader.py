@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.nifti import load_labels, load_volume
-from napari_unet.imaging.nifti_source import is_mask
+from napari_unet.imaging.nifti_source import is_mask, stem
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
 
@@ -61,6 +61,6 @@ def _read_mask(path: Path) -> LayerData | None:
 def _arguments(path: Path, grid: Grid) -> dict[str, Any]:
     return {
         **spatial_arguments(grid),
-        "name": path.name.removesuffix(".gz").removesuffix(".nii"),
+        "name": stem(path),
         "metadata": {METADATA_KEY: {"grid": grid}},
     }

@@ -305,7 +305,6 @@ class AnnotatorWidget(QWidget):
             # Elsewhere it would paint what an eraser does, and look different.
             label = session.labels.selected_label = self.paint.structures.last
         session.bridge.refresh_if_stale()
-        self.paint.structures.show_selected(label)
         name, number = session.grid.file_slice(session.axis, index)
         self.paint.slice.setToolTip(f"In the file: {name} = {number}")
         self.paint.strip.show_states(states, index, suggested)

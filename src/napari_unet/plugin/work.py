@@ -137,10 +137,11 @@ def segmentation(
         What to clean up, by label value.
     """
     from napari_unet.learning.inference import segment
+    from napari_unet.learning.live import outwards
 
     scan = yield from subject.prepare()
     n = mask.shape[subject.axis]
-    order = sorted(range(n), key=lambda index: abs(index - start))
+    order = outwards(n, start)
     predicted = np.zeros_like(mask)
     for event in segment(scan, checkpoint, order=order, should_stop=should_stop):
         predicted[(slice(None),) * subject.axis + (event.index,)] = event.labels
