@@ -5,6 +5,7 @@ No torch here: preparing a scan is what the user waits for first.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,15 +108,13 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         raise ValueError(f"The slicing axis is 0, 1 or 2 (display order), not {axis}.")
     _check_shape(volume, axis)
     in_plane = [other for other in range(3) if other != axis]
-    thresholds = [
-        _foreground_threshold(channel, _channel_name(volume, number))
+    foregrounds = [
+        _foreground(channel, _channel_name(volume, number))
         for number, channel in enumerate(volume.data)
     ]
-    masks = [
-        channel > threshold for channel, threshold in zip(volume.data, thresholds, strict=True)
-    ]
-    rows = _occupied([np.count_nonzero(m, axis=(axis, in_plane[1])) for m in masks])
-    columns = _occupied([np.count_nonzero(m, axis=(axis, in_plane[0])) for m in masks])
+    rows, columns = (
+        _occupied([foreground.profiles[side] for foreground in foregrounds]) for side in in_plane
+    )
     slices = np.empty(
         (
             volume.shape_zyx[axis],
@@ -125,11 +124,10 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         ),
         dtype=np.float32,
     )
-    for number, (channel, mask) in enumerate(zip(volume.data, masks, strict=True)):
-        mean, spread = _centre_and_spread(channel[mask], float(channel.min()))
+    for number, (channel, foreground) in enumerate(zip(volume.data, foregrounds, strict=True)):
         target = slices[:, number]
-        np.subtract(np.moveaxis(channel, axis, 0)[:, rows, columns], mean, out=target)
-        target /= spread
+        np.subtract(np.moveaxis(channel, axis, 0)[:, rows, columns], foreground.mean, out=target)
+        target /= foreground.spread
         np.clip(target, -_INTENSITY_LIMIT, _INTENSITY_LIMIT, out=target)
     return PreparedScan(
         slices=slices,
@@ -207,12 +205,12 @@ def _otsu(values: NDArray[np.float32], bins: int = 128) -> float:
     return float(centres[int(np.nanargmax(np.where(above > 0, between, np.nan)))])
 
 
-def _occupied(profiles: list[NDArray[np.intp]]) -> slice:
+def _occupied(profiles: list[NDArray[np.int64]]) -> slice:
     """Range of rows (or columns) that show the head in any channel, with a margin."""
     counts = np.stack(profiles)
     size = counts.shape[1]
     # A thousandth of the fullest row: specks of noise do not count.
-    fullest: NDArray[np.intp] = counts.max(axis=1, keepdims=True)
+    fullest: NDArray[np.int64] = counts.max(axis=1, keepdims=True)
     seen = np.any(np.greater(1000 * counts, fullest), axis=0)
     where = np.flatnonzero(seen)
     if not where.size:
@@ -225,8 +223,33 @@ def _occupied(profiles: list[NDArray[np.intp]]) -> slice:
     return slice(start, stop)
 
 
-def _centre_and_spread(foreground: NDArray[np.float32], darkest: float) -> tuple[float, float]:
-    mean, spread = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Foreground:
+    """Where in one channel the head is, and how bright."""
+
+    mean: float
+    spread: float
+    profiles: tuple[NDArray[np.int64], ...]  # voxels at each z, y, x
+
+
+def _foreground(channel: NDArray[np.float32], name: str) -> _Foreground:
+    """Look at a channel (z, y, x) plane by plane: a mask of it all would be a copy of it all."""
+    threshold = _foreground_threshold(channel, name)
+    profiles = tuple(np.zeros(side, dtype=np.int64) for side in channel.shape)
+    # Sums about the threshold, which is near the mean: no digits are lost.
+    total = squares = 0.0
+    for z, plane in enumerate(channel):
+        mask = plane > threshold
+        profiles[0][z] = np.count_nonzero(mask)
+        profiles[1][:] += np.count_nonzero(mask, axis=1)
+        profiles[2][:] += np.count_nonzero(mask, axis=0)
+        values = plane[mask].astype(np.float64) - threshold
+        total += float(values.sum())
+        squares += float(values @ values)
+    n = int(profiles[0].sum())
+    mean = threshold + total / n
+    spread = math.sqrt(max(0.0, squares / n - (total / n) ** 2))
     # In an almost binary image the spread of the bright part is noise: air
     # must stay within the limits, or the image would lose its contrast.
-    return mean, max(spread, (mean - darkest) / _INTENSITY_LIMIT)
+    darkest = float(channel.min())
+    return _Foreground(mean, max(spread, (mean - darkest) / _INTENSITY_LIMIT), profiles)
