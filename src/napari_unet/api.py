@@ -19,7 +19,14 @@ from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume,
 from napari_unet.imaging.nifti_source import stem
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import PRESETS, TrainConfig
-from napari_unet.learning.events import LabelledSlice, RoundDone, SlicePredicted, TrainEvent
+from napari_unet.learning.events import (
+    LabelledSlice,
+    Notice,
+    RoundDone,
+    SegmentEvent,
+    SlicePredicted,
+    TrainEvent,
+)
 from napari_unet.sparse_labels import choose_slices, label_values, structures, to_classes
 
 if TYPE_CHECKING:
@@ -34,6 +41,10 @@ Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
 
 class TrainingCutShort(UserWarning):
     """Training failed midway; the model has what was learned until then."""
+
+
+class SlowerThanExpected(UserWarning):
+    """The work goes on without the graphics card, whose memory ran out."""
 
 
 def train(
@@ -78,7 +89,8 @@ def train(
     config : TrainConfig, optional
         Budget, seed and network.
     progress : callable, optional
-        Given every event while training runs.
+        Given every event while training runs; without it a `Notice` becomes a
+        `SlowerThanExpected` warning.
     should_stop : callable, optional
         Asked at every step; True ends training with what was learned so far, or with
         the weights of `init` where those fit the annotated slices better.
@@ -132,6 +144,8 @@ def train(
         ):
             if progress is not None:
                 progress(event)
+            elif isinstance(event, Notice):
+                warnings.warn(event.text, SlowerThanExpected, stacklevel=2)
             if isinstance(event, RoundDone):
                 trained = event.checkpoint
     except Exception as error:
@@ -147,7 +161,7 @@ def segment(
     image: Image,
     model: Checkpoint | FilePath,
     *,
-    progress: Callable[[SlicePredicted], None] | None = None,
+    progress: Callable[[SegmentEvent], None] | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Segment a whole scan.
 
@@ -158,7 +172,8 @@ def segment(
     model : Checkpoint or path
         What `train` returned, or a saved model.
     progress : callable, optional
-        Given the event of every slice.
+        Given the event of every slice, and a `Notice` where memory runs out and the
+        work goes on more slowly; without it that becomes a `SlowerThanExpected` warning.
 
     Returns
     -------
@@ -184,9 +199,12 @@ def segment(
     classes = np.zeros(volume.shape_zyx, dtype=np.uint8)
     along = np.moveaxis(classes, card.slice_axis, 0)
     for event in events(scan, checkpoint):
-        along[event.index] = event.labels
+        if isinstance(event, SlicePredicted):
+            along[event.index] = event.labels
         if progress is not None:
             progress(event)
+        elif isinstance(event, Notice):
+            warnings.warn(event.text, SlowerThanExpected, stacklevel=2)
     values = np.array([0, *label_values(card.class_names)])
     return values.astype(np.min_scalar_type(int(values.max())))[classes]
 

@@ -15,7 +15,7 @@ from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
 from napari_unet.imaging.nifti_source import SUFFIXES, stem
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import StepDone, TrainEvent
+from napari_unet.learning.events import Notice, SegmentEvent, SlicePredicted, StepDone, TrainEvent
 from napari_unet.learning.wording import counted
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def train(arguments: argparse.Namespace) -> None:
     def show(event: TrainEvent) -> None:
         if isinstance(event, StepDone):
             progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
+        elif isinstance(event, Notice):
+            progress.note(event.text)
 
     with (
         stop_on_interrupt() as should_stop,
@@ -135,10 +137,15 @@ def _segment_one(files: Sequence[Path], model: Checkpoint, out: Path) -> None:
     volume = api.load_volume(files)
     n_slices = volume.shape_zyx[model.card.slice_axis]
     count = itertools.count(1)
+
+    def show(event: SegmentEvent) -> None:
+        if isinstance(event, SlicePredicted):
+            progress.update(next(count) / n_slices)
+        else:
+            progress.note(event.text)
+
     with Progress(f"Segmenting {volume.name}") as progress:
-        labels = api.segment(
-            volume, model, progress=lambda _event: progress.update(next(count) / n_slices)
-        )
+        labels = api.segment(volume, model, progress=show)
     out.parent.mkdir(parents=True, exist_ok=True)
     receipt = api.save_mask(labels, volume.grid, out)
     say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")

@@ -64,6 +64,10 @@ class Progress:
             self._last_line = time.monotonic()
             say(f"{self._title}: {fraction:.0%}" + (f", {detail}" if detail else ""))
 
+    def note(self, text: str) -> None:
+        """Print a sentence that has to be read, on standard error, above the bar."""
+        tqdm.write(text, file=sys.stderr)
+
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:

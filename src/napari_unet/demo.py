@@ -18,7 +18,7 @@ from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.measurement import dice, measure
 from napari_unet.imaging.volume import Volume
 from napari_unet.learning.config import ModelCard, TrainConfig
-from napari_unet.learning.events import StepDone, TrainEvent
+from napari_unet.learning.events import Notice, StepDone, TrainEvent
 
 SECONDS = 60.0
 """Training time: with everything else under two minutes on two cores."""
@@ -105,6 +105,8 @@ def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> 
         def show(event: TrainEvent) -> None:
             if isinstance(event, StepDone):
                 progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
+            elif isinstance(event, Notice):
+                progress.note(event.text)
 
         checkpoint = api.train(
             volume,

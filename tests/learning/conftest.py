@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from napari_unet.imaging.volume import Grid, Volume
@@ -71,3 +72,45 @@ def trained(scene: Scene) -> RoundDone:
     *_, done = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
     assert isinstance(done, RoundDone)
     return done
+
+
+class GraphicsCard:
+    """Stands in for a device that is not there; its tensors are the CPU's."""
+
+    type = "cuda"
+
+    def __init__(self) -> None:
+        self.fits: Callable[[torch.Tensor], bool] = lambda images: True
+        self.refused = 0
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> GraphicsCard:
+    """A graphics card whose memory runs out as the test likes it."""
+    from napari_unet.learning import inference, trainer
+    from napari_unet.learning.network import UNet
+
+    card = GraphicsCard()
+    for owner in (torch.Tensor, torch.nn.Module):
+
+        def to(self, *arguments, original=owner.to, **options):
+            arguments = [torch.device("cpu") if each is card else each for each in arguments]
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(owner, "to", to)
+    forward = UNet.forward
+
+    def limited(net, images):
+        if not card.fits(images):
+            card.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(net, images)
+
+    monkeypatch.setattr(UNet, "forward", limited)
+    for module in (inference, trainer):
+        monkeypatch.setattr(module, "choose_device", lambda name="auto": card)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**32, 2**32))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    return card

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_unet.errors import CheckpointError, ResourceError
+from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.inference import predict_volume, segment
 from napari_unet.learning.runtime import memory_errors_explained
 
@@ -59,6 +60,61 @@ def test_a_scan_with_other_pixels_is_brought_to_the_model_s(make, trained):
 def test_another_number_of_channels_is_refused(make, trained):
     with pytest.raises(CheckpointError, match="has 2"):
         predict_volume(make(channels=2).volume, trained.checkpoint)
+
+
+def _segmented(scene, trained):
+    events = list(segment(scene.scan, trained.checkpoint))
+    slices = [event for event in events if isinstance(event, SlicePredicted)]
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert [event.index for event in slices] == list(range(scene.scan.n_slices))
+    return np.stack([event.labels for event in slices]), notices
+
+
+def test_a_card_that_is_short_of_memory_gets_smaller_batches(scene, trained, card):
+    expected, _ = _segmented(scene, trained)
+    card.fits = lambda images: len(images) <= 2
+    got, notices = _segmented(scene, trained)
+    assert card.refused == 2  # eleven and five slices at once; two fit, and no more is tried
+    assert notices == []
+    assert np.mean(got != expected) < 1e-3
+
+
+def test_a_slice_that_does_not_fit_is_tiled(make, trained, card):
+    scene = make((3, 180, 200))
+    expected, _ = _segmented(scene, trained)
+    card.fits = lambda images: images.numel() <= 160 * 160
+    got, notices = _segmented(scene, trained)
+    assert notices == []
+    assert card.refused > 0
+    assert np.mean(got != expected) < 5e-3
+
+
+def test_predicting_goes_on_on_the_cpu_when_the_card_is_full_and_says_so(scene, trained, card):
+    expected, _ = _segmented(scene, trained)
+    card.fits = lambda _images: card.refused == 1  # a slice this small is not cut further
+    events = list(segment(scene.scan, trained.checkpoint))
+    assert isinstance(events[0], Notice)
+    assert "graphics card ran out of memory" in events[0].text
+    assert [event.index for event in events[1:]] == list(range(scene.scan.n_slices))
+    assert np.array_equal(np.stack([event.labels for event in events[1:]]), expected)
+
+
+def test_a_card_too_full_to_hold_the_network_is_left_with_a_notice(
+    scene, trained, card, monkeypatch
+):
+    def full(_device):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    _, notices = _segmented(scene, trained)
+    assert len(notices) == 1
+
+
+def test_a_computer_without_memory_says_so_after_trying_with_less(scene, trained, card):
+    card.fits = lambda _images: False
+    with pytest.raises(ResourceError, match="ran out of memory"):
+        list(segment(scene.scan, trained.checkpoint))
+    assert card.refused == 2  # on the card, on the CPU
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 
 from napari_unet.errors import NapariUnetError
 from napari_unet.learning import trainer
+from napari_unet.learning.events import Notice
 
 
 def text_after(bench, action) -> str:
@@ -93,6 +94,18 @@ def test_running_out_of_memory_is_told_and_training_works_again(bench, monkeypat
         bench.wait_for_job()
     assert "memory" in bench.widget.message.text
     bench.train()
+
+
+def test_what_happens_to_the_work_is_told_while_it_goes_on(bench, monkeypatch):
+    notices = [[Notice("Training goes on without the graphics card.")]]
+    monkeypatch.setattr(
+        trainer.Trainer, "take_notices", lambda _self: notices.pop() if notices else []
+    )
+    told = []
+    bench.annotator.message.connect(lambda text, failed: told.append((text, failed)))
+    bench.paint(8)
+    bench.train()
+    assert ("Training goes on without the graphics card.", False) in told
 
 
 def test_a_damaged_model_file_is_refused(bench, tmp_path):

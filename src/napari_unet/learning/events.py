@@ -103,4 +103,18 @@ class RoundDone:
     seconds: float
 
 
-TrainEvent = StepDone | SlicePredicted | RoundDone
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should know about how the work goes on.
+
+    Parameters
+    ----------
+    text : str
+        One or two sentences.
+    """
+
+    text: str
+
+
+TrainEvent = StepDone | SlicePredicted | RoundDone | Notice
+SegmentEvent = SlicePredicted | Notice

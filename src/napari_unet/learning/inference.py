@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.imaging.volume import Volume
-from napari_unet.learning.events import SlicePredicted
+from napari_unet.learning.events import Notice, SegmentEvent, SlicePredicted
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.runtime import (
+    ThreadChooser,
+    available_cores,
     choose_device,
+    is_out_of_memory,
     load_torch,
     memory_errors_explained,
     torch_threads,
@@ -22,23 +27,38 @@ load_torch()
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
-from torch.nn import functional  # noqa: E402
 
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
+from napari_unet.learning.memory import pixels_for_speed, pixels_that_fit  # noqa: E402
 from napari_unet.learning.network import UNet, folded  # noqa: E402
+from napari_unet.learning.precision import half_if_faster  # noqa: E402
 from napari_unet.learning.resampling import network_size, resample_images  # noqa: E402
+from napari_unet.learning.tiling import (  # noqa: E402
+    SMALLEST_TILE,
+    Tiling,
+    plan_tiles,
+    predict_tiled,
+)
 
-PIXELS_PER_BATCH = 250_000
-"""Bounds the memory of a batch; larger batches are not faster on a CPU."""
+WORTH_TIMING = 24
+"""Slices still to be predicted that pay for finding the faster arithmetic (some five slices)."""
 
 EDGE_PIXELS = 3
 """Pixels around predicted structures whose doubt counts as doubt about their edge."""
+
+OUT_OF_GRAPHICS_MEMORY = (
+    "The graphics card ran out of memory. Predicting goes on without it, which takes longer."
+)
+"""What the user is told when predictions move to the CPU."""
 
 _REMEDY = "Close other programs, or use a scan with fewer pixels per slice."
 
 
 class Predictor:
-    """A network ready to predict: folded, on its device.
+    """A network ready to predict: folded, on its device, within the memory there is.
+
+    Where memory runs out all the same, slices are predicted one by one, then in
+    smaller tiles, then on the CPU; `take_notices` tells of the latter.
 
     Parameters
     ----------
@@ -51,23 +71,110 @@ class Predictor:
     """
 
     def __init__(self, net: UNet, spacing_mm: tuple[float, float], device: torch.device) -> None:
-        with torch.inference_mode():
-            self._net = folded(net).to(device)
         self._spacing_mm = spacing_mm
-        self._device = device
+        self._notices: list[Notice] = []
+        self._half: UNet | None = None
+        with torch.inference_mode():
+            self._net = folded(net)
+        try:
+            self._move_to(device)
+        except RuntimeError as error:
+            if device.type == "cpu" or not is_out_of_memory(error):
+                raise
+            self._leave_the_card()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
 
     def batch_size(self, scan: PreparedScan) -> int:
         """How many slices of a scan to predict at once."""
         rows, columns = network_size(scan, self._spacing_mm)
-        return max(1, PIXELS_PER_BATCH // (rows * columns))
+        pixels = min(self._pixels, pixels_for_speed(self._net.config, self._device))
+        return max(1, pixels // (rows * columns))
+
+    def speed_up(self, scan: PreparedScan, index: int) -> None:
+        """Use sixteen-bit arithmetic from now on if that is faster and says the same.
+
+        Both are tried on a slice of the scan, or on a tile where slices are tiled.
+        """
+        with torch.inference_mode():
+            size = network_size(scan, self._spacing_mm)
+            image = resample_images(self._images(scan, [index]), size)
+            rows, columns = next(self._tiling(size).tiles())
+            self._half = half_if_faster(self._net, image[..., rows, columns])
+
+    def take_notices(self) -> list[Notice]:
+        """Give what the user should be told since this was last asked for."""
+        taken, self._notices = self._notices, []
+        return taken
 
     def probabilities(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
         """Class probabilities (n, k, h, w) of slices, within the scan's window."""
+        rows, columns = network_size(scan, self._spacing_mm)
+        while True:
+            at_once = max(1, self._pixels // (rows * columns))
+            try:
+                with torch.inference_mode():
+                    parts = [
+                        self._probabilities(scan, indices[start : start + at_once])
+                        for start in range(0, len(indices), at_once)
+                    ]
+                    return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = error
+                traceback.clear_frames(error.__traceback__)  # they hold what is to be freed
+            self._do_with_less(rows * columns, len(indices), failure)
+
+    def _probabilities(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
+        size = network_size(scan, self._spacing_mm)
+        images = resample_images(self._images(scan, indices), size)
+        tiling = self._tiling(size)
+        if len(tiling) == 1:
+            probabilities = self._classify(images)
+        else:
+            n_classes = self._net.config.n_classes
+            probabilities = predict_tiled(self._classify, images, tiling, n_classes)
+        return resample_images(probabilities, scan.shape)
+
+    def _images(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
+        return torch.from_numpy(scan.slices[list(indices)]).to(self._device)
+
+    def _tiling(self, size: tuple[int, int]) -> Tiling:
+        return plan_tiles(size, self._pixels, 2 * self._net.sight, self._net.multiple)
+
+    def _classify(self, images: Tensor) -> Tensor:
+        """Class probabilities (n, k, h, w), float32, of images that fit into memory."""
+        net = self._net if self._half is None else self._half
+        logits: Tensor = net(images.to(net.head.weight.dtype))
+        return logits.float().softmax(dim=1)
+
+    def _move_to(self, device: torch.device) -> None:
         with torch.inference_mode():
-            images = torch.from_numpy(scan.slices[list(indices)]).to(self._device)
-            size = network_size(scan, self._spacing_mm)
-            probabilities = self._net(resample_images(images, size)).softmax(dim=1)
-            return resample_images(probabilities, scan.shape)
+            self._net = self._net.to(device)
+        self._device = device
+        self._half = None
+        self._pixels = pixels_that_fit(self._net.config, device)
+
+    def _do_with_less(self, slice_pixels: int, n_slices: int, failure: Exception) -> None:
+        """After a failure predict fewer pixels at once, or move to the CPU; else raise it."""
+        tried = min(self._pixels, n_slices * slice_pixels)
+        least = min((SMALLEST_TILE * self._net.multiple) ** 2, slice_pixels)
+        if tried > least:
+            self._pixels = max(least, tried // 2)
+        elif self._device.type != "cpu":
+            self._leave_the_card()
+        else:
+            raise failure
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _leave_the_card(self) -> None:
+        self._move_to(torch.device("cpu"))
+        self._notices.append(Notice(OUT_OF_GRAPHICS_MEMORY))
 
     def predict(
         self,
@@ -92,11 +199,10 @@ class Predictor:
         """
         with torch.inference_mode():
             probabilities = self.probabilities(scan, indices)
-            labels = probabilities.argmax(dim=1).to(torch.uint8)
-            doubt = torch.special.entr(probabilities).sum(dim=1) / math.log(probabilities.shape[1])
-            near = functional.max_pool2d(
-                (labels > 0).float()[:, None], 2 * EDGE_PIXELS + 1, 1, EDGE_PIXELS
-            )[:, 0]
+            # Seven times as fast as argmax on a CPU.
+            labels = probabilities.max(dim=1).indices.to(torch.uint8)
+            doubt = _entropy(probabilities) / math.log(probabilities.shape[1])
+            near = _widened(labels > 0, EDGE_PIXELS)
             doubts = doubt.sum(dim=(1, 2)).tolist()
             edge_doubts = (doubt * near).sum(dim=(1, 2)).tolist()
             arrays = labels.cpu().numpy()
@@ -113,6 +219,23 @@ class Predictor:
         ]
 
 
+def _entropy(probabilities: Tensor) -> Tensor:
+    """Entropy (n, h, w) of probabilities (n, k, h, w), in nats."""
+    return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1)
+
+
+def _widened(mask: Tensor, pixels: int) -> Tensor:
+    """Grow a mask (n, h, w) by a square; thirty times as fast as max pooling on a CPU."""
+    for axis in (1, 2):
+        narrow, mask = mask, mask.clone()
+        side = mask.shape[axis]
+        for shift in range(1, min(pixels + 1, side)):
+            rest = side - shift
+            mask.narrow(axis, 0, rest).logical_or_(narrow.narrow(axis, shift, rest))
+            mask.narrow(axis, shift, rest).logical_or_(narrow.narrow(axis, 0, rest))
+    return mask
+
+
 def segment(
     scan: PreparedScan,
     checkpoint: Checkpoint,
@@ -122,7 +245,7 @@ def segment(
     should_stop: Callable[[], bool] = lambda: False,
     device: str = "auto",
     threads: int | None = None,
-) -> Iterator[SlicePredicted]:
+) -> Iterator[SegmentEvent]:
     """Predict the slices of a scan.
 
     Parameters
@@ -140,12 +263,14 @@ def segment(
     device : str
         See `TrainConfig.device`.
     threads : int, optional
-        torch threads; default: all available cores.
+        torch threads; default: as many as are fastest, up to all available cores.
 
     Yields
     ------
     SlicePredicted
         One per slice.
+    Notice
+        Where memory has run out and the work goes on more slowly.
 
     Raises
     ------
@@ -160,10 +285,20 @@ def segment(
         predictor = Predictor(
             checkpoint.network(), checkpoint.card.spacing_mm, choose_device(device)
         )
+        chooser = None
+        if threads is None and predictor.device.type == "cpu":
+            chooser = ThreadChooser(available_cores())
         size = 1  # the first slice is the one somebody waits for
+        tried = False
         while wanted and not should_stop():
             batch, wanted = wanted[:size], wanted[size:]
-            yield from predictor.predict(scan, batch, scan_index=scan_index)
+            with nullcontext() if chooser is None else chooser.trial(len(batch)):
+                slices = predictor.predict(scan, batch, scan_index=scan_index)
+            yield from predictor.take_notices()
+            yield from slices
+            if not tried and len(wanted) >= WORTH_TIMING:
+                tried = True
+                predictor.speed_up(scan, batch[0])
             size = predictor.batch_size(scan)
 
 
@@ -197,5 +332,6 @@ def predict_volume(
     result = np.zeros(volume.shape_zyx, dtype=np.uint8)
     stack = np.moveaxis(result, axis, 0)
     for event in segment(prepare(volume, axis), checkpoint, should_stop=should_stop):
-        stack[event.index] = event.labels
+        if isinstance(event, SlicePredicted):
+            stack[event.index] = event.labels
     return result

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from napari_unet.learning.events import SlicePredicted
+from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.inference import Predictor
 from napari_unet.learning.network import UNet
 from napari_unet.learning.preparation import PreparedScan
@@ -71,7 +71,7 @@ class LivePredictions:
 
     def after_step(
         self, net: UNet, step: int, seconds: float, learned_from: dict[int, frozenset[int]]
-    ) -> list[SlicePredicted]:
+    ) -> list[Notice | SlicePredicted]:
         """Predict what is due, if anything.
 
         Parameters
@@ -106,7 +106,8 @@ class LivePredictions:
         for each in wanted:
             self._rounds[scan][each] += 1
         self._spent += time.perf_counter() - started
-        return events
+        self._device = predictor.device  # where there is memory
+        return [*predictor.take_notices(), *events]
 
     def _others(self, scan: int, index: int, known: frozenset[int]) -> list[int]:
         """Slices predicted least often, nearest first; the human's own are left out."""

@@ -103,6 +103,16 @@ class UNet(nn.Module):
         """Sides are padded to a multiple of this."""
         return int(self.config.stride * 2 ** (self.config.levels - 1))
 
+    @property
+    def sight(self) -> int:
+        """How far around it, in pixels, a pixel's score can depend on the image.
+
+        Four 3x3 convolutions at each level above the bridge and two at the bridge
+        see one of their pixels further each; pooling adds up to one of the bridge.
+        """
+        coarsest = 2 ** (self.config.levels - 1)
+        return int(self.config.stride * (4 * (coarsest - 1) + 3 * coarsest))
+
     def forward(self, images: Tensor) -> Tensor:
         """Score every pixel for every class.
 

@@ -10,6 +10,7 @@ import ctypes
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,6 +125,16 @@ class ThreadChooser:
         """How many threads to use for the next step."""
         return self._choices[self._choice()]
 
+    @contextlib.contextmanager
+    def trial(self, amount: int = 1) -> Iterator[None]:
+        """Do `amount` steps' worth of work in this block, with the threads of this step."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        started = time.perf_counter()
+        yield
+        self.took((time.perf_counter() - started) / amount)
+
     def took(self, seconds: float) -> None:
         """Tell how long that step took."""
         position = self._step % self._CYCLE
@@ -147,6 +158,15 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cpu")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failure means that memory ran out, on whatever device."""
+    text = str(error).lower()
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+    )
+
+
 @contextlib.contextmanager
 def memory_errors_explained(remedy: str) -> Iterator[None]:
     """Turn an out-of-memory failure in this block into a sentence.
@@ -164,8 +184,6 @@ def memory_errors_explained(remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        signs = ("out of memory", "not enough memory", "can't allocate memory")
-        if isinstance(error, MemoryError) or any(sign in text for sign in signs):
+        if is_out_of_memory(error):
             raise ResourceError(f"The computer ran out of memory. {remedy}") from error
         raise

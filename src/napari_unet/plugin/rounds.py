@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import AnnotationError, NapariUnetError
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
+from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.session import ScanSession
@@ -184,6 +184,8 @@ class Rounds(QObject):
         elif isinstance(event, SlicePredicted):
             session.show_prediction(event)
             self.predicted.emit()
+        elif isinstance(event, Notice):
+            self._say(event.text)
         elif isinstance(event, work.ScanPrepared):
             session.prepared = event.scan
         elif isinstance(event, RoundDone):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_unet.imaging.cleanup import CleanUp, clean_up
 from napari_unet.imaging.measurement import StructureMeasure, measure
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import LabelledSlice, SlicePredicted, TrainEvent
+from napari_unet.learning.events import LabelledSlice, SegmentEvent, SlicePredicted, TrainEvent
 
 if TYPE_CHECKING:
     from napari_unet.annotation.states import Structure
@@ -126,7 +126,7 @@ def segmentation(
     class_names: Sequence[str],
     start: int,
     should_stop: Callable[[], bool],
-) -> Generator[SlicePredicted | ScanPrepared | VolumeSegmented, None, None]:
+) -> Generator[SegmentEvent | ScanPrepared | VolumeSegmented, None, None]:
     """Predict every slice from `start` outwards, clean up in 3D and measure.
 
     Parameters
@@ -144,7 +144,8 @@ def segmentation(
     order = outwards(n, start)
     predicted = np.zeros_like(mask)
     for event in segment(scan, checkpoint, order=order, should_stop=should_stop):
-        predicted[(slice(None),) * subject.axis + (event.index,)] = event.labels
+        if isinstance(event, SlicePredicted):
+            predicted[(slice(None),) * subject.axis + (event.index,)] = event.labels
         yield event
     if should_stop():
         return
