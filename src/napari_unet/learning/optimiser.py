@@ -66,6 +66,12 @@ class AdamW:
         self.square = torch.zeros_like(self.weights)
         self.steps = 0
 
+    def resume(self, before: AdamW) -> None:
+        """Go on where the optimiser of a copy of the network has come to."""
+        self.mean.copy_(before.mean)
+        self.square.copy_(before.square)
+        self.steps = before.steps
+
     def step(self, learning_rate: float) -> bool:
         """Apply and clear the gradient; False (and no change) if it is not finite."""
         norm = float(self.gradient.norm())

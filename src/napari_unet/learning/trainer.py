@@ -7,14 +7,21 @@ import dataclasses
 import datetime
 import math
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
-from napari_unet.learning.events import LabelledSlice, SlicePredicted
+from napari_unet.learning.events import LabelledSlice, Notice, SegmentEvent
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
-from napari_unet.learning.runtime import ThreadChooser, available_cores, choose_device, load_torch
+from napari_unet.learning.runtime import (
+    ThreadChooser,
+    available_cores,
+    choose_device,
+    is_out_of_memory,
+    load_torch,
+)
 from napari_unet.learning.wording import counted
 
 load_torch()
@@ -23,7 +30,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
-from napari_unet.learning.inference import Predictor  # noqa: E402
+from napari_unet.learning.inference import WORTH_TIMING, Predictor  # noqa: E402
 from napari_unet.learning.live import outwards  # noqa: E402
 from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
@@ -41,6 +48,11 @@ COMPARED_PIXELS = 300_000
 
 AUGMENTATION_STEPS = 400
 """Steps until slices are varied in full: what is where is learned first, on what was painted."""
+
+OUT_OF_GRAPHICS_MEMORY = (
+    "The graphics card ran out of memory. Training goes on without it, which takes longer."
+)
+"""What the user is told when training moves to the CPU."""
 
 
 class Trainer:
@@ -97,6 +109,7 @@ class Trainer:
         if init is not None:
             net.load_state_dict(init.state)
         self._net = net.to(self.device).train()
+        self._notices: list[Notice] = []
         self._optimiser = AdamW(self._net, config.weight_decay)
         self._average = AveragedWeights(
             self._net, copy.deepcopy(self._net).eval(), self._optimiser.weights, AVERAGE_DECAY
@@ -122,12 +135,41 @@ class Trainer:
     def step(self, progress: float) -> float:
         """Make one optimiser step with a suitable number of threads; return its loss."""
         if self._threads is None:
-            return self._step(progress)
+            return self._step_somewhere(progress)
         torch.set_num_threads(self._threads.threads)
         started = time.perf_counter()
         loss = self._step(progress)
         self._threads.took(time.perf_counter() - started)
         return loss
+
+    def take_notices(self) -> list[Notice]:
+        """Give what the user should be told since this was last asked for."""
+        taken, self._notices = self._notices, []
+        return taken
+
+    def _step_somewhere(self, progress: float) -> float:
+        """Make a step; move to the CPU where the graphics card runs out of memory."""
+        try:
+            return self._step(progress)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold what is to be freed
+        self._move_to(torch.device("cpu"))
+        self._notices.append(Notice(OUT_OF_GRAPHICS_MEMORY))
+        return self._step(progress)
+
+    def _move_to(self, device: torch.device) -> None:
+        """Go on with the same weights, average and optimiser on another device."""
+        self.device = device
+        optimiser, average = self._optimiser, self._average
+        self._net.to(device)
+        self._optimiser = AdamW(self._net, optimiser.weight_decay)
+        self._optimiser.resume(optimiser)
+        self._average = AveragedWeights(
+            self._net, average.net.to(device), self._optimiser.weights, average.decay
+        )
+        self._average.steps = average.steps
 
     def _step(self, progress: float) -> float:
         strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
@@ -174,23 +216,27 @@ class Trainer:
             logits = torch.cat([net(image[None].to(self.device)).cpu() for image in images])
             return float(segmentation_loss(logits, labels, torch.ones(logits.shape[1])))
 
-    def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SlicePredicted]:
+    def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SegmentEvent]:
         """Predict every slice of the scan in view with the weights that are kept."""
         if focus is None:
             return
         number, index = focus
         scan = self._scans[number]
         predictor = Predictor(self.network, self.card.spacing_mm, self.device)
+        if scan.n_slices >= WORTH_TIMING:
+            predictor.speed_up(scan, index)
         order = outwards(scan.n_slices, index)
         while order:
             size = min(4, predictor.batch_size(scan))
             batch, order = order[:size], order[size:]
-            yield from predictor.predict(
+            slices = predictor.predict(
                 scan,
                 batch,
                 scan_index=number,
                 learned_from=self.examples.learned_from[number],
             )
+            yield from predictor.take_notices()
+            yield from slices
 
     def checkpoint(self, steps: int, seconds: float) -> Checkpoint:
         """Take a copy of the weights to keep, with their history."""

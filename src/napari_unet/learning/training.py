@@ -108,6 +108,8 @@ def train(
     ------
     StepDone, SlicePredicted
         As they happen.
+    Notice
+        Where the graphics card has run out of memory and the work goes on without it.
     RoundDone
         Last, also after a stop; but not if not a single step was made (of which
         there is at least one unless `should_stop` says so before).
@@ -205,6 +207,7 @@ def _learn(
         # The first step counts in full however small the budget is.
         loss = trainer.step(budget.progress if budget.steps else 0.0)
         budget.steps += 1
+        yield from trainer.take_notices()
         yield StepDone(
             step=budget.steps,
             loss=loss,
