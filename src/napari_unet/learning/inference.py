@@ -29,6 +29,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
+from napari_unet.learning.doubt import entropy, widened  # noqa: E402
 from napari_unet.learning.memory import pixels_for_speed, pixels_that_fit  # noqa: E402
 from napari_unet.learning.network import UNet, folded  # noqa: E402
 from napari_unet.learning.precision import half_if_faster  # noqa: E402
@@ -201,8 +202,8 @@ class Predictor:
             probabilities = self.probabilities(scan, indices)
             # Seven times as fast as argmax on a CPU.
             labels = probabilities.max(dim=1).indices.to(torch.uint8)
-            doubt = _entropy(probabilities) / math.log(probabilities.shape[1])
-            near = _widened(labels > 0, EDGE_PIXELS)
+            doubt = entropy(probabilities) / math.log(probabilities.shape[1])
+            near = widened(labels > 0, EDGE_PIXELS)
             doubts = doubt.sum(dim=(1, 2)).tolist()
             edge_doubts = (doubt * near).sum(dim=(1, 2)).tolist()
             arrays = labels.cpu().numpy()
@@ -217,23 +218,6 @@ class Predictor:
             )
             for position, index in enumerate(indices)
         ]
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    """Entropy (n, h, w) of probabilities (n, k, h, w), in nats."""
-    return -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1)
-
-
-def _widened(mask: Tensor, pixels: int) -> Tensor:
-    """Grow a mask (n, h, w) by a square; thirty times as fast as max pooling on a CPU."""
-    for axis in (1, 2):
-        narrow, mask = mask, mask.clone()
-        side = mask.shape[axis]
-        for shift in range(1, min(pixels + 1, side)):
-            rest = side - shift
-            mask.narrow(axis, 0, rest).logical_or_(narrow.narrow(axis, shift, rest))
-            mask.narrow(axis, shift, rest).logical_or_(narrow.narrow(axis, 0, rest))
-    return mask
 
 
 def segment(
