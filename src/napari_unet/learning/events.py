@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_unet.learning.wording import counted
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
@@ -48,6 +50,8 @@ class StepDone:
         Fraction of the budget used, 0 to 1; goes back when new slices extend it.
     n_slices : int
         Annotated slices currently being learned from.
+    n_held_back : int
+        Annotated slices currently kept from training, as a test.
     """
 
     step: int
@@ -55,6 +59,7 @@ class StepDone:
     seconds: float
     progress: float
     n_slices: int
+    n_held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +89,23 @@ class SlicePredicted:
     learned_from: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The new weights of a round against the old, on slices that neither has learned from.
+
+    Parameters
+    ----------
+    new, old : float
+        Dice over those slices, 0 to 1, averaged over the structures.
+    n_slices : int
+        How many slices there are.
+    """
+
+    new: float
+    old: float
+    n_slices: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundDone:
     """Training ended (budget used, stopped or failed); the last event of `train`.
@@ -91,16 +113,42 @@ class RoundDone:
     Parameters
     ----------
     checkpoint : Checkpoint
-        The weights that were kept (averaged over the last steps) and their card.
+        The weights that were kept (averaged over the last steps, or those that the
+        round started from) and their card.
     stopped : bool
         Whether `should_stop`, or a failure that is raised next, ended it.
     seconds : float
         Training time of this round.
+    kept : str
+        ``old`` if the weights that the round started from have been kept because the
+        new ones were worse.
+    comparison : Comparison, optional
+        On held-back slices, if there are any.
+    rejected : Checkpoint, optional
+        The new weights, if they were worse on held-back slices.
     """
 
     checkpoint: Checkpoint
     stopped: bool
     seconds: float
+    kept: Literal["new", "old"] = "new"
+    comparison: Comparison | None = None
+    rejected: Checkpoint | None = None
+
+    @property
+    def verdict(self) -> str:
+        """A sentence on new against old; empty where there is nothing to say."""
+        result = self.comparison
+        if result is None:
+            worse = "The new model fits the annotated slices worse than the earlier one, "
+            return f"{worse}which is kept." if self.kept == "old" else ""
+        scores = f"Dice {result.new:.2f} against {result.old:.2f}"
+        slices = f"on {counted(result.n_slices, 'held-back slice')} ({scores})"
+        if self.kept == "old":
+            return f"The new model is worse {slices}: the earlier one is kept."
+        if result.new > result.old:
+            return f"The new model is better {slices}."
+        return f"The new model is about as good {slices}: it is kept."
 
 
 TrainEvent = StepDone | SlicePredicted | RoundDone
