@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_unet.errors import AnnotationError
-from napari_unet.imaging.measurement import dice
 from napari_unet.learning.config import IGNORE_LABEL, ModelCard, Provenance, SliceName
 from napari_unet.learning.events import Comparison, LabelledSlice
 from napari_unet.learning.preparation import PreparedScan
@@ -45,13 +45,17 @@ def new_is_kept(comparison: Comparison) -> bool:
     return comparison.new >= comparison.old - TOLERANCE
 
 
-def pooled_dice(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float | None:
+def pooled_dice(
+    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], slack: int = 0
+) -> float | None:
     """Score predictions of several slices together.
 
     Parameters
     ----------
     pairs : sequence of tuple
         Prediction and truth of each slice, both (h, w).
+    slack : int
+        Pixels that an edge may be off without being wrong.
 
     Returns
     -------
@@ -59,13 +63,23 @@ def pooled_dice(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) ->
         Dice of each structure over the pixels of all slices, averaged over the
         structures that the truth shows; None if it shows none.
     """
-    if not pairs:
+    values = sorted({int(value) for _, truth in pairs for value in np.unique(truth[truth > 0])})
+    if not values:
         return None
-    predicted, truth = (np.concatenate([each[i].ravel() for each in pairs]) for i in (0, 1))
-    values = np.unique(truth[truth > 0])
-    if not len(values):
-        return None
-    return float(np.mean([dice(predicted, truth, int(value)) for value in values]))
+    scores = []
+    for value in values:
+        right = size = 0
+        for predicted, truth in pairs:
+            found, wanted = predicted == value, truth == value
+            right += np.count_nonzero(found & _widened(wanted, slack))
+            right += np.count_nonzero(wanted & _widened(found, slack))
+            size += np.count_nonzero(found) + np.count_nonzero(wanted)
+        scores.append(right / size)
+    return float(np.mean(scores))
+
+
+def _widened(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    return ndimage.binary_dilation(mask, iterations=pixels) if pixels else mask
 
 
 @dataclass(frozen=True, slots=True)
