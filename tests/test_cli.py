@@ -191,7 +191,7 @@ def test_a_model_is_tested_on_slices_held_back_and_kept_if_the_new_one_is_worse(
     main(["info", str(out)])
     assert "1 annotated slice, as a test" in capsys.readouterr().out
 
-    monkeypatch.setattr("napari_unet.learning.guard.TOLERANCE", -2)
+    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", -2)
     assert train(scan, *start) == 0
     said = capsys.readouterr().out
     assert "worse on 1 held-back slice" in said

@@ -5,8 +5,9 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_unet.learning.checkpoint import Checkpoint
+from napari_unet.learning.comparison import Comparison
 from napari_unet.learning.config import ModelCard, ModelConfig, Provenance, TrainConfig
-from napari_unet.learning.events import Comparison, RoundDone
+from napari_unet.learning.events import RoundDone
 from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.models import KEPT, ModelShelf
 from napari_unet.plugin.train_panel import TrainPanel
@@ -116,7 +117,7 @@ def weights(checkpoint: Checkpoint) -> np.ndarray:
 @pytest.fixture
 def twice(bench, monkeypatch):
     """Two rounds, both kept: two slices, then four more, one of which is held back."""
-    monkeypatch.setattr("napari_unet.learning.guard.TOLERANCE", 2)
+    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", 2)
     annotate(bench, 6, 10)
     bench.train()
     annotate(bench, 5, 7, 8, 9)
@@ -149,7 +150,7 @@ def test_a_worse_round_says_so_and_its_model_can_be_used_anyway(bench, monkeypat
     annotate(bench, 6, 10)
     bench.train()
     kept = weights(bench.session.models.present)
-    monkeypatch.setattr("napari_unet.learning.guard.TOLERANCE", -2)
+    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", -2)
     annotate(bench, 7, 8, 9)
     bench.train()
     assert "worse on 1 held-back slice" in bench.widget.message.text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.learning.wording import counted
+from napari_unet.learning.comparison import Comparison
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
@@ -89,23 +89,6 @@ class SlicePredicted:
     learned_from: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The new weights of a round against the old, on slices that neither has learned from.
-
-    Parameters
-    ----------
-    new, old : float
-        Dice over those slices, 0 to 1, averaged over the structures.
-    n_slices : int
-        How many slices there are.
-    """
-
-    new: float
-    old: float
-    n_slices: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundDone:
     """Training ended (budget used, stopped or failed); the last event of `train`.
@@ -138,17 +121,11 @@ class RoundDone:
     @property
     def verdict(self) -> str:
         """A sentence on new against old; empty where there is nothing to say."""
-        result = self.comparison
-        if result is None:
-            worse = "The new model fits the annotated slices worse than the earlier one, "
-            return f"{worse}which is kept." if self.kept == "old" else ""
-        scores = f"Dice {result.new:.2f} against {result.old:.2f}"
-        slices = f"on {counted(result.n_slices, 'held-back slice')} ({scores})"
-        if self.kept == "old":
-            return f"The new model is worse {slices}: the earlier one is kept."
-        if result.new > result.old:
-            return f"The new model is better {slices}."
-        return f"The new model is about as good {slices}: it is kept."
+        if self.comparison is not None:
+            return self.comparison.verdict
+        if self.kept == "new":
+            return ""
+        return "The new model fits the annotated slices worse than the earlier one, which is kept."
 
 
 TrainEvent = StepDone | SlicePredicted | RoundDone

@@ -15,16 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import IGNORE_LABEL, ModelCard, Provenance, SliceName
-from napari_unet.learning.events import Comparison, LabelledSlice
+from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.preparation import PreparedScan
-
-TOLERANCE = 0.02
-"""Dice that the new weights may lose: they have learned from more, and few slices test them."""
 
 FEWEST = 3
 """New slices from which on one is held back."""
@@ -38,48 +33,6 @@ not more than this share of all slices are held back, but one in any case."""
 def n_held_back(n_new: int) -> int:
     """How many of the new slices of a round to hold back."""
     return min(MOST, max(1, round(SHARE * n_new))) if n_new >= FEWEST else 0
-
-
-def new_is_kept(comparison: Comparison) -> bool:
-    """Whether the new weights replace the old ones: unless they are clearly worse."""
-    return comparison.new >= comparison.old - TOLERANCE
-
-
-def pooled_dice(
-    pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]], slack: int = 0
-) -> float | None:
-    """Score predictions of several slices together.
-
-    Parameters
-    ----------
-    pairs : sequence of tuple
-        Prediction and truth of each slice, both (h, w).
-    slack : int
-        Pixels that an edge may be off without being wrong.
-
-    Returns
-    -------
-    float or None
-        Dice of each structure over the pixels of all slices, averaged over the
-        structures that the truth shows; None if it shows none.
-    """
-    values = sorted({int(value) for _, truth in pairs for value in np.unique(truth[truth > 0])})
-    if not values:
-        return None
-    scores = []
-    for value in values:
-        right = size = 0
-        for predicted, truth in pairs:
-            found, wanted = predicted == value, truth == value
-            right += np.count_nonzero(found & _widened(wanted, slack))
-            right += np.count_nonzero(wanted & _widened(found, slack))
-            size += np.count_nonzero(found) + np.count_nonzero(wanted)
-        scores.append(right / size)
-    return float(np.mean(scores))
-
-
-def _widened(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    return ndimage.binary_dilation(mask, iterations=pixels) if pixels else mask
 
 
 @dataclass(frozen=True, slots=True)

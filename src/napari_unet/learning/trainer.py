@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
+from napari_unet.learning.comparison import Comparison, compare
 from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
-from napari_unet.learning.events import Comparison, LabelledSlice, RoundDone, SlicePredicted
-from napari_unet.learning.guard import Split, new_is_kept, pooled_dice
+from napari_unet.learning.events import LabelledSlice, RoundDone, SlicePredicted
+from napari_unet.learning.guard import Split
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
 from napari_unet.learning.runtime import ThreadChooser, available_cores, choose_device, load_torch
 from napari_unet.learning.wording import counted
@@ -177,10 +181,13 @@ class Trainer:
         if self._init is None:
             return
         before = self._init.network().to(self.device)
-        new, old = self._held_back_dice(self.network), self._held_back_dice(before)
-        if new is not None and old is not None:
-            self._comparison = Comparison(new, old, self.n_held_back)
-            if new_is_kept(self._comparison):
+        self._comparison = compare(
+            self._held_back_predictions(self.network),
+            self._held_back_predictions(before),
+            [self._scans[each.scan].crop(each.labels) for each in self._split.test],
+        )
+        if self._comparison is not None:
+            if not self._comparison.worse:
                 return
             self._rejected = self._weights()
         else:
@@ -193,15 +200,17 @@ class Trainer:
         self._kept = "old"
         self.network.load_state_dict(self._init.state)
 
-    def _held_back_dice(self, net: UNet) -> float | None:
-        """Score a network alone, on the scan's own pixels; None without a test."""
+    def _held_back_predictions(self, net: UNet) -> list[NDArray[np.uint8]]:
+        """Classes (h, w) that a network alone gives the held-back slices, on the scan's pixels."""
         predictor = Predictor(net, self.card.spacing_mm, self.device)
-        pairs = []
-        for each in self._split.test:
-            scan = self._scans[each.scan]
-            labels = predictor.probabilities(scan, [each.index])[0].argmax(dim=0)
-            pairs.append((labels.to(torch.uint8).cpu().numpy(), scan.crop(each.labels)))
-        return pooled_dice(pairs)
+        return [
+            predictor.probabilities(self._scans[each.scan], [each.index])[0]
+            .argmax(dim=0)
+            .to(torch.uint8)
+            .cpu()
+            .numpy()
+            for each in self._split.test
+        ]
 
     def _loss_on(self, net: UNet, images: Tensor, labels: Tensor) -> float:
         """Loss on slices (n, c, h, w) as they are; no class counts more than another."""
