@@ -173,6 +173,35 @@ def test_init_goes_on_from_a_model_and_its_axis(scan, capsys):
     assert "leave --preset out" in error_of(capsys)
 
 
+def test_a_model_is_tested_on_slices_held_back_and_kept_if_the_new_one_is_worse(
+    scan, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        "napari_unet.cli.TrainConfig", partial(TrainConfig, max_steps=40, threads=1)
+    )
+    first, out = scan / "first.safetensors", scan / "model.safetensors"
+    start = ("--seconds", "200", "--init", str(first))
+    train(scan, "--slices", "2,4", "--out", str(first), "--seconds", "200")
+    capsys.readouterr()
+    assert train(scan, *start) == 0
+    said = capsys.readouterr().out
+    assert "; 4 annotated slices, 80 steps" in said
+    assert "on 1 held-back slice (Dice " in said
+    assert Checkpoint.load(out).card.provenance.held_back == (("t1", 16 - 5),)
+    main(["info", str(out)])
+    assert "1 annotated slice, as a test" in capsys.readouterr().out
+
+    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", -2)
+    assert train(scan, *start) == 0
+    said = capsys.readouterr().out
+    assert "worse on 1 held-back slice" in said
+    assert "anyway, take" in said
+    weights = [Checkpoint.load(path).state["head.weight"] for path in (first, out)]
+    assert (weights[0] == weights[1]).all()
+    rejected = Checkpoint.load(scan / "model_rejected.safetensors")
+    assert rejected.card.provenance.steps == 80
+
+
 def test_info_describes_scan_mask_and_model(scan, capsys):
     train(scan)
     capsys.readouterr()

@@ -85,20 +85,22 @@ def train(
         training on have to hold them.
     init : Checkpoint or path, optional
         Model to start from; it must have the same sequences and as many
-        structures.
+        structures. Where three slices or more are new to it, one in five of them is
+        held back, to test whether the new weights are better than its own.
     config : TrainConfig, optional
         Budget, seed and network.
     progress : callable, optional
         Given every event while training runs; without it a `Notice` becomes a
         `SlowerThanExpected` warning.
     should_stop : callable, optional
-        Asked at every step; True ends training with what was learned so far, or with
-        the weights of `init` where those fit the annotated slices better.
+        Asked at every step; True ends training with what was learned so far.
 
     Returns
     -------
     Checkpoint
-        The trained model; ``checkpoint.save("model.safetensors")`` writes it. When
+        The trained model, or `init` where that is clearly better on the slices held
+        back (without any, where it fits the annotated slices better); the `RoundDone`
+        given to `progress` says so. ``checkpoint.save("model.safetensors")`` writes it. When
         training fails after it began, this is what was learned until then, and the
         failure comes as a `TrainingCutShort` warning.
 

@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         default=_DEFAULTS.seconds,
         help="training time (default: %(default)g)",
     )
-    add("--init", metavar="MODEL", help="model to start from")
+    add("--init", metavar="MODEL", help="model to start from; kept where the new one is worse")
     add(
         "--seed",
         type=_seed,

@@ -15,7 +15,14 @@ from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
 from napari_unet.imaging.nifti_source import SUFFIXES, stem
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import Notice, SegmentEvent, SlicePredicted, StepDone, TrainEvent
+from napari_unet.learning.events import (
+    Notice,
+    RoundDone,
+    SegmentEvent,
+    SlicePredicted,
+    StepDone,
+    TrainEvent,
+)
 from napari_unet.learning.wording import counted
 
 if TYPE_CHECKING:
@@ -74,11 +81,15 @@ def train(arguments: argparse.Namespace) -> None:
         preset=arguments.preset or TrainConfig().preset,
     )
 
+    rounds: list[RoundDone] = []
+
     def show(event: TrainEvent) -> None:
         if isinstance(event, StepDone):
             progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
         elif isinstance(event, Notice):
             progress.note(event.text)
+        elif isinstance(event, RoundDone):
+            rounds.append(event)
 
     with (
         stop_on_interrupt() as should_stop,
@@ -106,8 +117,21 @@ def train(arguments: argparse.Namespace) -> None:
         f"{counted(made.annotated_slices, 'annotated slice')}, "
         f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
     )
+    for done in rounds:
+        _say_which_is_kept(done, out)
     if failures:
         raise NapariUnetError(str(failures[0]))
+
+
+def _say_which_is_kept(done: RoundDone, out: Path) -> None:
+    """Say how new and old weights compare; new ones that were worse are saved beside the old."""
+    advice = ""
+    if done.rejected is not None:
+        beside = out.with_name(f"{out.stem}_rejected{MODEL_SUFFIX}")
+        done.rejected.save(beside)
+        advice = f" To use the new one anyway, take {beside}."
+    if done.verdict:
+        say(done.verdict + advice)
 
 
 def segment(arguments: argparse.Namespace) -> None:

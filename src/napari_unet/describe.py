@@ -83,6 +83,7 @@ def model(path: Path) -> list[tuple[str, str]]:
             "trained on",
             f"{', '.join(made.trained_on)}; {counted(made.annotated_slices, 'annotated slice')}",
         ),
+        ("held back", f"{counted(len(made.held_back), 'annotated slice')}, as a test"),
         ("training", f"{counted(made.steps, 'step')}, {made.seconds:.0f} s"),
         ("created", f"{made.created} {_in_brackets(made.software)}".strip()),
         ("started from", made.parent or "nothing"),

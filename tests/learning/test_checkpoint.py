@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 
 import numpy as np
@@ -29,6 +31,31 @@ def test_the_card_tells_where_the_model_comes_from(trained):
     assert provenance.steps == 80
     assert provenance.created
     assert provenance.software == f"napari-unet-mri {__version__}"
+
+
+def test_the_card_remembers_which_slices_were_learned_and_which_held_back(trained, tmp_path):
+    card = trained.checkpoint.card
+    assert card.provenance.learned_slices == tuple(("ball", index) for index in (1, 4, 6, 9))
+    held_back = (("ball", 5), ("another scan", 12))
+    history = dataclasses.replace(card.provenance, held_back=held_back)
+    model = Checkpoint(trained.checkpoint.state, dataclasses.replace(card, provenance=history))
+    model.save(tmp_path / "model.safetensors")
+    assert Checkpoint.load(tmp_path / "model.safetensors").card == model.card
+
+
+def test_a_model_of_the_first_format_still_opens(scene, trained, tmp_path):
+    import safetensors.torch
+
+    old = dataclasses.asdict(trained.checkpoint.card)
+    del old["provenance"]["learned_slices"], old["provenance"]["held_back"]
+    safetensors.torch.save_file(
+        trained.checkpoint.state,
+        tmp_path / "old.safetensors",
+        {"napari_unet": json.dumps({"format_version": 1, **old})},
+    )
+    loaded = Checkpoint.load(tmp_path / "old.safetensors")
+    assert loaded.card.provenance.learned_slices == ()
+    assert loaded.card.provenance.steps == 80
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "header"])

@@ -25,7 +25,7 @@ from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.network import UNet  # noqa: E402
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the model file; raised when older software could not read it."""
 
 _CARD_KEY = "napari_unet"
@@ -202,6 +202,9 @@ def _parse_card(text: str, name: str) -> ModelCard:
             )
         provenance: dict[str, Any] = raw.pop("provenance")
         provenance["trained_on"] = tuple(provenance["trained_on"])
+        for key in ("learned_slices", "held_back"):  # unknown in format 1
+            slices = provenance.get(key, ())
+            provenance[key] = tuple((str(scan), int(index)) for scan, index in slices)
         rows, columns = raw.pop("spacing_mm")
         card = ModelCard(
             model=ModelConfig(**raw.pop("model")),

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 IGNORE_LABEL = 255
 """Label value that means "not annotated": such voxels do not count in the loss."""
+
+SliceName: TypeAlias = tuple[str, int]
+"""Name of a scan and number of one of its slices, along the model's slicing axis."""
+
+Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
+"""How a round uses the weights it starts from; see `learning.restart`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,10 @@ class TrainConfig:
         Name of the `ModelConfig` in `PRESETS`.
     device : str
         ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
+    restart : str
+        What becomes of the weights that a round starts from: ``warm`` goes on from
+        them, ``shrink`` shrinks and perturbs them first, ``scratch`` only compares
+        with them at the end.
     """
 
     seconds: float = 60.0
@@ -70,6 +81,7 @@ class TrainConfig:
     threads: int | None = None
     preset: str = "fast"
     device: str = "auto"
+    restart: Restart = "warm"
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -99,6 +111,11 @@ class Provenance:
         Package name and version.
     parent : str
         Identifier of the model it was fine-tuned from, or empty.
+    learned_slices : tuple of SliceName
+        Every slice it has ever learned from; of models of earlier versions, none is
+        known.
+    held_back : tuple of SliceName
+        Annotated slices that are kept from training, to test later models with.
     """
 
     trained_on: tuple[str, ...] = ()
@@ -108,6 +125,8 @@ class Provenance:
     created: str = ""
     software: str = ""
     parent: str = ""
+    learned_slices: tuple[SliceName, ...] = ()
+    held_back: tuple[SliceName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_unet.learning.comparison import Comparison
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
@@ -48,6 +50,8 @@ class StepDone:
         Fraction of the budget used, 0 to 1; goes back when new slices extend it.
     n_slices : int
         Annotated slices currently being learned from.
+    n_held_back : int
+        Annotated slices currently kept from training, as a test.
     """
 
     step: int
@@ -55,6 +59,7 @@ class StepDone:
     seconds: float
     progress: float
     n_slices: int
+    n_held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,16 +96,36 @@ class RoundDone:
     Parameters
     ----------
     checkpoint : Checkpoint
-        The weights that were kept (averaged over the last steps) and their card.
+        The weights that were kept (averaged over the last steps, or those that the
+        round started from) and their card.
     stopped : bool
         Whether `should_stop`, or a failure that is raised next, ended it.
     seconds : float
         Training time of this round.
+    kept : str
+        ``old`` if the weights that the round started from have been kept because the
+        new ones were worse.
+    comparison : Comparison, optional
+        On held-back slices, if there are any.
+    rejected : Checkpoint, optional
+        The new weights, if they were worse on held-back slices.
     """
 
     checkpoint: Checkpoint
     stopped: bool
     seconds: float
+    kept: Literal["new", "old"] = "new"
+    comparison: Comparison | None = None
+    rejected: Checkpoint | None = None
+
+    @property
+    def verdict(self) -> str:
+        """A sentence on new against old; empty where there is nothing to say."""
+        if self.comparison is not None:
+            return self.comparison.verdict
+        if self.kept == "new":
+            return ""
+        return "The new model fits the annotated slices worse than the earlier one, which is kept."
 
 
 @dataclass(frozen=True, slots=True)

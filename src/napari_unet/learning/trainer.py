@@ -9,11 +9,17 @@ import math
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
+from napari_unet.learning.comparison import Comparison, compare
 from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
-from napari_unet.learning.events import LabelledSlice, Notice, SegmentEvent
+from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
+from napari_unet.learning.guard import Split
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
 from napari_unet.learning.runtime import (
     ThreadChooser,
@@ -35,6 +41,7 @@ from napari_unet.learning.live import outwards  # noqa: E402
 from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
+from napari_unet.learning.restart import restart  # noqa: E402
 from napari_unet.learning.training_set import TrainingSet  # noqa: E402
 
 WARM_UP_STEPS = 20
@@ -97,7 +104,11 @@ class Trainer:
         self._scans = scans
         self._config = config
         self._init = init
-        self.examples = TrainingSet(scans, annotations, class_names, self.card.spacing_mm)
+        self._kept: Literal["new", "old"] = "new"
+        self._comparison: Comparison | None = None
+        self._rejected: dict[str, Tensor] | None = None
+        self._split = Split.begin(scans, init.card if init else None).given(annotations)
+        self.examples = TrainingSet(scans, self._split.training, class_names, self.card.spacing_mm)
         self.device = choose_device(config.device)
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
@@ -107,7 +118,7 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(config.seed)
         net = UNet(self.card.model, self._generator)
         if init is not None:
-            net.load_state_dict(init.state)
+            restart(net, init.state, config.restart)
         self._net = net.to(self.device).train()
         self._notices: list[Notice] = []
         self._optimiser = AdamW(self._net, config.weight_decay)
@@ -126,11 +137,18 @@ class Trainer:
         Somebody is painting meanwhile: everything erased, or a label too many, is
         a moment of their work and no reason to end training.
         """
+        split = self._split.given(annotations)
         try:
-            self.examples.replace(annotations)
+            self.examples.replace(split.training)
         except AnnotationError:
             return False
+        self._split = split
         return True
+
+    @property
+    def n_held_back(self) -> int:
+        """How many annotated slices are kept from training."""
+        return len(self._split.test)
 
     def step(self, progress: float) -> float:
         """Make one optimiser step with a suitable number of threads; return its loss."""
@@ -196,19 +214,45 @@ class Trainer:
         )
 
     def keep_the_better(self) -> None:
-        """Go back to the weights started from where they fit the annotated slices better.
+        """Go back to the weights started from where the new ones are worse.
 
-        The first steps of fine-tuning make a model worse before they make it better,
-        and whoever stops then is not to lose it. The card still counts the steps.
+        Slices that were held back decide; without any, the annotated slices do: the
+        first steps of fine-tuning make a model worse before they make it better, and
+        whoever stops then is not to lose it (the card still counts the steps).
         """
         if self._init is None:
             return
-        # A network at full resolution takes several times as long.
-        pixels = COMPARED_PIXELS * self.card.model.stride**2 // 4
-        images, labels = self.examples.unchanged(pixels)
         before = self._init.network().to(self.device)
-        if not self._loss_on(self.network, images, labels) <= self._loss_on(before, images, labels):
-            self.network.load_state_dict(self._init.state)
+        self._comparison = compare(
+            self._held_back_predictions(self.network),
+            self._held_back_predictions(before),
+            [self._scans[each.scan].crop(each.labels) for each in self._split.test],
+        )
+        if self._comparison is not None:
+            if not self._comparison.worse:
+                return
+            self._rejected = self._weights()
+        else:
+            # A network at full resolution takes several times as long.
+            pixels = COMPARED_PIXELS * self.card.model.stride**2 // 4
+            images, labels = self.examples.unchanged(pixels)
+            loss = self._loss_on(self.network, images, labels)
+            if loss <= self._loss_on(before, images, labels):
+                return
+        self._kept = "old"
+        self.network.load_state_dict(self._init.state)
+
+    def _held_back_predictions(self, net: UNet) -> list[NDArray[np.uint8]]:
+        """Classes (h, w) that a network alone gives the held-back slices, on the scan's pixels."""
+        predictor = Predictor(net, self.card.spacing_mm, self.device)
+        return [
+            predictor.probabilities(self._scans[each.scan], [each.index])[0]
+            .argmax(dim=0)
+            .to(torch.uint8)
+            .cpu()
+            .numpy()
+            for each in self._split.test
+        ]
 
     def _loss_on(self, net: UNet, images: Tensor, labels: Tensor) -> float:
         """Loss on slices (n, c, h, w) as they are; no class counts more than another."""
@@ -238,7 +282,7 @@ class Trainer:
             yield from predictor.take_notices()
             yield from slices
 
-    def checkpoint(self, steps: int, seconds: float) -> Checkpoint:
+    def done(self, steps: int, seconds: float, *, stopped: bool) -> RoundDone:
         """Take a copy of the weights to keep, with their history."""
         before = self.card.provenance
         learned_from = self.examples.learned_from
@@ -252,8 +296,27 @@ class Trainer:
             software=f"napari-unet-mri {__version__}",
             parent=before.created,
         )
-        state = {
+        provenance = self._split.remember(provenance, learned=True)
+        card = dataclasses.replace(self.card, provenance=provenance)
+        kept, rejected = Checkpoint(self._weights(), card), None
+        if self._init is not None and self._rejected is not None:
+            rejected = Checkpoint(self._rejected, card)
+            # The model itself is what it was; it only knows of the slices held back.
+            provenance = self._split.remember(before, learned=False)
+            card = dataclasses.replace(self._init.card, provenance=provenance)
+            kept = Checkpoint(self._init.state, card)
+        return RoundDone(
+            checkpoint=kept,
+            stopped=stopped,
+            seconds=seconds,
+            kept=self._kept,
+            comparison=self._comparison,
+            rejected=rejected,
+        )
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Copy the averaged weights to the CPU."""
+        return {
             name: tensor.detach().to("cpu", copy=True)
             for name, tensor in self.network.state_dict().items()
         }
-        return Checkpoint(state, dataclasses.replace(self.card, provenance=provenance))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import PRESETS, TrainConfig
-from napari_unet.learning.events import LabelledSlice, RoundDone, StepDone, TrainEvent
+from napari_unet.learning.events import LabelledSlice, StepDone, TrainEvent
 from napari_unet.learning.live import LivePredictions
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.runtime import memory_errors_explained, torch_threads
@@ -96,8 +96,10 @@ def train(
     class_names, class_colors, channel_names : sequence of str
         Names and hex colours of classes 1..K, names of the channels.
     init : Checkpoint, optional
-        Model to start from; its weights are kept where they still fit the
-        annotated slices better than the new ones when training ends.
+        Model to start from. A few of the slices that are new to it are held back
+        (see `guard`); its weights are kept where they are better on those than the
+        new ones when training ends, or, with none held back, where they still fit the
+        annotated slices better.
     should_stop : callable
         Asked at every step; what was learned so far is kept.
     focus : callable, optional
@@ -185,10 +187,10 @@ def _run(
     if seconds is None:
         seconds = budget.seconds
     try:
-        checkpoint = trainer.checkpoint(budget.steps, seconds)
+        done = trainer.done(budget.steps, seconds, stopped=stopped)
     except Exception as error:
         raise failure or error from None
-    yield RoundDone(checkpoint=checkpoint, stopped=stopped, seconds=seconds)
+    yield done
     if failure is not None:
         raise failure
 
@@ -214,6 +216,7 @@ def _learn(
             seconds=budget.seconds,
             progress=budget.progress,
             n_slices=len(trainer.examples),
+            n_held_back=trainer.n_held_back,
         )
         if live is not None and not should_stop():
             yield from live.after_step(

@@ -1,4 +1,4 @@
-"""What can be left alone: training time, network, clean-up, a new start."""
+"""What can be left alone: training time, network, earlier models, clean-up, a new start."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from magicgui.widgets import ComboBox, FloatSpinBox
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
+    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QGridLayout,
@@ -24,9 +25,14 @@ from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.plugin.wheel_guard import WheelGuard
 
+_MODEL_HELP = (
+    "The model in use: the best after each round. Choose an earlier one to go back to it; "
+    "held-back Dice is its score on annotated slices that it has not learned from"
+)
+
 
 class AdvancedPanel(QCollapsible):
-    """What can be left alone: training time, network, clean-up, a new start.
+    """What can be left alone: training time, network, earlier models, clean-up, a new start.
 
     Signals
     -------
@@ -34,12 +40,15 @@ class AdvancedPanel(QCollapsible):
         The user chose other training settings.
     clean_changed : (int, CleanUp)
         Clean-up of one structure.
+    restore_model : (int)
+        One of the models shown, by its place in the list, shall be used again.
     forget_model : ()
         The next training shall start from scratch.
     """
 
     config_changed = Signal(object)
     clean_changed = Signal(int, object)
+    restore_model = Signal(int)
     forget_model = Signal()
 
     def __init__(self, config: TrainConfig) -> None:
@@ -57,7 +66,15 @@ class AdvancedPanel(QCollapsible):
         self.seconds.native.setSuffix(" s")
         self.preset = ComboBox(value=config.preset, choices=list(PRESETS), label="Network")
         self.preset.tooltip = "fast: half resolution, for CPUs; standard: full resolution"
-        self._guard.watch(self.seconds.native, self.preset.native)
+        self.model = QComboBox()
+        self.model.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.model.setMinimumContentsLength(8)
+        self.model.setPlaceholderText("None yet")
+        self.model.setToolTip(_MODEL_HELP)
+        self.model.activated.connect(self.restore_model)
+        self._guard.watch(self.seconds.native, self.preset.native, self.model)
         self.seconds.changed.connect(lambda value: self._change(seconds=float(value)))
         self.preset.changed.connect(lambda value: self._change(preset=str(value)))
         form = QWidget()
@@ -68,13 +85,18 @@ class AdvancedPanel(QCollapsible):
         for control in (self.seconds, self.preset):
             rows.addRow(control.label, control.native)
             rows.labelForField(control.native).setToolTip(control.tooltip)
+        rows.addRow("Model", self.model)
+        rows.labelForField(self.model).setToolTip(_MODEL_HELP)
         self._clean_rows = QWidget()
         self._clean_grid = QGridLayout(self._clean_rows)
         self._clean_grid.setContentsMargins(0, 0, 0, 0)
         self._clean_grid.setVerticalSpacing(4)
         self._clean_grid.setColumnStretch(0, 1)
         self.forget = QPushButton("Forget the model")
-        self.forget.setToolTip("Start the next training from scratch; your annotation stays")
+        self.forget.setToolTip(
+            "Start the next training from scratch; your annotation stays, and the model can be "
+            "chosen again"
+        )
         self.forget.clicked.connect(lambda: self.forget_model.emit())
         caption = QLabel("Clean-up after “Segment volume”, in 3D:")
         for widget in (form, caption, self._clean_rows, self.forget):
@@ -82,7 +104,7 @@ class AdvancedPanel(QCollapsible):
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.content().layout().setContentsMargins(0, 4, 0, 0)
         self.content().layout().setSpacing(4)
-        self.toggleButton().setToolTip("Training time, network, clean-up, forget the model")
+        self.toggleButton().setToolTip("Training time, network, earlier models, clean-up")
         # Open, it is the heading of what is below, not a pressed button.
         self.toggleButton().setStyleSheet(
             "QPushButton { text-align: left; border: none; outline: none; }"
@@ -101,6 +123,26 @@ class AdvancedPanel(QCollapsible):
     def show_activity(self, activity: str, has_model: bool) -> None:
         """Show whether there is a model to forget, and nothing that needs it."""
         self.forget.setEnabled(has_model and not activity)
+        self.model.setEnabled(self.model.count() > 0 and not activity)
+
+    def show_models(self, models: Sequence[tuple[str, str]], present: int | None) -> None:
+        """Offer the models to go back to.
+
+        Parameters
+        ----------
+        models : sequence of tuple
+            Title and details of each.
+        present : int, optional
+            The one in use.
+        """
+        self.model.clear()
+        for position, (title, details) in enumerate(models):
+            self.model.addItem(title)
+            self.model.setItemData(position, details, Qt.ItemDataRole.ToolTipRole)
+        self.model.setPlaceholderText("None in use" if models else "None yet")
+        self.model.setCurrentIndex(-1 if present is None else present)
+        details = "" if present is None else f"\n{models[present][1]}"
+        self.model.setToolTip(_MODEL_HELP + details)
 
     def show_structures(self, names: Sequence[str], clean: Mapping[int, CleanUp]) -> None:
         """Offer clean-up for each structure."""

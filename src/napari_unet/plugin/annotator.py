@@ -218,6 +218,15 @@ class Annotator(QObject):
         self.rounds.changed.emit()
         self._say("The next training starts from scratch.")
 
+    def restore_model(self, position: int) -> None:
+        """Go back to one of the earlier models; Train then goes on from it."""
+        session = self._require_session()
+        if self.rounds.running:
+            raise AnnotationError("Stop the running work first, then choose another model.")
+        model = session.restore_model(position)
+        self.rounds.changed.emit()
+        self._say(f"{model.origin} is in use. Segment the volume, or train on from there.")
+
     # -- files -----------------------------------------------------------------
 
     def save_mask(self, path: Path) -> None:

@@ -1,20 +1,95 @@
-"""The models of a scan: one for each number of sequences it is looked at with."""
+"""The models of a scan, present and earlier, for each number of sequences it is looked at with."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_unet.annotation.states import PALETTE, Structure
 from napari_unet.errors import AnnotationError, CheckpointError
+from napari_unet.learning.events import RoundDone
+from napari_unet.learning.wording import counted
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
 
 
+KEPT = 10
+"""Models of one scan to go back to; older ones are let go of (some 10 MB each)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptModel:
+    """A model that the annotator can go back to.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    origin : str
+        ``Round 2``, or the name of its file.
+    dice : float, optional
+        Its latest score on held-back slices, 0 to 1.
+    rejected : bool
+        Whether its round kept the earlier model, because this one was worse.
+    """
+
+    checkpoint: Checkpoint
+    origin: str
+    dice: float | None = None
+    rejected: bool = False
+
+    @property
+    def title(self) -> str:
+        """One line: ``Round 2 · 7 slices · held-back Dice 0.84``."""
+        slices = counted(self.checkpoint.card.provenance.annotated_slices, "slice")
+        score = [] if self.dice is None else [f"held-back Dice {self.dice:.2f}"]
+        return " · ".join([self.origin, slices, *score, *["not kept"] * self.rejected])
+
+    @property
+    def details(self) -> str:
+        """A sentence on when and on what it was trained."""
+        history = self.checkpoint.card.provenance
+        when = history.created
+        with contextlib.suppress(ValueError):  # whatever the card of another program says
+            local = datetime.datetime.fromisoformat(when).astimezone()
+            when = f"{local:%Y-%m-%d at %H:%M}"
+        return (
+            f"{self.origin}: trained {when} on {counted(history.annotated_slices, 'slice')} of "
+            f"{', '.join(history.trained_on)}; "
+            f"{counted(len(history.held_back), 'slice')} held back to test it"
+        )
+
+
+@dataclass(slots=True)
+class _History:
+    """The models of one number of sequences, oldest first."""
+
+    models: list[KeptModel] = field(default_factory=list)
+    present: KeptModel | None = None
+    rounds: int = 0
+
+    def add(self, model: KeptModel) -> None:
+        self.models.append(model)
+        while len(self.models) > KEPT:
+            self.models.remove(next(each for each in self.models if each is not self.present))
+
+    def update(self, model: KeptModel | None, **changes: Any) -> None:
+        """Know something more about a model."""
+        if model is None:
+            return
+        newer = replace(model, **changes)
+        self.models = [newer if each is model else each for each in self.models]
+        if self.present is model:
+            self.present = newer
+
+
 class ModelShelf:
-    """The present model, and those of other choices of sequences.
+    """The present model, the earlier ones, and those of other choices of sequences.
 
     Parameters
     ----------
@@ -24,20 +99,81 @@ class ModelShelf:
 
     def __init__(self, n_channels: int = 1) -> None:
         self.n_channels = n_channels
-        self._models: dict[int, Checkpoint] = {}
+        self._histories: dict[int, _History] = {}
 
     @property
     def present(self) -> Checkpoint | None:
         """The model for the sequences in use, if there is one."""
-        return self._models.get(self.n_channels)
+        kept = self._history.present
+        return None if kept is None else kept.checkpoint
 
-    def put(self, checkpoint: Checkpoint) -> None:
+    @property
+    def kept(self) -> tuple[KeptModel, ...]:
+        """The models to go back to, newest first; the present one is among them."""
+        return tuple(reversed(self._history.models))
+
+    @property
+    def position(self) -> int | None:
+        """Place of the present model in `kept`."""
+        present = self._history.present
+        return next((i for i, each in enumerate(self.kept) if each is present), None)
+
+    @property
+    def _history(self) -> _History:
+        return self._histories.setdefault(self.n_channels, _History())
+
+    def put(self, checkpoint: Checkpoint, origin: str) -> None:
         """Keep a model; it becomes the present one for its number of channels."""
-        self._models[checkpoint.card.model.in_channels] = checkpoint
+        history = self._of(checkpoint)
+        history.present = KeptModel(checkpoint, origin)
+        history.add(history.present)
+
+    def put_round(self, done: RoundDone) -> None:
+        """Keep what a round of training gave: the new model, and which is the better one."""
+        history, result = self._of(done.checkpoint), done.comparison
+        history.rounds += 1
+        origin = f"Round {history.rounds}"
+        before = history.present
+        if result is not None:  # the same slices for both: their scores can be compared
+            history.update(before, dice=result.old)
+        if done.kept == "old" and before is not None:
+            history.update(history.present, checkpoint=done.checkpoint)
+        else:
+            self.put(done.checkpoint, origin)
+            if result is not None:
+                history.update(history.present, dice=result.new)
+        if done.rejected is not None and result is not None:
+            history.add(KeptModel(done.rejected, origin, result.new, rejected=True))
+
+    def restore(self, position: int, structures: Sequence[Structure]) -> KeptModel:
+        """Make one of `kept` the present model again, and return it.
+
+        Slices that were held back since then stay so, unless it has learned from them.
+
+        Raises
+        ------
+        CheckpointError
+            If it knows more structures than there are.
+        """
+        history, chosen = self._history, self.kept[position]
+        chosen.checkpoint.with_classes([s.name for s in structures])
+        card = chosen.checkpoint.card
+        held_back = {
+            name for each in history.models for name in each.checkpoint.card.provenance.held_back
+        }
+        held_back -= set(card.provenance.learned_slices)
+        provenance = replace(card.provenance, held_back=tuple(sorted(held_back)))
+        checkpoint = replace(chosen.checkpoint, card=replace(card, provenance=provenance))
+        history.present = chosen
+        history.update(chosen, checkpoint=checkpoint)
+        return chosen
 
     def forget(self) -> None:
-        """Start the next training from scratch."""
-        self._models.pop(self.n_channels, None)
+        """Start the next training from scratch; the earlier models can still be restored."""
+        self._history.present = None
+
+    def _of(self, checkpoint: Checkpoint) -> _History:
+        return self._histories.setdefault(checkpoint.card.model.in_channels, _History())
 
     def to_train(self, structures: Sequence[Structure]) -> Checkpoint | None:
         """Return the model to train on, brought to the present structures.
@@ -93,7 +229,7 @@ class ModelShelf:
         card = checkpoint.card
         wanted = [s.name for s in structures] if structures is not None else card.class_names
         checkpoint.check_fits(self.n_channels, wanted)
-        self.put(checkpoint)
+        self.put(checkpoint, path.name)
         if structures is not None:
             return list(structures)
         colors = card.class_colors or PALETTE

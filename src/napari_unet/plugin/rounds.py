@@ -142,7 +142,7 @@ class Rounds(QObject):
             self._feed_timer.stop()
         last = self._job.abandon()
         if isinstance(last, RoundDone) and self._session is not None:
-            self._session.models.put(last.checkpoint)
+            self._session.models.put_round(last)
         self._session = None
 
     def on_stroking(self, begins: bool) -> None:
@@ -189,12 +189,18 @@ class Rounds(QObject):
         elif isinstance(event, work.ScanPrepared):
             session.prepared = event.scan
         elif isinstance(event, RoundDone):
-            session.models.put(event.checkpoint)
+            session.models.put_round(event)
             verb = "Stopped" if event.stopped else "Done"
-            self._outcome = (
-                f"{verb} after {event.seconds:.0f} s. Correct the suggested slice (N) and train "
-                "again, or segment the volume."
-            )
+            said = [f"{verb} after {event.seconds:.0f} s."]
+            if event.verdict:
+                said.append(event.verdict)
+            if event.rejected is not None:
+                said.append("To use the new one anyway, choose it under Advanced > Model.")
+            else:
+                said.append(
+                    "Correct the suggested slice (N) and train again, or segment the volume."
+                )
+            self._outcome = " ".join(said)
         elif isinstance(event, work.VolumeSegmented):
             session.show_volume(event.labels)
             self.segmented.emit(event)

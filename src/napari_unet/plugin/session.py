@@ -21,7 +21,7 @@ from napari_unet.imaging.nifti import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.plugin.layer_bridge import LayerBridge
-from napari_unet.plugin.models import ModelShelf
+from napari_unet.plugin.models import KeptModel, ModelShelf
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     check_place,
@@ -231,6 +231,13 @@ class ScanSession:
         """Put a prediction on screen and remember how sure it was."""
         held_out = self.notes.predicted(event)
         self.bridge.write_prediction(event.index, event.labels, held_out=held_out)
+
+    def restore_model(self, position: int) -> KeptModel:
+        """Go back to an earlier model; see `ModelShelf.restore`."""
+        model = self.models.restore(position, self.structures)
+        learned = model.checkpoint.card.provenance.learned_slices
+        self.notes.learned(index for _, index in learned)  # of whatever scan: rather too many
+        return model
 
     def forget_model(self) -> None:
         """Start the next training from scratch."""

@@ -28,7 +28,8 @@ class TrainPanel(QWidget):
         self.progress.setRange(0, 1000)
         self.progress.setTextVisible(True)
         self.progress.setToolTip(
-            "Training time; training loss (lower is better); annotated slices learned from"
+            "Training time; training loss (lower is better); annotated slices learned from,\n"
+            "and those held back to test the new model against the old"
         )
         self.progress.setMinimumWidth(100)
         self.score = QLabel()
@@ -87,10 +88,11 @@ class TrainPanel(QWidget):
     def add_step(self, step: StepDone) -> None:
         """Show one training step."""
         self.progress.setValue(int(1000 * step.progress))
+        slices = _slices(step.n_slices)
+        if step.n_held_back:
+            slices = f"{step.n_slices} + {step.n_held_back} slices"
         minutes, seconds = divmod(int(step.seconds), 60)
-        self.progress.setFormat(
-            f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {_slices(step.n_slices)}"
-        )
+        self.progress.setFormat(f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {slices}")
         if self.plot is not None:
             self.plot.add_step(step.seconds, step.loss, self._score.mean if self._score else None)
 

@@ -129,6 +129,7 @@ class AnnotatorWidget(QWidget):
     def _connect_panels(self) -> None:
         act = self.annotator
         self.advanced.forget_model.connect(lambda: self.try_to(act.forget_model))
+        self.advanced.restore_model.connect(self._restore_model)
         self.paint.brush.connect(self._pick_structure)
         self.scan.chosen.connect(self._choose)
         self.paint.structures.picked.connect(self._pick_structure)
@@ -341,6 +342,10 @@ class AnnotatorWidget(QWidget):
         if self.annotator.rounds.activity == "training":
             self.result.mark_stale()
 
+    def _restore_model(self, position: int) -> None:
+        if not self.try_to(partial(self.annotator.restore_model, position)):
+            self._render_job()  # the box shows the present model again
+
     def _set_clean(self, value: int, clean: Any) -> None:
         if self.annotator.session is not None:
             self.annotator.session.clean[value] = clean
@@ -351,6 +356,9 @@ class AnnotatorWidget(QWidget):
         has_model = session is not None and session.models.present is not None
         self.train.show_activity(activity)
         self.result.show_activity(activity, has_model)
+        if session is not None:
+            shelf = session.models
+            self.advanced.show_models([(m.title, m.details) for m in shelf.kept], shelf.position)
         self.advanced.show_activity(activity, has_model)
         self.scan.setEnabled(not activity)
         if not activity:  # layers may have come, gone or been selected meanwhile

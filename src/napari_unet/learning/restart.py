@@ -1,0 +1,53 @@
+"""How a round of retraining uses the weights it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from napari_unet.learning.config import Restart
+from napari_unet.learning.network import UNet
+
+SHRINK = 0.5
+"""Share of the old weights that is left by ``shrink``."""
+
+PERTURB = 0.1
+"""Share of freshly drawn weights that ``shrink`` adds."""
+
+
+def restart(net: UNet, state: Mapping[str, Tensor], how: Restart) -> None:
+    """Bring earlier weights into a network with freshly drawn ones.
+
+    ``shrink`` is shrink and perturb (Ash & Adams, 2020, arXiv:1910.08475): what was
+    learned stays the larger part of every weight, but the network is less sure of
+    it, and new examples move it further. Behind each convolution its normalisation
+    takes the smaller scale out again; so the statistics are shrunk with the weights,
+    and what it learned itself (scale and shift of features) is left as it was.
+
+    Parameters
+    ----------
+    net : UNet
+        The network, as drawn; changed in place.
+    state : mapping of str to Tensor
+        Weights to start from, as of `UNet.state_dict`.
+    how : str
+        See `TrainConfig.restart`.
+    """
+    if how == "scratch":
+        return
+    fresh = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.load_state_dict(state)
+    if how == "warm":
+        return
+    if how != "shrink":
+        raise ValueError(f"Unknown restart {how!r}: use warm, shrink or scratch.")
+    with torch.no_grad():
+        for name, module in net.named_modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                for kind, weights in module.named_parameters():
+                    weights.mul_(SHRINK).add_(fresh[f"{name}.{kind}"], alpha=PERTURB)
+            elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+                module.running_mean.mul_(SHRINK)
+                module.running_var.mul_(SHRINK**2)  # type: ignore[union-attr]
