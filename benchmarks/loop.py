@@ -71,25 +71,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def add_loop_options(parser: options.argparse.ArgumentParser) -> None:
     """Options of whatever runs rounds."""
-    parser.add_argument("--round-seconds", type=float, help="later trainings; default 10, quick 3")
+    parser.add_argument("--round-seconds", type=float, help="later trainings; default 10, quick 2")
     parser.add_argument("--round-steps", type=int, help="optimiser steps instead")
     parser.add_argument(
         "--share", type=float, default=0.15, help="stop when this share of slices is annotated"
     )
-    parser.add_argument("--rounds", type=int, help="stop after so many corrections; quick: 3")
+    parser.add_argument("--rounds", type=int, help="stop after so many corrections; quick: 2")
 
 
 def loop_budgets(given: options.argparse.Namespace) -> tuple[Budget, Budget]:
     """For the first training, and for each later one."""
-    (first,) = options.budgets(given, [30.0], quick=5.0)[:1]
-    seconds = given.round_seconds or (3.0 if given.quick else 10.0)
+    (first,) = options.budgets(given, [30.0], quick=4.0)[:1]
+    seconds = given.round_seconds or (2.0 if given.quick else 10.0)
     steps = given.round_steps if given.round_steps is not None else given.steps
     return first, Budget(seconds, steps, given.threads, given.device)
 
 
 def max_slices(given: options.argparse.Namespace, case: cases.Case) -> int:
     """How many slices are annotated at most."""
-    rounds_limit = given.rounds or (3 if given.quick else None)
+    rounds_limit = given.rounds or (2 if given.quick else None)
     if rounds_limit is not None:
         return rounds.FIRST_SLICES + rounds_limit
     return max(rounds.FIRST_SLICES + 1, round(given.share * case.n_slices))

@@ -58,7 +58,7 @@ PROTOCOLS = {
     "regions": Protocol(2, 8, 120.0, 3, 60.0),
     "hippocampus": Protocol(20, None, 300.0),
 }
-QUICK = Protocol(2, 5, 10.0, 3, 4.0)
+QUICK = Protocol(2, 5, 6.0, 3, 3.0)
 _QUICK_TESTS = 1
 
 
