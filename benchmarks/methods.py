@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import Annotated, Case, Lesson
+from napari_unet.learning.runtime import load_torch
 
 Predict = Callable[[Case, Annotated], NDArray[np.uint8]]
 """Segments a case (z, y, x), knowing some of its slices (or none)."""
@@ -76,7 +77,11 @@ _WHERE = {
     "forest": ("benchmarks.peers", "forest"),
     "monai": ("benchmarks.peers", "monai_unet"),
 }
-_NEEDS = {"forest": "sklearn", "monai": "monai"}
+_NEEDS = {
+    "forest": ("sklearn.ensemble", "skimage.feature"),
+    "monai": ("monai.losses", "monai.networks.nets", "monai.transforms"),
+}
+"""Modules that a method uses: imported before the clock runs."""
 
 METHODS = tuple(_WHERE)
 DEFAULT_METHODS = ("ours", "interpolation", "forest", "monai")
@@ -86,10 +91,14 @@ def usable(names: Sequence[str]) -> dict[str, Method]:
     """Look up methods; those whose package is not installed are named and left out."""
     found = {}
     for name in names:
-        package = _NEEDS.get(name)
+        needed = _NEEDS.get(name, ())
+        package = needed[0].partition(".")[0] if needed else ""
         if package and importlib.util.find_spec(package) is None:
             print(f"left out: {name} needs {package} (pip install 'napari-unet-mri[benchmark]')")
             continue
+        load_torch()  # before anybody else does: it sets how threads wait
+        for each in needed:
+            importlib.import_module(each)
         module, attribute = _WHERE[name]
         found[name] = getattr(importlib.import_module(module), attribute)
     return found
