@@ -1,0 +1,1 @@
+"""Runnable measurements against peers; see README.md here. Never imported by the package."""

@@ -1,0 +1,223 @@
+"""What is measured on: scans with their truth, and the slices that are annotated of them.
+
+Real scans are read in place from ``--data DIR``; without it the package's own phantom
+takes their part, so that anybody can run the commands. Everything is sliced along axis 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.imaging.nifti import load_labels, load_volume
+from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.synthetic import make_phantom
+from napari_unet.synthetic_anatomy import CSF, DEEP_GREY, GREY
+from napari_unet.synthetic_shapes import FIELD_OF_VIEW_MM, Space, ellipsoid
+
+Annotated = Mapping[int, NDArray[np.uint8]]
+"""Slice number -> labels (h, w) of the whole slice; 255 where nobody said anything."""
+
+NUCLEI = ("caudate", "putamen", "thalamus", "hippocampus")
+REGIONS = ("oedema", "enhancing", "other core")
+HIPPOCAMPUS = ("anterior", "posterior")
+
+FAMILIES = ("deepgrey", "core", "regions", "hippocampus")
+"""Names for ``--cases``; without ``--data`` there are only the first two."""
+
+EMPTY_DISTANCE = 8
+"""Slices beyond the tumour at which an empty one is annotated."""
+
+_PHANTOM_SHAPE = (96, 144, 120)
+_QUICK_PHANTOM_SHAPE = (48, 104, 88)
+_PHANTOMS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One scan with its truth.
+
+    Parameters
+    ----------
+    name, family : str
+        Which scan, and which of `FAMILIES`.
+    volume : Volume
+        The scan.
+    truth : ndarray of uint8, shape (z, y, x)
+        0 is background, 1..K the structures.
+    class_names : tuple of str
+        Names of 1..K.
+    n_empty : int
+        How many of the slices annotated by `chosen` lie beyond the structures.
+    """
+
+    name: str
+    family: str
+    volume: Volume
+    truth: NDArray[np.uint8]
+    class_names: tuple[str, ...]
+    n_empty: int = 0
+
+    @property
+    def n_classes(self) -> int:
+        """Structures, background not counted."""
+        return len(self.class_names)
+
+    @property
+    def n_slices(self) -> int:
+        """Slices along axis 0."""
+        return len(self.truth)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First and last slice that show a structure."""
+        seen = np.flatnonzero(self.truth.any(axis=(1, 2)))
+        return int(seen[0]), int(seen[-1])
+
+    def chosen(self, k: int) -> list[int]:
+        """`k` slices to annotate: evenly over the structures, not their very ends, and beyond."""
+        first, last = self.extent
+        spread = np.linspace(first, last, k - self.n_empty + 2)[1:-1]
+        empty = [self._empty_slice()] if self.n_empty else []
+        return sorted({round(float(z)) for z in spread} | set(empty))
+
+    def annotate(self, indices: Sequence[int]) -> Annotated:
+        """Annotate slices with the truth."""
+        return {index: self.truth[index] for index in indices}
+
+    def rest(self, annotated: Annotated) -> list[int]:
+        """Slices that are not annotated: the test."""
+        return [z for z in range(self.n_slices) if z not in annotated]
+
+    def in_range(self, annotated: Annotated) -> list[int]:
+        """The part of `rest` between the annotated slices that show a structure."""
+        painted = [z for z, labels in annotated.items() if ((labels > 0) & (labels < 255)).any()]
+        if not painted:
+            return []
+        return [z for z in self.rest(annotated) if min(painted) < z < max(painted)]
+
+    def _empty_slice(self) -> int:
+        """A slice of the head without structures, `EMPTY_DISTANCE` slices outside their range."""
+        first, last = self.extent
+        data = self.volume.data[0]
+        head = np.flatnonzero((data > data.min()).any(axis=(1, 2)))
+        candidates = [first - EMPTY_DISTANCE, last + EMPTY_DISTANCE]
+        within = [z for z in candidates if head[0] <= z <= head[-1]]
+        return int(within[0] if within else head[-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """Something to learn from: a case and its annotated slices."""
+
+    case: Case
+    annotated: Annotated
+
+
+def load(
+    family: str, data: Path | None, *, limit: int | None = None, quick: bool = False
+) -> Iterator[Case]:
+    """Read the cases of a family.
+
+    Parameters
+    ----------
+    family : str
+        One of `FAMILIES`.
+    data : Path or None
+        Folder with ``brats``, ``deepgrey`` and ``hippocampus``; None: phantoms.
+    limit : int, optional
+        At most so many.
+    quick : bool
+        Small phantoms.
+    """
+    if data is None:
+        cases = _phantoms(family, _QUICK_PHANTOM_SHAPE if quick else _PHANTOM_SHAPE)
+    elif family == "deepgrey":
+        cases = _deepgrey(data / "deepgrey")
+    elif family == "hippocampus":
+        cases = _hippocampus(data / "hippocampus")
+    else:
+        cases = _brats(data / "brats", family)
+    return islice(cases, limit)
+
+
+def available(families: Sequence[str], data: Path | None) -> list[str]:
+    """Those of `families` that can be measured with this data."""
+    return [f for f in families if data is not None or f in ("deepgrey", "core")]
+
+
+def _names(folder: Path, ending: str) -> list[str]:
+    """Beginnings of the names of all files with this ending."""
+    found = sorted(path.name.removesuffix(ending) for path in folder.glob(f"*{ending}"))
+    if not found:
+        raise SystemExit(f"There are no files *{ending} in {folder}. Check --data.")
+    return found
+
+
+def _brats(folder: Path, family: str) -> Iterator[Case]:
+    """Tumour core on T1c, or three regions on T1c and FLAIR (BraTS 2013 labels)."""
+    for name in _names(folder, "_t1c.nii.gz"):
+        sequences = ["t1c"] if family == "core" else ["t1c", "flair"]
+        volume = load_volume([folder / f"{name}_{each}.nii.gz" for each in sequences], name=name)
+        labels, _ = load_labels(folder / f"{name}_label.nii.gz", volume.grid)
+        if family == "core":
+            truth, names = np.isin(labels, (1, 3, 4)).astype(np.uint8), ("tumour core",)
+        else:
+            # necrosis 1, oedema 2, non-enhancing 3, enhancing 4
+            truth, names = np.array([0, 3, 1, 3, 2], np.uint8)[labels], REGIONS
+        yield Case(f"{name} {family}", family, volume, truth, names, n_empty=1)
+
+
+def _deepgrey(folder: Path) -> Iterator[Case]:
+    """Four structures on T1."""
+    for name in _names(folder, "_t1.nii.gz"):
+        volume = load_volume(folder / f"{name}_t1.nii.gz", name=name)
+        labels, _ = load_labels(folder / f"{name}_label.nii.gz", volume.grid)
+        truth = np.where(labels <= len(NUCLEI), labels, 0).astype(np.uint8)
+        yield Case(f"{name} deepgrey", "deepgrey", volume, truth, NUCLEI)
+
+
+def _hippocampus(folder: Path) -> Iterator[Case]:
+    """Anterior and posterior hippocampus in small crops."""
+    for name in _names(folder / "images", ".nii.gz"):
+        volume = load_volume(folder / "images" / f"{name}.nii.gz", name=name)
+        labels, _ = load_labels(folder / "labels" / f"{name}.nii.gz", volume.grid)
+        truth = labels.astype(np.uint8)
+        yield Case(name, "hippocampus", volume, truth, HIPPOCAMPUS)
+
+
+def _phantoms(family: str, shape: tuple[int, int, int]) -> Iterator[Case]:
+    """Phantoms in the place of ``deepgrey`` (nuclei) and ``core`` (three large metastases)."""
+    spacing = tuple(length / n for length, n in zip(FIELD_OF_VIEW_MM, shape, strict=True))
+    for seed in range(_PHANTOMS):
+        if family == "core":
+            phantom = make_phantom(seed, shape, spacing, 3, (14.0, 36.0))
+            volume, truth, names = phantom.volume, phantom.truth, ("metastasis",)
+        elif family == "deepgrey":
+            volume = make_phantom(seed, shape, spacing, 0).volume
+            # Shifted, so that a place learned from one phantom is another one in the next.
+            first = np.random.default_rng(seed).integers(0, 7, size=3)
+            window = tuple(slice(int(f), n - 6 + int(f)) for f, n in zip(first, shape, strict=True))
+            truth = _nuclei(volume.data[0], Space(shape, spacing))[window]
+            grid = Grid.from_spacing(truth.shape, spacing)
+            volume = Volume(np.ascontiguousarray(volume.data[(0, *window)])[None], grid)
+            names = NUCLEI
+        else:
+            raise SystemExit(f"There is no phantom of {family}: give --data.")
+        yield Case(f"phantom {seed} {family}", family, volume, truth, names, int(family == "core"))
+
+
+def _nuclei(image: NDArray[np.float32], space: Space) -> NDArray[np.uint8]:
+    """Where the phantom's head has its caudate, putamen, thalamus and hippocampus."""
+    truth = np.zeros(image.shape, np.uint8)
+    for (centre, radii, _), label in zip(DEEP_GREY, (1, 1, 2, 0, 3, 4), strict=True):
+        for side in (-1, 1):
+            point = (centre[0], centre[1], side * centre[2])
+            truth[ellipsoid(space.axes(), point, radii) < 0] = label
+    truth[image < (CSF + GREY) / 2] = 0  # ventricles reach into them
+    return truth

@@ -1,0 +1,67 @@
+"""What all commands ask for on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.cases import FAMILIES
+from benchmarks.methods import METHODS, Budget
+
+
+def make_parser(
+    doc: str | None,
+    *,
+    families: Sequence[str] = FAMILIES,
+    methods: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """Make a parser with the options that all commands share.
+
+    Parameters
+    ----------
+    doc : str
+        Docstring of the command.
+    families, methods : sequence of str
+        Defaults of ``--cases`` and ``--methods``; no ``--methods`` if there are none.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with real scans; default: phantoms")
+    parser.add_argument("--quick", action="store_true", help="few cases, short budgets")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2; quick: 0")
+    parser.add_argument("--seconds", type=float, nargs="+", help="budgets of learning, wall clock")
+    parser.add_argument(
+        "--steps", type=int, help="optimiser steps instead of seconds: for a busy machine"
+    )
+    parser.add_argument("--threads", type=int, help="default: all cores")
+    parser.add_argument("--device", default="cpu", help="for the networks; default: cpu")
+    parser.add_argument(
+        "--cases", nargs="+", choices=FAMILIES, default=list(families), help="kinds of scans"
+    )
+    parser.add_argument("--scans", type=int, help="at most so many scans of each kind")
+    if methods:
+        parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(methods))
+    parser.add_argument("--out", type=Path, help="folder for the CSV, the table and the plot")
+    return parser
+
+
+def seeds(options: argparse.Namespace) -> list[int]:
+    """Seeds to use."""
+    return options.seeds or ([0] if options.quick else [0, 1, 2])
+
+
+def n_scans(options: argparse.Namespace) -> int | None:
+    """How many scans of each kind; None: all."""
+    return options.scans or (1 if options.quick else None)
+
+
+def budgets(
+    options: argparse.Namespace, seconds: Sequence[float], quick: float | None = None
+) -> list[Budget]:
+    """Budgets to use; one only, where steps are counted."""
+    chosen = options.seconds or ([quick] if options.quick and quick is not None else seconds)
+    if options.steps is not None:
+        chosen = chosen[:1]
+    return [Budget(each, options.steps, options.threads, options.device) for each in chosen]
