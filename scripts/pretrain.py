@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from synthetic_slices import SliceMaker, Target, make_heads
+from synthetic_slices import SliceMaker, make_heads
+from tissue_contrasts import Target
 from torch import Tensor
 
 from napari_unet.learning.config import PRESETS

@@ -114,6 +114,6 @@ class Canvas:
             How bright it is; default: its `INTENSITY`. Needed for several tissues.
         """
         if value is None:
-            value = INTENSITY[Tissue(tissue)]
+            value = INTENSITY[Tissue(int(tissue))]
         self.image[...] += fraction * (value - self.image)
         np.copyto(self.tissue, np.asarray(tissue, dtype=np.uint8), where=fraction > 0.5)
