@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from napari_unet.synthetic import Phantom, annotated_example, make_phantom
+from napari_unet.synthetic_canvas import Tissue
 
 TINY = {"shape_zyx": (24, 48, 40), "spacing_mm": (7.2, 4.3, 4.4), "n_metastases": 4}
 
@@ -102,3 +103,37 @@ def test_a_phantom_without_lesions_gets_empty_slices_only():
     labels, indices = annotated_example(make_phantom(0, (16, 24, 20), n_metastases=0))
     assert not labels.any()
     assert len(indices) == 1
+
+
+def test_the_tissue_map_shows_lesions_where_the_truth_does(full, tiny):
+    for phantom in (full, tiny):
+        assert phantom.tissue.shape == phantom.truth.shape
+        assert phantom.tissue.dtype == np.uint8
+        lesion = np.isin(phantom.tissue, (Tissue.LESION, Tissue.NECROSIS, Tissue.OEDEMA))
+        assert lesion[phantom.truth > 0].all()
+        enhancing = np.isin(phantom.tissue, (Tissue.LESION, Tissue.NECROSIS))
+        assert phantom.truth[enhancing].all()
+
+
+def test_the_tissue_map_has_all_tissues_and_nuclei_on_both_sides(full):
+    assert set(np.unique(full.tissue)) == set(Tissue)
+    middle = full.tissue.shape[2] // 2
+    for nucleus in (
+        Tissue.CAUDATE,
+        Tissue.PUTAMEN,
+        Tissue.PALLIDUS,
+        Tissue.THALAMUS,
+        Tissue.HIPPOCAMPUS,
+    ):
+        sides = full.tissue[:, :, :middle], full.tissue[:, :, middle:]
+        right, left = (np.count_nonzero(side == nucleus) for side in sides)
+        assert min(right, left) > 100
+        assert 0.4 < right / left < 2.5
+
+
+def test_tissues_are_as_bright_as_they_look(full):
+    image = full.volume.data[0]
+    brightness = {tissue: np.median(image[full.tissue == tissue]) for tissue in Tissue}
+    order = (Tissue.AIR, Tissue.VENTRICLE, Tissue.GREY, Tissue.WHITE, Tissue.LESION)
+    values = [brightness[tissue] for tissue in order]
+    assert values == sorted(values)

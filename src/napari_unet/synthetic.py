@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.synthetic_anatomy import Head, draw_head
+from napari_unet.synthetic_canvas import INTENSITY, Tissue
 from napari_unet.synthetic_shapes import (
     FIELD_OF_VIEW_MM,
     Array,
@@ -22,7 +23,6 @@ from napari_unet.synthetic_shapes import (
     Space,
     inside,
     noise,
-    paint,
     resample,
 )
 from napari_unet.synthetic_vessels import draw_vessels
@@ -32,8 +32,6 @@ CLASS_NAME = "metastasis"
 
 RING_FROM_MM = 10.0
 """Diameter from which a metastasis has a necrotic core and oedema around it."""
-
-RIM, NECROSIS, OEDEMA = 880.0, 215.0, 360.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,10 +44,13 @@ class Phantom:
         One channel, T1-weighted after contrast medium.
     truth : ndarray of uint8, shape (z, y, x)
         1 in metastases (rim and core), 0 elsewhere.
+    tissue : ndarray of uint8, shape (z, y, x)
+        The `Tissue` that fills most of each voxel.
     """
 
     volume: Volume
     truth: NDArray[np.uint8]
+    tissue: NDArray[np.uint8]
 
 
 def make_phantom(
@@ -94,11 +95,11 @@ def make_phantom(
     diameters = np.geomspace(largest, smallest, max(n_metastases, 1))[:n_metastases]
     _grow_metastases(rng, head, space, truth, diameters)
     volume = Volume(
-        data=_acquire(rng, head.image, space)[None],
+        data=_acquire(rng, head.canvas.image, space)[None],
         grid=Grid.from_spacing(shape_zyx, spacing_mm),
         name=f"synthetic T1c {seed}",
     )
-    return Phantom(volume=volume, truth=truth)
+    return Phantom(volume=volume, truth=truth, tissue=head.canvas.tissue)
 
 
 def annotated_example(
@@ -145,11 +146,12 @@ def _grow_metastases(
 ) -> None:
     """Place lesions of these diameters (head mm), the largest first, apart from each other."""
     placed: list[tuple[Point, float]] = []
-    tissue = np.argwhere((head.brain > 1.5) & (head.image > 300) & (head.image < 600))
+    image = head.canvas.image
+    fertile = np.argwhere((head.brain > 1.5) & (image > 300) & (image < 600))
     first = np.array([float(axis.flat[0]) for axis in space.axes()])
     for diameter in diameters:
         radius = float(diameter) / 2 * rng.uniform(0.93, 1.07)
-        for voxel in rng.choice(tissue, size=400):
+        for voxel in rng.choice(fertile, size=400):
             z, y, x = (float(v) for v in first + voxel * np.asarray(space.spacing))
             apart = all(
                 np.hypot(np.hypot(z - p[0], y - p[1]), x - p[2]) > radius + r + 4 for p, r in placed
@@ -174,9 +176,9 @@ def _grow(
     """Draw one lesion: oedema, enhancing rim or solid body, necrotic core."""
     ring = 2 * radius >= RING_FROM_MM
     box = space.box(centre, 2.6 * radius + 3)
-    image, depth = head.image[box], head.brain[box]
+    canvas, depth = head.canvas[box], head.brain[box]
     offsets = space.offsets(centre, box)
-    bumps, grain = _lumps(rng, image.shape, 5), _lumps(rng, image.shape, 9)
+    bumps, grain = _lumps(rng, depth.shape, 5), _lumps(rng, depth.shape, 9)
     stretch = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     distance = np.sqrt(sum((o * s) ** 2 for o, s in zip(offsets, stretch, strict=True)))
     outline = distance - radius * (1 + 0.13 * bumps + 0.07 * grain)
@@ -184,13 +186,14 @@ def _grow(
     if ring:
         spread = distance - radius * rng.uniform(1.5, 2.2) * (1 + 0.22 * bumps)
         wet = inside(spread.astype(np.float32), 4.0) * head.white[box]
-        paint(image, 0.85 * wet, OEDEMA)
-    body = RIM * rng.uniform(0.88, 1.1) if ring else RIM * rng.uniform(0.8, 1.05)
-    paint(image, inside(outline), (body * (1 + 0.05 * grain)).astype(np.float32))
+        canvas.paint(0.85 * wet, Tissue.OEDEMA)
+    body = INTENSITY[Tissue.LESION] * (rng.uniform(0.88, 1.1) if ring else rng.uniform(0.8, 1.05))
+    canvas.paint(inside(outline), Tissue.LESION, (body * (1 + 0.05 * grain)).astype(np.float32))
     if ring:
         thickness = np.maximum(1.3, rng.uniform(1.9, 3.2) + 0.11 * radius * (bumps + grain))
         core = (outline + thickness).astype(np.float32)
-        paint(image, inside(core, 1.8), NECROSIS * rng.uniform(0.85, 1.3) * (1 + 0.08 * grain))
+        value = INTENSITY[Tissue.NECROSIS] * rng.uniform(0.85, 1.3) * (1 + 0.08 * grain)
+        canvas.paint(inside(core, 1.8), Tissue.NECROSIS, value)
     truth[box][outline < 0] = 1
 
 

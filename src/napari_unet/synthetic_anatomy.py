@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_unet.synthetic_canvas import INTENSITY, Canvas, Tissue
 from napari_unet.synthetic_shapes import (
     FAR,
     Array,
@@ -20,16 +21,10 @@ from napari_unet.synthetic_shapes import (
     inside,
     mirrored,
     noise,
-    paint,
     resample,
     tube,
     union,
 )
-
-# Intensities of a T1-weighted image after contrast medium, in scanner units.
-AIR, BONE, MARROW, FAT, MUSCLE, MUCOSA = 4.0, 45.0, 330.0, 740.0, 300.0, 560.0
-CSF, GREY, WHITE, VESSEL, DURA = 130.0, 380.0, 545.0, 960.0, 380.0
-
 
 LATERAL_VENTRICLE: tuple[tuple[Point, float], ...] = (
     ((0, -37, 9), 3.5),
@@ -51,29 +46,37 @@ ROOF: tuple[tuple[Point, float], ...] = (
 
 OCCIPITAL_HORN: tuple[tuple[Point, float], ...] = (((-3, 32, 24), 6.0), ((-1, 52, 21), 2.5))
 
-DEEP_GREY: tuple[tuple[Point, Point, float], ...] = (
-    # centre (z, y, x), radii, intensity; mirrored
-    ((-4, -23, 16.5), (8, 13, 5), 400),  # head of caudate
-    ((-16, 0, 19), (4, 16, 3), 400),  # its body
-    ((4, -5, 27), (11, 18, 6), 415),  # putamen
-    ((5, -1, 19.5), (7, 10, 4), 470),  # globus pallidus
-    ((1, 11, 11.5), (10, 15, 9), 430),  # thalamus
-    ((22, 12, 26), (5, 18, 6), 395),  # hippocampus
+DEEP_GREY: tuple[tuple[Point, Point, Tissue], ...] = (
+    # centre (z, y, x), radii, what it is; mirrored
+    ((-4, -23, 16.5), (8, 13, 5), Tissue.CAUDATE),  # its head
+    ((-16, 0, 19), (4, 16, 3), Tissue.CAUDATE),  # its body
+    ((4, -5, 27), (11, 18, 6), Tissue.PUTAMEN),
+    ((5, -1, 19.5), (7, 10, 4), Tissue.PALLIDUS),
+    ((1, 11, 11.5), (10, 15, 9), Tissue.THALAMUS),
+    ((22, 12, 26), (5, 18, 6), Tissue.HIPPOCAMPUS),
 )
 """Grey nuclei of one side."""
 
+POOLS: tuple[tuple[Point, Point, Tissue], ...] = (
+    ((6, 0, 0), (11, 15, 2.2), Tissue.VENTRICLE),  # third
+    ((48, 23, 0), (10, 5, 7), Tissue.VENTRICLE),  # fourth
+    ((24, -14, 0), (6, 9, 12), Tissue.CSF),  # suprasellar cistern
+    ((14, 24, 0), (8, 5, 12), Tissue.CSF),  # quadrigeminal cistern
+)
+"""Fluid in the middle of the head."""
 
-FACE: tuple[tuple[Point, Point, float, str], ...] = (
-    # centre (z, y, x), radii, intensity, style; mirrored unless in the middle
-    ((44, -58, 30), (16, 24, 16), FAT, "solid"),  # orbit
-    ((43, -71, 31), (12, 12, 12), CSF + 40, "solid"),  # eye
-    ((43, -55, 29), (9, 20, 9), MUCOSA, "shell"),  # eye muscles
-    ((68, -62, 0), (26, 28, 13), MUCOSA, "solid"),  # nose
-    ((68, -62, 0), (24, 26, 11), AIR, "cells"),
-    ((74, -60, 29), (15, 16, 12), AIR, "solid"),  # maxillary sinus
-    ((42, -24, 7), (9, 11, 6), AIR, "solid"),  # sphenoid sinus
-    ((20, -89, 9), (9, 4, 8), AIR, "solid"),  # frontal sinus
-    ((58, 28, 58), (16, 16, 9), AIR, "cells"),  # mastoid
+
+FACE: tuple[tuple[Point, Point, Tissue, str], ...] = (
+    # centre (z, y, x), radii, what it is, style; mirrored unless in the middle
+    ((44, -58, 30), (16, 24, 16), Tissue.FAT, "solid"),  # orbit
+    ((43, -71, 31), (12, 12, 12), Tissue.EYE, "solid"),
+    ((43, -55, 29), (9, 20, 9), Tissue.MUCOSA, "shell"),  # eye muscles, as bright as mucosa
+    ((68, -62, 0), (26, 28, 13), Tissue.MUCOSA, "solid"),  # nose
+    ((68, -62, 0), (24, 26, 11), Tissue.AIR, "cells"),
+    ((74, -60, 29), (15, 16, 12), Tissue.AIR, "solid"),  # maxillary sinus
+    ((42, -24, 7), (9, 11, 6), Tissue.AIR, "solid"),  # sphenoid sinus
+    ((20, -89, 9), (9, 4, 8), Tissue.AIR, "solid"),  # frontal sinus
+    ((58, 28, 58), (16, 16, 9), Tissue.AIR, "cells"),  # mastoid
 )
 
 
@@ -83,8 +86,8 @@ class Head:
 
     Parameters
     ----------
-    image : ndarray of float32, shape (z, y, x)
-        Intensities in scanner units.
+    canvas : Canvas
+        Intensities and tissues.
     brain : ndarray of float32, shape (z, y, x)
         Depth below the brain's surface in mm; negative outside.
     white : ndarray of float32, shape (z, y, x)
@@ -93,7 +96,7 @@ class Head:
         Signed distance to the inner skull; negative inside.
     """
 
-    image: Array
+    canvas: Canvas
     brain: Array
     white: Array
     cavity: Array
@@ -116,10 +119,10 @@ def draw_head(rng: np.random.Generator, space: Space) -> Head:
     z, y, x = where
     cavity_c = _cavity(where)
     cavity = resample(cavity_c, space.shape)
-    image = np.full(space.shape, AIR, dtype=np.float32)
-    _draw_outside(rng, image, space, coarse, where, cavity_c, cavity)
-    paint(image, inside(cavity + 1.0, 2.0), DURA)
-    paint(image, inside(cavity + 2.0, 1.5), CSF)
+    canvas = Canvas.blank(space)
+    _draw_outside(rng, canvas, space, coarse, where, cavity_c, cavity)
+    canvas.paint(inside(cavity + 1.0, 2.0), Tissue.DURA)
+    canvas.paint(inside(cavity + 2.0, 1.5), Tissue.CSF)
 
     tentorium_c = np.where(y > 0, 10 + 0.28 * np.abs(x) + 0.20 * (y - 20) - z, FAR)
     tentorium_c = np.maximum(tentorium_c, 8 - y)
@@ -131,14 +134,14 @@ def draw_head(rng: np.random.Generator, space: Space) -> Head:
     surface = cavity + 3.2 + np.float32(0.7) * resample(noise(rng, coarse, 25.0), space.shape)
     cerebrum = np.maximum(surface, np.maximum(1.5 - tentorium, 0.5 - cistern_full))
     grey, white = _fold_cortex(rng, space, coarse, where, cerebrum)
-    paint(image, grey, GREY)
-    paint(image, white, WHITE)
+    canvas.paint(grey, Tissue.GREY)
+    canvas.paint(white, Tissue.WHITE)
     cerebellum = np.maximum(np.maximum(surface, tentorium + 1.5), 2.0 - stem)
-    _draw_cerebellum(rng, image, space, coarse, cerebellum)
-    paint(image, inside(stem, 2.0), WHITE - 25)
-    _draw_deep(image, white, space)
+    _draw_cerebellum(rng, canvas, space, coarse, cerebellum)
+    canvas.paint(inside(stem, 2.0), Tissue.BRAIN_STEM)
+    _draw_deep(canvas, white, space)
     brain = -np.minimum(np.minimum(cerebrum, cerebellum), stem)
-    return Head(image=image, brain=brain, white=white, cavity=cavity)
+    return Head(canvas=canvas, brain=brain, white=white, cavity=cavity)
 
 
 def _cavity(where: Sequence[Array]) -> Array:
@@ -171,7 +174,7 @@ def _stem(where: Sequence[Array]) -> Array:
 
 def _draw_outside(
     rng: np.random.Generator,
-    image: Array,
+    canvas: Canvas,
     space: Space,
     coarse: Space,
     where: Sequence[Array],
@@ -186,20 +189,21 @@ def _draw_outside(
     blobs = noise(rng, coarse, 17.0)
     fatty = resample(blobs + 0.06 * np.clip(-cavity_c, -20, 0) + 0.45, space.shape)
     head = resample(head_c, space.shape)
-    paint(image, inside(head, 1.5), MUSCLE)
-    paint(image, inside(head + 1.8) * inside(-fatty * 3, 3.0), FAT)
-    paint(image, inside(head + 1.8) * inside(cavity - 11.5), FAT)
+    canvas.paint(inside(head, 1.5), Tissue.MUSCLE)
+    canvas.paint(inside(head + 1.8) * inside(-fatty * 3, 3.0), Tissue.FAT)
+    canvas.paint(inside(head + 1.8) * inside(cavity - 11.5), Tissue.FAT)
     base = 3.0 * np.clip((z - 8) / 20, 0, 1)  # the skull's base is thin
     thickness = resample(6.0 - base + 0.8 * noise(rng, coarse, 45.0), space.shape)
-    paint(image, inside(cavity - thickness - 1.0, 2.0) * inside(head + 4.0), BONE)
-    paint(image, inside(np.abs(cavity - 0.55 * thickness) - 0.17 * thickness, 2.0), MARROW)
-    _draw_face(image, space, cavity, resample(noise(rng, coarse, 9.0), space.shape))
+    canvas.paint(inside(cavity - thickness - 1.0, 2.0) * inside(head + 4.0), Tissue.BONE)
+    marrow = np.abs(cavity - 0.55 * thickness) - 0.17 * thickness
+    canvas.paint(inside(marrow, 2.0), Tissue.MARROW)
+    _draw_face(canvas, space, cavity, resample(noise(rng, coarse, 9.0), space.shape))
 
 
-def _draw_face(image: Array, space: Space, cavity: Array, cells: Array) -> None:
+def _draw_face(canvas: Canvas, space: Space, cavity: Array, cells: Array) -> None:
     """Eyes, nose and air-filled sinuses, outside the skull."""
     outside = inside(-cavity + 3.0)
-    for centre, radii, value, style in FACE:
+    for centre, radii, tissue, style in FACE:
         for side in (1, -1) if centre[2] else (1,):
             point = (centre[0], centre[1], side * centre[2])
             box = space.box(point, max(radii) + 3)
@@ -208,7 +212,7 @@ def _draw_face(image: Array, space: Space, cavity: Array, cells: Array) -> None:
                 distance = np.abs(distance) - np.float32(1.2)
             elif style == "cells":
                 distance = np.maximum(distance, 3 - 5 * np.abs(cells[box]))
-            paint(image[box], inside(distance) * outside[box], value)
+            canvas[box].paint(inside(distance) * outside[box], tissue)
 
 
 def _fold_cortex(
@@ -243,7 +247,7 @@ def _fold_cortex(
 
 
 def _draw_cerebellum(
-    rng: np.random.Generator, image: Array, space: Space, coarse: Space, cerebellum: Array
+    rng: np.random.Generator, canvas: Canvas, space: Space, coarse: Space, cerebellum: Array
 ) -> None:
     """Leaf-like cortex around a core of white matter."""
     z, y, x = space.axes()
@@ -253,32 +257,31 @@ def _draw_cerebellum(
     leaves = np.cos(36 * angle + 1.5 * wobble[box] + 0.10 * np.abs(x[:, :, box[2]]))
     depth = -cerebellum[box]
     white = inside(8.0 - depth + 3.0 * leaves + 1.5 * wobble[box], 4.0)
-    value = GREY + 20 + 95 * white - 110 * inside(leaves + 0.7, 0.8) * (1 - white)
-    paint(image[box], inside(-depth), value)
+    leaf = INTENSITY[Tissue.CEREBELLUM_GREY]
+    core = INTENSITY[Tissue.CEREBELLUM_WHITE]
+    value = leaf + (core - leaf) * white - 110 * inside(leaves + 0.7, 0.8) * (1 - white)
+    tissue = np.where(white > 0.5, Tissue.CEREBELLUM_WHITE, Tissue.CEREBELLUM_GREY)
+    canvas[box].paint(inside(-depth), tissue.astype(np.uint8), value)
 
 
-def _draw_deep(image: Array, white: Array, space: Space) -> None:
+def _draw_deep(canvas: Canvas, white: Array, space: Space) -> None:
     """Grey nuclei, ventricles and cisterns."""
-    for centre, radii, value in DEEP_GREY:
+    for centre, radii, tissue in DEEP_GREY:
         for side in (-1, 1):
             point = (centre[0], centre[1], side * centre[2])
             box = space.box(point, max(radii) + 2)
             fraction = inside(ellipsoid(space.offsets(point, box), (0, 0, 0), radii), 2.0)
-            paint(image[box], fraction, value)
+            canvas[box].paint(fraction, tissue)
             white[box] *= 1 - fraction
     fluid = np.zeros(space.shape, dtype=np.float32)
     for shape in (LATERAL_VENTRICLE, ROOF, OCCIPITAL_HORN):
         for path in mirrored([point for point, _ in shape]):
             tube(fluid, space, path, [radius for _, radius in shape])
-    pools: tuple[tuple[Point, Point], ...] = (
-        ((6, 0, 0), (11, 15, 2.2)),  # third ventricle
-        ((48, 23, 0), (10, 5, 7)),  # fourth ventricle
-        ((24, -14, 0), (6, 9, 12)),  # suprasellar cistern
-        ((14, 24, 0), (8, 5, 12)),  # quadrigeminal cistern
-    )
-    for centre, radii in pools:
+    kind = np.full(space.shape, Tissue.VENTRICLE, dtype=np.uint8)
+    for centre, radii, tissue in POOLS:
         box = space.box(centre, max(radii) + 2)
         near = inside(ellipsoid(space.offsets(centre, box), (0, 0, 0), radii), 1.5)
+        kind[box][near > fluid[box]] = tissue
         np.maximum(fluid[box], near, out=fluid[box])
-    paint(image, fluid, CSF)
+    canvas.paint(fluid, kind, INTENSITY[Tissue.CSF])
     white *= 1 - fluid

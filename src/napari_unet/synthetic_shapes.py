@@ -134,11 +134,6 @@ def inside(distance: NDArray[Any], softness: float = 1.2) -> Array:
     return np.asarray(np.clip(0.5 - distance / np.float32(softness), 0, 1), dtype=np.float32)
 
 
-def paint(image: Array, fraction: Array, value: float | Array) -> None:
-    """Mix a tissue into the image, in place."""
-    image += fraction * (value - image)
-
-
 def tube(fraction: Array, space: Space, path: Sequence[Point], radii: Sequence[float]) -> None:
     """Draw a tube of changing radius along a path into `fraction` (maximum), in place."""
     for start, end, r_start, r_end in zip(path, path[1:], radii, radii[1:], strict=False):

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet.synthetic_anatomy import VESSEL, Head
-from napari_unet.synthetic_shapes import Point, Space, mirrored, paint, tube
+from napari_unet.synthetic_anatomy import Head
+from napari_unet.synthetic_canvas import Tissue
+from napari_unet.synthetic_shapes import Point, Space, mirrored, tube
 
 ARTERIES: tuple[tuple[float, tuple[Point, ...]], ...] = (
     # radius in mm, path (z, y, x) of the left side; mirrored
@@ -37,7 +38,7 @@ def draw_vessels(rng: np.random.Generator, head: Head, space: Space) -> None:
     rng : numpy Generator
         Source of the course of the veins.
     head : Head
-        Its image is changed.
+        Its canvas is painted on.
     space : Space
         Its voxels.
     """
@@ -52,7 +53,7 @@ def draw_vessels(rng: np.random.Generator, head: Head, space: Space) -> None:
         _cortical_vein(rng, blood, head, space)
     for _ in range(40):
         _medullary_vein(rng, blood, head, space)
-    paint(head.image, np.minimum(blood, 1), VESSEL)
+    head.canvas.paint(np.minimum(blood, 1), Tissue.VESSEL)
 
 
 def _sinuses(blood: NDArray[np.float32], head: Head, space: Space) -> None:

@@ -1,0 +1,48 @@
+"""The packaged weights fit networks of any channels and classes, and of no other shape."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from napari_unet.learning.config import PRESETS, ModelConfig
+from napari_unet.learning.network import UNet
+from napari_unet.learning.pretrained import pretrained_state
+
+FAST = PRESETS["fast"]
+
+
+def started(model: ModelConfig) -> UNet:
+    """A network with the packaged weights and a head that is the same for any channels."""
+    net = UNet(model)
+    net.load_state_dict(pretrained_state(model), strict=False)
+    with torch.no_grad():
+        net.head.weight.copy_(
+            torch.linspace(-1, 1, net.head.weight.numel()).view_as(net.head.weight)
+        )
+    return net.eval()
+
+
+@pytest.mark.parametrize("in_channels", [1, 2, 4])
+def test_all_layers_but_the_head_have_weights(in_channels):
+    model = dataclasses.replace(FAST, in_channels=in_channels, n_classes=5)
+    net = UNet(model)
+    result = net.load_state_dict(pretrained_state(model), strict=False)
+    assert result.missing_keys == ["head.weight", "head.bias"]
+    assert not result.unexpected_keys
+    assert all(p.dtype == torch.float32 for p in net.parameters())
+
+
+@pytest.mark.parametrize("other", [{"width": 32}, {"levels": 4}, {"stride": 1}])
+def test_a_network_of_another_shape_starts_without(other):
+    assert pretrained_state(dataclasses.replace(FAST, **other)) is None
+
+
+def test_two_channels_with_the_same_image_show_what_one_channel_shows():
+    image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        one = started(FAST)(image)
+        two = started(dataclasses.replace(FAST, in_channels=2))(image.repeat(1, 2, 1, 1))
+    torch.testing.assert_close(two, one, atol=1e-4, rtol=1e-4)
