@@ -65,15 +65,20 @@ def learn(
 
 def answer(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> NDArray[np.uint8]:
     """Segment a case (z, y, x), some slices of which are annotated (or none)."""
-    del annotated  # not used by the network alone
-    return predict_volume(case.volume, checkpoint, axis=0)
+    annotations = _annotations([Lesson(case, annotated)])
+    return predict_volume(case.volume, checkpoint, axis=0, annotations=annotations)
 
 
 def evidence(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> list[SlicePredicted]:
     """Predict every slice as the plugin does, with what it suggests the next slice from."""
     known = frozenset(annotated)
-    events = segment(prepare(case.volume, 0), checkpoint)
-    return [dataclasses.replace(event, learned_from=known) for event in events]
+    scan = prepare(case.volume, 0)
+    events = segment(scan, checkpoint, annotations=_annotations([Lesson(case, annotated)]))
+    return [
+        dataclasses.replace(event, learned_from=known)
+        for event in events
+        if isinstance(event, SlicePredicted)
+    ]
 
 
 def watch(

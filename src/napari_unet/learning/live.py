@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from napari_unet.learning.answer import Answerer
 from napari_unet.learning.events import Notice, SlicePredicted
-from napari_unet.learning.inference import Predictor
+from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.network import UNet
+from napari_unet.learning.predictor import Predictor
 from napari_unet.learning.preparation import PreparedScan
 
 FIRST_AFTER_SECONDS = 2.0
@@ -70,7 +72,12 @@ class LivePredictions:
         return scan, min(max(index, 0), self._scans[scan].n_slices - 1)
 
     def after_step(
-        self, net: UNet, step: int, seconds: float, learned_from: dict[int, frozenset[int]]
+        self,
+        net: UNet,
+        step: int,
+        seconds: float,
+        learned_from: dict[int, frozenset[int]],
+        knowledge: Sequence[Knowledge],
     ) -> list[Notice | SlicePredicted]:
         """Predict what is due, if anything.
 
@@ -84,6 +91,8 @@ class LivePredictions:
             Training time so far.
         learned_from : dict
             Slices that the network has seen, per scan.
+        knowledge : sequence of Knowledge
+            What is annotated, per scan.
         """
         focus = self.focused()
         if focus is None or seconds < FIRST_AFTER_SECONDS or step < FIRST_AFTER_STEPS:
@@ -100,9 +109,8 @@ class LivePredictions:
         else:
             wanted = self._others(scan, index, learned_from[scan])
         predictor = Predictor(net, self._spacing_mm, self._device)
-        events = predictor.predict(
-            self._scans[scan], wanted, scan_index=scan, learned_from=learned_from[scan]
-        )
+        answerer = Answerer(predictor, self._scans[scan], knowledge[scan])
+        events = answerer.answer(wanted, scan_index=scan, learned_from=learned_from[scan])
         for each in wanted:
             self._rounds[scan][each] += 1
         self._spent += time.perf_counter() - started

@@ -38,6 +38,8 @@ class PreparedScan:
         Rows and columns of the whole slice.
     spacing_mm : tuple of float
         Size of a pixel, (rows, columns), in millimetres.
+    slice_mm : float
+        Distance from one slice to the next in millimetres.
     axis : int
         Display axis the slices are stacked along (0 axial, 1 coronal, 2 sagittal).
     name : str
@@ -48,6 +50,7 @@ class PreparedScan:
     window: tuple[slice, slice]
     full_shape: tuple[int, int]
     spacing_mm: tuple[float, float]
+    slice_mm: float
     axis: int
     name: str = "scan"
 
@@ -134,6 +137,7 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         window=(rows, columns),
         full_shape=(volume.shape_zyx[in_plane[0]], volume.shape_zyx[in_plane[1]]),
         spacing_mm=(volume.spacing_mm[in_plane[0]], volume.spacing_mm[in_plane[1]]),
+        slice_mm=volume.spacing_mm[axis],
         axis=axis,
         name=volume.name,
     )

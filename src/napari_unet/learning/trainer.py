@@ -20,6 +20,7 @@ from napari_unet.learning.comparison import Comparison, compare
 from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
+from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
 from napari_unet.learning.runtime import (
     ThreadChooser,
@@ -35,12 +36,14 @@ load_torch()
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from napari_unet.learning.answer import Answerer  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
-from napari_unet.learning.inference import WORTH_TIMING, Predictor  # noqa: E402
+from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
 from napari_unet.learning.live import outwards  # noqa: E402
 from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
+from napari_unet.learning.predictor import Predictor  # noqa: E402
 from napari_unet.learning.restart import restart  # noqa: E402
 from napari_unet.learning.training_set import TrainingSet  # noqa: E402
 
@@ -109,6 +112,7 @@ class Trainer:
         self._rejected: dict[str, Tensor] | None = None
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
         self.examples = TrainingSet(scans, self._split.training, class_names, self.card.spacing_mm)
+        self.knowledge = self._known(annotations)
         self.device = choose_device(config.device)
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
@@ -143,7 +147,17 @@ class Trainer:
         except AnnotationError:
             return False
         self._split = split
+        self.knowledge = self._known(annotations)
         return True
+
+    def _known(self, annotations: Sequence[LabelledSlice]) -> list[Knowledge]:
+        """Gather what is annotated on each scan, slices held back from training included."""
+        return [
+            Knowledge(
+                scan, [a for a in annotations if a.scan == number], len(self.card.class_names)
+            )
+            for number, scan in enumerate(self._scans)
+        ]
 
     @property
     def n_held_back(self) -> int:
@@ -269,16 +283,13 @@ class Trainer:
         predictor = Predictor(self.network, self.card.spacing_mm, self.device)
         if scan.n_slices >= WORTH_TIMING:
             predictor.speed_up(scan, index)
+        answerer = Answerer(predictor, scan, self.knowledge[number])
+        known = self.examples.learned_from[number]
         order = outwards(scan.n_slices, index)
         while order:
             size = min(4, predictor.batch_size(scan))
             batch, order = order[:size], order[size:]
-            slices = predictor.predict(
-                scan,
-                batch,
-                scan_index=number,
-                learned_from=self.examples.learned_from[number],
-            )
+            slices = answerer.answer(batch, scan_index=number, learned_from=known)
             yield from predictor.take_notices()
             yield from slices
 

@@ -220,6 +220,10 @@ def _learn(
         )
         if live is not None and not should_stop():
             yield from live.after_step(
-                trainer.network, budget.steps, budget.seconds, trainer.examples.learned_from
+                trainer.network,
+                budget.steps,
+                budget.seconds,
+                trainer.examples.learned_from,
+                trainer.knowledge,
             )
     return stopped

@@ -1,0 +1,150 @@
+"""The answer for a slice: what the network says of it and of its neighbours, and the annotator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from napari_unet.learning.doubt import entropy, widened
+from napari_unet.learning.events import SlicePredicted
+from napari_unet.learning.knowledge import Knowledge
+from napari_unet.learning.predictor import Predictor
+from napari_unet.learning.preparation import PreparedScan
+
+SMOOTHING_MM = 1.2
+"""Standard deviation over which opinions of slices next to each other are averaged.
+
+Anatomy does not jump from slice to slice, errors do: averaging raised the Dice of six
+structures in three scans by .01 to .04. Slices farther apart than this stay alone.
+"""
+
+MOST_NEIGHBOURS = 3
+"""Slices on either side that are averaged at most."""
+
+CERTAIN = 0.999
+"""Probability of what a person has annotated, as a neighbour of other slices."""
+
+EDGE_PIXELS = 3
+"""Pixels around predicted structures whose doubt counts as doubt about their edge."""
+
+
+def neighbour_weights(slice_mm: float) -> list[float]:
+    """Weights of a slice (first) and of those 1, 2, ... away from it."""
+    sigma = SMOOTHING_MM / slice_mm
+    reach = min(MOST_NEIGHBOURS, int(2 * sigma))
+    return [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(reach + 1)]
+
+
+class Answerer:
+    """Answers for slices of one scan, in any order; best asked for neighbours in turn.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The network.
+    scan : PreparedScan
+        The scan.
+    knowledge : Knowledge, optional
+        What is annotated on it.
+    """
+
+    def __init__(
+        self, predictor: Predictor, scan: PreparedScan, knowledge: Knowledge | None = None
+    ) -> None:
+        self._predictor = predictor
+        self._scan = scan
+        self._knowledge = knowledge
+        self._weights = neighbour_weights(scan.slice_mm)
+        self._opinions: dict[int, Tensor] = {}  # log-probabilities (k, h, w) of slices
+        self._answered: set[int] = set()
+
+    def answer(
+        self,
+        indices: Sequence[int],
+        *,
+        scan_index: int = 0,
+        learned_from: frozenset[int] = frozenset(),
+    ) -> list[SlicePredicted]:
+        """Predict slices of the scan.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Slice numbers.
+        scan_index : int
+            Number of the scan, passed on to the events.
+        learned_from : frozenset of int
+            Slices of this scan that the network was trained on, passed on.
+        """
+        with torch.inference_mode():
+            self._ask(sorted({near for index in indices for near in self._around(index)}))
+            scores = torch.stack([self._together(index) for index in indices])
+            # Seven times as fast as argmax on a CPU.
+            labels = scores.max(dim=1).indices.to(torch.uint8)
+            doubt = _doubt(scores)
+            near = widened(labels > 0, EDGE_PIXELS)
+            doubts = doubt.sum(dim=(1, 2)).tolist()
+            edge_doubts = (doubt * near).sum(dim=(1, 2)).tolist()
+            arrays = labels.cpu().numpy()
+        self._forget(indices)
+        return [
+            SlicePredicted(
+                scan=scan_index,
+                index=int(index),
+                labels=self._scan.paste(arrays[position]),
+                uncertainty=doubts[position],
+                edge_uncertainty=edge_doubts[position],
+                learned_from=learned_from,
+            )
+            for position, index in enumerate(indices)
+        ]
+
+    def _around(self, index: int) -> range:
+        reach = len(self._weights) - 1
+        return range(max(0, index - reach), min(self._scan.n_slices, index + reach + 1))
+
+    def _ask(self, indices: Sequence[int]) -> None:
+        """Get the network's opinion of slices that it has not been asked about."""
+        new = [index for index in indices if index not in self._opinions]
+        if new:
+            logs = self._predictor.probabilities(self._scan, new).clamp(min=1e-4).log()
+            self._opinions.update(zip(new, logs, strict=True))
+
+    def _together(self, index: int) -> Tensor:
+        """Log-probabilities (k, h, w), up to a constant a pixel, from all that is known."""
+        total = torch.zeros_like(self._opinions[index])
+        weight = 0.0
+        for near in self._around(index):
+            share = self._weights[abs(near - index)]
+            total.add_(self._opinion(near) if near != index else self._opinions[near], alpha=share)
+            weight += share
+        total /= weight
+        evidence = self._knowledge.evidence(index) if self._knowledge else None
+        if evidence is not None:
+            total[1:] += torch.from_numpy(evidence).to(total.device)
+        return total
+
+    def _opinion(self, index: int) -> Tensor:
+        """Log-probabilities of a neighbour: the annotator's if there are any."""
+        truth = self._knowledge.truth(index) if self._knowledge else None
+        opinion = self._opinions[index]
+        if truth is None:
+            return opinion
+        known = torch.from_numpy(truth.astype("int64")).to(opinion.device)
+        result = torch.full_like(opinion, math.log((1 - CERTAIN) / (len(opinion) - 1)))
+        return result.scatter_(0, known[None], math.log(CERTAIN))
+
+    def _forget(self, answered: Sequence[int]) -> None:
+        """Drop the opinions whose neighbours have all been answered for."""
+        self._answered.update(answered)
+        for index in list(self._opinions):
+            if all(near in self._answered for near in self._around(index)):
+                del self._opinions[index]
+
+
+def _doubt(scores: Tensor) -> Tensor:
+    """Entropy (n, h, w), 0 to 1, of log-probabilities (n, k, h, w) up to a constant."""
+    return entropy(scores.softmax(dim=1)) / math.log(scores.shape[1])

@@ -1,0 +1,88 @@
+"""What the annotated slices of a scan say about its other slices, network aside.
+
+Between two annotated slices the outline of a structure is known to within some
+millimetres, and beyond the last one a structure comes to an end somewhere. Both
+are turned into log-odds that are added to the network's: close to an annotated
+slice they decide, far from it the network does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.imaging.interpolation import ShapeInterpolation
+from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.events import LabelledSlice
+from napari_unet.learning.preparation import PreparedScan
+
+DRIFT = 0.4
+"""Millimetres by which an interpolated outline is off per millimetre to the nearest annotated
+slice (on top of one pixel)."""
+
+STRONGEST = 5.0
+"""Log-odds that annotated slices give at most: a network that is sure of a lesion which none of
+them shows can still say so."""
+
+TAPER = 0.5
+"""Millimetres that an outline shrinks, at least, per millimetre beyond the last annotated slice."""
+
+BLUR_BEYOND = 0.2
+"""Millimetres of doubt about that outline per millimetre (on top of three pixels)."""
+
+
+class Knowledge:
+    """Evidence from the complete slices of one scan; partial slices are left out.
+
+    Parameters
+    ----------
+    scan : PreparedScan
+        The scan.
+    annotations : sequence of LabelledSlice
+        Annotated slices of this scan.
+    n_structures : int
+        How many structures there are.
+    """
+
+    def __init__(
+        self, scan: PreparedScan, annotations: Sequence[LabelledSlice], n_structures: int
+    ) -> None:
+        self._truth = {
+            each.index: window
+            for each in annotations
+            if not ((window := scan.crop(each.labels)) == IGNORE_LABEL).any()
+        }
+        self._shapes = ShapeInterpolation(self._truth, n_structures, scan.spacing_mm)
+        self._shows = any(window.any() for window in self._truth.values())
+        self._pixel = sum(scan.spacing_mm) / 2
+        self._slice_mm = scan.slice_mm
+
+    def truth(self, index: int) -> NDArray[np.uint8] | None:
+        """Labels (h, w), within the scan's window, of a complete slice; None for others."""
+        return self._truth.get(index)
+
+    def evidence(self, index: int) -> NDArray[np.float32] | None:
+        """Log-odds of each structure against background, to be added to the network's.
+
+        Parameters
+        ----------
+        index : int
+            Slice number.
+
+        Returns
+        -------
+        ndarray of float32, shape (k, h, w), or None
+            Within the scan's window; None where nothing is known.
+        """
+        if not self._shows:
+            return None
+        gap = self._shapes.gap(index) * self._slice_mm
+        if index in self._shapes:
+            odds = self._shapes.distances(index) / np.float32(self._pixel + DRIFT * gap)
+            return odds.clip(-STRONGEST, STRONGEST)
+        # Where a structure ends is the network's to say; that it does end is known.
+        outline = self._shapes.distances(self._shapes.nearest(index)) - np.float32(TAPER * gap)
+        outline /= np.float32(3 * self._pixel + BLUR_BEYOND * gap)
+        return outline.clip(-STRONGEST, 0.0)

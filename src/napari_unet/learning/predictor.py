@@ -1,0 +1,154 @@
+"""A trained network, ready to be asked about slices of a scan."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+from napari_unet.learning.events import Notice
+from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.runtime import is_out_of_memory, load_torch
+
+load_torch()
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from napari_unet.learning.memory import pixels_for_speed, pixels_that_fit  # noqa: E402
+from napari_unet.learning.network import UNet, folded  # noqa: E402
+from napari_unet.learning.precision import half_if_faster  # noqa: E402
+from napari_unet.learning.resampling import network_size, resample_images  # noqa: E402
+from napari_unet.learning.tiling import (  # noqa: E402
+    SMALLEST_TILE,
+    Tiling,
+    plan_tiles,
+    predict_tiled,
+)
+
+OUT_OF_GRAPHICS_MEMORY = (
+    "The graphics card ran out of memory. Predicting goes on without it, which takes longer."
+)
+"""What the user is told when predictions move to the CPU."""
+
+
+class Predictor:
+    """A network ready to predict: folded, on its device, within the memory there is.
+
+    Where memory runs out all the same, slices are predicted one by one, then in
+    smaller tiles, then on the CPU; `take_notices` tells of the latter.
+
+    Parameters
+    ----------
+    net : UNet
+        Trained network; a snapshot is taken.
+    spacing_mm : tuple of float
+        Pixel size (rows, columns) it was trained at.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(self, net: UNet, spacing_mm: tuple[float, float], device: torch.device) -> None:
+        self._spacing_mm = spacing_mm
+        self._notices: list[Notice] = []
+        self._half: UNet | None = None
+        with torch.inference_mode():
+            self._net = folded(net)
+        try:
+            self._move_to(device)
+        except RuntimeError as error:
+            if device.type == "cpu" or not is_out_of_memory(error):
+                raise
+            self._leave_the_card()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    def batch_size(self, scan: PreparedScan) -> int:
+        """How many slices of a scan to predict at once."""
+        rows, columns = network_size(scan, self._spacing_mm)
+        pixels = min(self._pixels, pixels_for_speed(self._net.config, self._device))
+        return max(1, pixels // (rows * columns))
+
+    def speed_up(self, scan: PreparedScan, index: int) -> None:
+        """Use sixteen-bit arithmetic from now on if that is faster and says the same.
+
+        Both are tried on a slice of the scan, or on a tile where slices are tiled.
+        """
+        with torch.inference_mode():
+            size = network_size(scan, self._spacing_mm)
+            image = resample_images(self._images(scan, [index]), size)
+            rows, columns = next(self._tiling(size).tiles())
+            self._half = half_if_faster(self._net, image[..., rows, columns])
+
+    def take_notices(self) -> list[Notice]:
+        """Give what the user should be told since this was last asked for."""
+        taken, self._notices = self._notices, []
+        return taken
+
+    def probabilities(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
+        """Class probabilities (n, k, h, w) of slices, within the scan's window."""
+        rows, columns = network_size(scan, self._spacing_mm)
+        while True:
+            at_once = max(1, self._pixels // (rows * columns))
+            try:
+                with torch.inference_mode():
+                    parts = [
+                        self._probabilities(scan, indices[start : start + at_once])
+                        for start in range(0, len(indices), at_once)
+                    ]
+                    return parts[0] if len(parts) == 1 else torch.cat(parts)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = error
+                traceback.clear_frames(error.__traceback__)  # they hold what is to be freed
+            self._do_with_less(rows * columns, len(indices), failure)
+
+    def _probabilities(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
+        size = network_size(scan, self._spacing_mm)
+        images = resample_images(self._images(scan, indices), size)
+        tiling = self._tiling(size)
+        if len(tiling) == 1:
+            probabilities = self._classify(images)
+        else:
+            n_classes = self._net.config.n_classes
+            probabilities = predict_tiled(self._classify, images, tiling, n_classes)
+        return resample_images(probabilities, scan.shape)
+
+    def _images(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
+        return torch.from_numpy(scan.slices[list(indices)]).to(self._device)
+
+    def _tiling(self, size: tuple[int, int]) -> Tiling:
+        return plan_tiles(size, self._pixels, 2 * self._net.sight, self._net.multiple)
+
+    def _classify(self, images: Tensor) -> Tensor:
+        """Class probabilities (n, k, h, w), float32, of images that fit into memory."""
+        net = self._net if self._half is None else self._half
+        logits: Tensor = net(images.to(net.head.weight.dtype))
+        return logits.float().softmax(dim=1)
+
+    def _move_to(self, device: torch.device) -> None:
+        with torch.inference_mode():
+            self._net = self._net.to(device)
+        self._device = device
+        self._half = None
+        self._pixels = pixels_that_fit(self._net.config, device)
+
+    def _do_with_less(self, slice_pixels: int, n_slices: int, failure: Exception) -> None:
+        """After a failure predict fewer pixels at once, or move to the CPU; else raise it."""
+        tried = min(self._pixels, n_slices * slice_pixels)
+        least = min((SMALLEST_TILE * self._net.multiple) ** 2, slice_pixels)
+        if tried > least:
+            self._pixels = max(least, tried // 2)
+        elif self._device.type != "cpu":
+            self._leave_the_card()
+        else:
+            raise failure
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _leave_the_card(self) -> None:
+        self._move_to(torch.device("cpu"))
+        self._notices.append(Notice(OUT_OF_GRAPHICS_MEMORY))
