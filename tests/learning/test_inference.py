@@ -74,7 +74,7 @@ def test_a_card_that_is_short_of_memory_gets_smaller_batches(scene, trained, car
     expected, _ = _segmented(scene, trained)
     card.fits = lambda images: len(images) <= 2
     got, notices = _segmented(scene, trained)
-    assert card.refused == 2  # eleven and five slices at once; two fit, and no more is tried
+    assert 1 <= card.refused <= 2  # once it is known how many fit, no more is tried
     assert notices == []
     assert np.mean(got != expected) < 1e-3
 
