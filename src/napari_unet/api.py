@@ -24,7 +24,6 @@ from napari_unet.learning.events import (
     Notice,
     RoundDone,
     SegmentEvent,
-    SlicePredicted,
     TrainEvent,
 )
 from napari_unet.sparse_labels import choose_slices, label_values, structures, to_classes
@@ -124,10 +123,7 @@ def train(
     )
     if start is not None:
         start = start.with_classes(names)
-    annotations = [
-        LabelledSlice(scan=0, index=index, labels=to_classes(plane, values))
-        for index, plane in zip(chosen, stack, strict=True)
-    ]
+    annotations = _annotations(chosen, stack, values)
 
     # Imported here: they load torch, and bad input should be told at once.
     from napari_unet.learning.preparation import prepare
@@ -163,6 +159,8 @@ def segment(
     image: Image,
     model: Checkpoint | FilePath,
     *,
+    labels: NDArray[Any] | FilePath | None = None,
+    slices: Sequence[int] | None = None,
     progress: Callable[[SegmentEvent], None] | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Segment a whole scan.
@@ -173,6 +171,9 @@ def segment(
         The scan, with the sequences that the model was trained on, in the same order.
     model : Checkpoint or path
         What `train` returned, or a saved model.
+    labels, slices : optional
+        Annotated slices of this very scan, as for `train`: what they say is kept, and the
+        slices between them are answered with their help, better than by the network alone.
     progress : callable, optional
         Given the event of every slice, and a `Notice` where memory runs out and the
         work goes on more slowly; without it that becomes a `SlowerThanExpected` warning.
@@ -194,21 +195,34 @@ def segment(
     card = checkpoint.card
     checkpoint.check_fits(volume.data.shape[0], card.class_names)
 
-    from napari_unet.learning.inference import segment as events
-    from napari_unet.learning.preparation import prepare
+    annotations: list[LabelledSlice] = []
+    if labels is not None:
+        truth = _labels_on(labels, volume.grid)
+        chosen = choose_slices(truth, volume.grid, card.slice_axis, slices)
+        stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
+        annotations = _annotations(chosen, stack, structures(stack, known=card.class_names)[0])
 
-    scan = prepare(volume, card.slice_axis)
-    classes = np.zeros(volume.shape_zyx, dtype=np.uint8)
-    along = np.moveaxis(classes, card.slice_axis, 0)
-    for event in events(scan, checkpoint):
-        if isinstance(event, SlicePredicted):
-            along[event.index] = event.labels
+    from napari_unet.learning.inference import predict_volume
+
+    def tell(event: SegmentEvent) -> None:
         if progress is not None:
             progress(event)
         elif isinstance(event, Notice):
             warnings.warn(event.text, SlowerThanExpected, stacklevel=2)
+
+    classes = predict_volume(volume, checkpoint, annotations=annotations, progress=tell)
     values = np.array([0, *label_values(card.class_names)])
     return values.astype(np.min_scalar_type(int(values.max())))[classes]
+
+
+def _annotations(
+    chosen: Sequence[int], stack: NDArray[Any], values: Sequence[int]
+) -> list[LabelledSlice]:
+    """Annotated slices (n, h, w) in the words of the network."""
+    return [
+        LabelledSlice(scan=0, index=index, labels=to_classes(plane, values))
+        for index, plane in zip(chosen, stack, strict=True)
+    ]
 
 
 def _as_volume(image: Image) -> Volume:

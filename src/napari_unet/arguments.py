@@ -30,9 +30,13 @@ examples:
 """
 _SEGMENT_NOTES = f"""\
 Masks keep the label values of the training mask and are called IMAGE_seg.nii.gz.
+The scan that was annotated itself: give its --labels (and --slices) again. They are kept, and
+the slices between them come out better than by the network alone.
 
 examples:
   napari-unet segment --model model{MODEL_SUFFIX} --out mask.nii.gz t1c.nii.gz
+  napari-unet segment --model model{MODEL_SUFFIX} --labels painted.nii.gz --slices 40,52,60 \\
+      --out mask.nii.gz t1c.nii.gz
   napari-unet segment --model model{MODEL_SUFFIX} --out masks/ a.nii.gz b.nii.gz c.nii.gz
   two sequences a scan, two scans:
   napari-unet segment --model model{MODEL_SUFFIX} --out masks/ --channels 2 \\
@@ -161,6 +165,13 @@ def parser() -> argparse.ArgumentParser:
         choices=range(1, 17),
         metavar="N",
         help="every N images are the sequences of one scan (default: 1)",
+    )
+    add("--labels", metavar="L", help="annotated slices of the scan, if there is one: they help")
+    add(
+        "--slices",
+        type=_slice_numbers,
+        metavar="40,52,60",
+        help="which slices of --labels (default: all that show a structure)",
     )
     add("images", nargs="+", type=Path, metavar="IMAGE", help="NIfTI files; several: several scans")
 

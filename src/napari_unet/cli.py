@@ -141,10 +141,14 @@ def segment(arguments: argparse.Namespace) -> None:
     model = Checkpoint.load(arguments.model)
     scans = group_images(arguments.images, arguments.channels, model)
     outputs = output_paths(arguments.out, scans)
+    if arguments.labels and len(scans) > 1:
+        raise UsageError("--labels belong to one scan: segment the other scans apart.")
+    if arguments.slices and not arguments.labels:
+        raise UsageError("--slices says which slices of --labels count: add --labels.")
     failed = 0
     for files, out in zip(scans, outputs, strict=True):
         try:
-            _segment_one(files, model, out)
+            _segment_one(files, model, out, arguments.labels, arguments.slices)
         except NapariUnetError as error:
             if len(scans) == 1:
                 raise
@@ -155,7 +159,13 @@ def segment(arguments: argparse.Namespace) -> None:
         raise NapariUnetError(f"{failed} of {len(scans)} scans were not segmented.")
 
 
-def _segment_one(files: Sequence[Path], model: Checkpoint, out: Path) -> None:
+def _segment_one(
+    files: Sequence[Path],
+    model: Checkpoint,
+    out: Path,
+    annotated: str | None,
+    slices: Sequence[int] | None,
+) -> None:
     from napari_unet import api
 
     volume = api.load_volume(files)
@@ -169,7 +179,7 @@ def _segment_one(files: Sequence[Path], model: Checkpoint, out: Path) -> None:
             progress.note(event.text)
 
     with Progress(f"Segmenting {volume.name}") as progress:
-        labels = api.segment(volume, model, progress=show)
+        labels = api.segment(volume, model, labels=annotated, slices=slices, progress=show)
     out.parent.mkdir(parents=True, exist_ok=True)
     receipt = api.save_mask(labels, volume.grid, out)
     say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")

@@ -99,6 +99,7 @@ def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> 
         api.save_mask(array, grid, out / f"{name}.nii.gz")
     volume = api.load_volume(out / "image.nii.gz")
 
+    slices = [grid.flip_index(0, z) for z in annotated]
     say(f"Training on {len(annotated)} of {len(labels)} slices for {config.seconds:.0f} s ...")
     with Progress("Training") as progress:
 
@@ -111,14 +112,14 @@ def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> 
         checkpoint = api.train(
             volume,
             labels,
-            slices=[grid.flip_index(0, z) for z in annotated],
+            slices=slices,
             axis="axial",
             class_names=[synthetic.CLASS_NAME],
             config=config,
             progress=show,
         )
     checkpoint.save(out / "model.safetensors")
-    prediction = api.segment(volume, checkpoint)
+    prediction = api.segment(volume, checkpoint, labels=labels, slices=slices)
     api.save_mask(prediction, grid, out / "mask.nii.gz")
     result = _Result(volume, phantom.truth, annotated, prediction, checkpoint.card, config)
     _draw_overview(result, out / "overview.png")

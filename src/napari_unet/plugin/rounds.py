@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import AnnotationError, NapariUnetError
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone
+from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SlicePredicted, StepDone
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.session import ScanSession
@@ -110,6 +110,9 @@ class Rounds(QObject):
         self._refuse_second()
         model = session.models.to_segment(session.structures)
         session.edited(session.record.sync())
+        annotated: list[LabelledSlice] = []
+        with contextlib.suppress(AnnotationError):  # a new scan, with a model of another
+            annotated = session.training_slices()
         self._begin(
             "segmenting",
             session,
@@ -117,6 +120,7 @@ class Rounds(QObject):
                 work.segmentation,
                 session.subject(),
                 model,
+                annotated,
                 session.record.mask(),
                 session.record.human_voxels(),
                 dict(session.clean),

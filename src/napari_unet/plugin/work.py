@@ -120,6 +120,7 @@ def training(
 def segmentation(
     subject: Subject,
     checkpoint: Checkpoint,
+    annotations: Sequence[LabelledSlice],
     mask: NDArray[np.uint8],
     human: NDArray[np.bool_],
     clean: Mapping[int, CleanUp],
@@ -131,6 +132,8 @@ def segmentation(
 
     Parameters
     ----------
+    annotations : sequence of LabelledSlice
+        What a person has said so far.
     mask, human : ndarray, shape (z, y, x)
         Present labels and the voxels a person decided; those are kept.
     clean : mapping of int to CleanUp
@@ -143,7 +146,9 @@ def segmentation(
     n = mask.shape[subject.axis]
     order = outwards(n, start)
     predicted = np.zeros_like(mask)
-    for event in segment(scan, checkpoint, order=order, should_stop=should_stop):
+    for event in segment(
+        scan, checkpoint, annotations=annotations, order=order, should_stop=should_stop
+    ):
         if isinstance(event, SlicePredicted):
             predicted[(slice(None),) * subject.axis + (event.index,)] = event.labels
         yield event

@@ -1,0 +1,100 @@
+"""What annotated slices say about the others, and how it joins the network's opinion."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from napari_unet.learning.answer import neighbour_weights
+from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.events import LabelledSlice
+from napari_unet.learning.inference import predict_volume
+from napari_unet.learning.knowledge import STRONGEST, Knowledge
+from napari_unet.learning.preparation import PreparedScan
+
+
+def _scan(n=20, side=40, slice_mm=1.0):
+    slices = np.zeros((n, 1, side, side), np.float32)
+    window = (slice(0, side), slice(0, side))
+    return PreparedScan(slices, window, (side, side), (1.0, 1.0), slice_mm, 0)
+
+
+def _disc(radius, side=40):
+    y, x = np.mgrid[:side, :side] - side // 2
+    return (np.hypot(y, x) < radius).astype(np.uint8)
+
+
+def _annotated(scan, **slices):
+    return [LabelledSlice(0, int(name[1:]), labels) for name, labels in slices.items()]
+
+
+def test_between_annotated_slices_the_middle_is_structure_and_the_corner_is_not():
+    scan = _scan()
+    known = Knowledge(scan, _annotated(scan, z4=_disc(10), z10=_disc(10)), 1)
+    odds = known.evidence(7)[0]
+    assert odds[20, 20] > 2
+    assert odds[0, 0] == -STRONGEST
+
+
+def test_evidence_fades_with_the_distance_to_annotated_slices():
+    scan = _scan()
+    known = Knowledge(scan, _annotated(scan, z2=_disc(10), z18=_disc(10)), 1)
+    assert known.evidence(3)[0][20, 27] > known.evidence(10)[0][20, 27] > 0
+
+
+def test_beyond_the_last_slice_nothing_is_added_and_far_away_is_ruled_out():
+    scan = _scan()
+    known = Knowledge(scan, _annotated(scan, z2=_disc(10), z5=_disc(10)), 1)
+    odds = known.evidence(15)[0]
+    assert odds.max() <= 0
+    assert odds[20, 20] > odds[0, 0]
+    assert odds[0, 0] < -2
+
+
+def test_partial_and_only_empty_slices_say_nothing_about_others():
+    scan = _scan()
+    partial = _disc(10)
+    partial[0] = IGNORE_LABEL
+    assert Knowledge(scan, _annotated(scan, z4=partial), 1).evidence(5) is None
+    assert Knowledge(scan, _annotated(scan, z4=_disc(0)), 1).evidence(5) is None
+    assert Knowledge(scan, (), 1).evidence(5) is None
+
+
+def test_thick_slices_are_not_averaged_and_thin_ones_are():
+    assert len(neighbour_weights(5.0)) == 1
+    weights = neighbour_weights(1.0)
+    assert len(weights) == 3
+    assert weights[0] == 1 > weights[1] > weights[2]
+    assert len(neighbour_weights(0.1)) == 4
+
+
+def test_annotated_slices_come_back_as_they_were_and_help_their_neighbours(scene, trained):
+    alone = predict_volume(scene.volume, trained.checkpoint)
+    # A structure that the network has never seen, on two slices six apart.
+    first, last = 2, 8
+    labels = np.zeros(scene.truth.shape[1:], np.uint8)
+    labels[4:16, 4:16] = 1
+    annotations = [LabelledSlice(0, first, labels), LabelledSlice(0, last, labels)]
+    together = predict_volume(scene.volume, trained.checkpoint, annotations=annotations)
+    assert (together[first] == labels).all()
+    assert (together[last] == labels).all()
+    assert alone[first + 1, 6:14, 6:14].mean() < 0.5 < together[first + 1, 6:14, 6:14].mean()
+
+
+def test_voxels_of_partial_slices_are_kept(scene, trained):
+    labels = np.full(scene.truth.shape[1:], IGNORE_LABEL, np.uint8)
+    labels[0, 0] = 1
+    result = predict_volume(
+        scene.volume, trained.checkpoint, annotations=[LabelledSlice(0, 3, labels)]
+    )
+    assert result[3, 0, 0] == 1
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3, 1, 4, 2]])
+def test_the_order_of_slices_does_not_change_the_answers(scene, trained, order):
+    from napari_unet.learning.inference import segment
+
+    scan = dataclasses.replace(scene.scan, slices=scene.scan.slices[:6])
+    wanted = {e.index: e.labels for e in segment(scan, trained.checkpoint)}
+    got = {e.index: e.labels for e in segment(scan, trained.checkpoint, order=order)}
+    assert all(np.mean(wanted[index] != got[index]) < 1e-3 for index in range(6))
