@@ -18,7 +18,7 @@ from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
 from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume, save_mask
 from napari_unet.imaging.nifti_source import stem
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import (
     LabelledSlice,
     Notice,
@@ -110,8 +110,8 @@ def train(
         before it began; the message says why.
     """
     config = config or TrainConfig()
-    if config.preset not in PRESETS:
-        raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(PRESETS)}.")
+    if config.preset not in (presets := (AUTO, *PRESETS)):
+        raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(presets)}.")
     volume = _as_volume(image)
     start = _as_checkpoint(init) if init is not None else None
     truth = _labels_on(labels, volume.grid)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from napari_unet import __version__
 from napari_unet.imaging.volume import FILE_AXES, PLANES
-from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 
 MODEL_SUFFIX = ".safetensors"
 
@@ -148,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="random seed (default: %(default)s)",
     )
-    add("--preset", choices=tuple(PRESETS), help=f"network (default: {_DEFAULTS.preset})")
+    add("--preset", choices=(AUTO, *PRESETS), help=f"network (default: {_DEFAULTS.preset})")
 
     add = command("segment", "Segment whole scans with a trained model.", _SEGMENT_NOTES)
     add("--model", required=True, metavar="MODEL", help=f"model file ({MODEL_SUFFIX})")

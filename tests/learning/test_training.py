@@ -225,7 +225,6 @@ def test_after_training_the_scan_in_view_is_predicted_outwards(scene, quick):
 
 
 def test_the_slice_in_view_is_predicted_while_training_goes_on(scene, quick, monkeypatch):
-    monkeypatch.setattr("napari_unet.learning.live.FIRST_AFTER_SECONDS", 0.0)
     monkeypatch.setattr("napari_unet.learning.live.FIRST_AFTER_STEPS", 2)
     monkeypatch.setattr("napari_unet.learning.live.TIME_SHARE", 1.0)
     views = iter([(0, 3)] + [(0, 7)] * 100)

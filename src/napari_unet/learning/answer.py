@@ -24,6 +24,13 @@ structures in three scans by .01 to .04. Slices farther apart than this stay alo
 MOST_NEIGHBOURS = 3
 """Slices on either side that are averaged at most."""
 
+MATURE_STEPS = 250
+"""Training steps after which a network's opinion counts in full beside annotated slices.
+
+After 20, 80 and 120 steps the fused answer was best with the opinion at a tenth, a third and
+a half of its strength: until it can draw, a network should not spoil what interpolation knows.
+"""
+
 CERTAIN = 0.999
 """Probability of what a person has annotated, as a neighbour of other slices."""
 
@@ -49,14 +56,22 @@ class Answerer:
         The scan.
     knowledge : Knowledge, optional
         What is annotated on it.
+    steps : int
+        Training steps of the network so far, see `MATURE_STEPS`.
     """
 
     def __init__(
-        self, predictor: Predictor, scan: PreparedScan, knowledge: Knowledge | None = None
+        self,
+        predictor: Predictor,
+        scan: PreparedScan,
+        knowledge: Knowledge | None = None,
+        *,
+        steps: int = MATURE_STEPS,
     ) -> None:
         self._predictor = predictor
         self._scan = scan
         self._knowledge = knowledge
+        self._trust = min(1.0, steps / MATURE_STEPS)
         self._weights = neighbour_weights(scan.slice_mm)
         self._opinions: dict[int, Tensor] = {}  # log-probabilities (k, h, w) of slices
         self._answered: set[int] = set()
@@ -124,6 +139,7 @@ class Answerer:
         total /= weight
         evidence = self._knowledge.evidence(index) if self._knowledge else None
         if evidence is not None:
+            total *= self._trust
             total[1:] += torch.from_numpy(evidence).to(total.device)
         return total
 

@@ -102,7 +102,7 @@ class Checkpoint:
         """Give the model other names for its structures, and further structures.
 
         Structures that were added start with the weights of the background, made
-        somewhat less likely: the model predicts exactly what it did before, and
+        somewhat less likely: the model predicts what it did before, and
         training goes on from there.
 
         Parameters

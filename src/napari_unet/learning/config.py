@@ -63,7 +63,7 @@ class TrainConfig:
         torch threads; None: as many as are fastest, up to all cores this process
         may use (with `max_steps`: all of them, for reproducible models).
     preset : str
-        Name of the `ModelConfig` in `PRESETS`.
+        Name of the `ModelConfig` in `PRESETS`, or ``auto`` (see `presets`).
     device : str
         ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
     restart : str
@@ -79,10 +79,13 @@ class TrainConfig:
     weight_decay: float = 1e-4
     seed: int = 0
     threads: int | None = None
-    preset: str = "fast"
+    preset: str = "auto"
     device: str = "auto"
     restart: Restart = "warm"
 
+
+AUTO = "auto"
+"""The preset that is chosen for the computer, see `presets.choose_preset`."""
 
 PRESETS: dict[str, ModelConfig] = {
     "fast": ModelConfig(width=16, stride=2),

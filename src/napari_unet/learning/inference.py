@@ -87,7 +87,7 @@ def segment(
             checkpoint.network(), checkpoint.card.spacing_mm, choose_device(device)
         )
         knowledge = Knowledge(scan, annotations, len(checkpoint.card.class_names))
-        answerer = Answerer(predictor, scan, knowledge)
+        answerer = Answerer(predictor, scan, knowledge, steps=checkpoint.card.provenance.steps)
         chooser = None
         if threads is None and predictor.device.type == "cpu":
             chooser = ThreadChooser(available_cores())

@@ -14,9 +14,9 @@ from napari_unet.learning.network import UNet
 from napari_unet.learning.predictor import Predictor
 from napari_unet.learning.preparation import PreparedScan
 
-FIRST_AFTER_SECONDS = 2.0
-FIRST_AFTER_STEPS = 30
-"""Before both of these a network from scratch has nothing to say."""
+FIRST_AFTER_STEPS = 8
+"""Steps of the network, in a second, before the first answer: between annotated slices that is
+their interpolation, which training takes over step by step."""
 
 REFRESH_SECONDS = 1.0
 """How often the slice in view is predicted anew."""
@@ -86,7 +86,7 @@ class LivePredictions:
         net : UNet
             The network as it is now.
         step : int
-            Training steps so far.
+            Training steps of the network so far, earlier rounds included.
         seconds : float
             Training time so far.
         learned_from : dict
@@ -95,7 +95,7 @@ class LivePredictions:
             What is annotated, per scan.
         """
         focus = self.focused()
-        if focus is None or seconds < FIRST_AFTER_SECONDS or step < FIRST_AFTER_STEPS:
+        if focus is None or step < FIRST_AFTER_STEPS:
             return []
         in_view = focus != self._last_focus or seconds - self._last_time >= REFRESH_SECONDS
         allowed = self._spent <= TIME_SHARE * seconds
@@ -109,7 +109,7 @@ class LivePredictions:
         else:
             wanted = self._others(scan, index, learned_from[scan])
         predictor = Predictor(net, self._spacing_mm, self._device)
-        answerer = Answerer(predictor, self._scans[scan], knowledge[scan])
+        answerer = Answerer(predictor, self._scans[scan], knowledge[scan], steps=step)
         events = answerer.answer(wanted, scan_index=scan, learned_from=learned_from[scan])
         for each in wanted:
             self._rounds[scan][each] += 1

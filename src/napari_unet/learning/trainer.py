@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.comparison import Comparison, compare
-from napari_unet.learning.config import PRESETS, ModelCard, Provenance, TrainConfig
+from napari_unet.learning.config import ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
 from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
+from napari_unet.learning.presets import choose_preset, working_spacing
 from napari_unet.learning.runtime import (
     ThreadChooser,
     available_cores,
@@ -90,16 +91,16 @@ class Trainer:
                 )
         if init is not None:
             init.check_fits(n_channels, class_names)
+        self.device = choose_device(config.device)
+        shape = init.card.model if init else choose_preset(config.preset, self.device.type)
         self.card = ModelCard(
             model=dataclasses.replace(
-                init.card.model if init else PRESETS[config.preset],
-                in_channels=n_channels,
-                n_classes=len(class_names) + 1,
+                shape, in_channels=n_channels, n_classes=len(class_names) + 1
             ),
             class_names=tuple(class_names),
             class_colors=tuple(class_colors),
             channel_names=tuple(channel_names),
-            spacing_mm=init.card.spacing_mm if init else scans[0].spacing_mm,
+            spacing_mm=init.card.spacing_mm if init else working_spacing(scans[0], shape),
             slice_axis=scans[0].axis,
             normalisation=NORMALISATION,
             provenance=init.card.provenance if init else Provenance(),
@@ -113,7 +114,6 @@ class Trainer:
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
         self.examples = TrainingSet(scans, self._split.training, class_names, self.card.spacing_mm)
         self.knowledge = self._known(annotations)
-        self.device = choose_device(config.device)
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
         self._threads: ThreadChooser | None = None
@@ -134,6 +134,11 @@ class Trainer:
     def network(self) -> UNet:
         """The averaged network: the one to show and to keep."""
         return self._average.net
+
+    @property
+    def steps(self) -> int:
+        """Training steps of the network so far, earlier rounds included."""
+        return self.card.provenance.steps + self._optimiser.steps
 
     def take(self, annotations: Sequence[LabelledSlice]) -> bool:
         """Learn from a new list of slices; False if it cannot be learned from.
@@ -283,7 +288,7 @@ class Trainer:
         predictor = Predictor(self.network, self.card.spacing_mm, self.device)
         if scan.n_slices >= WORTH_TIMING:
             predictor.speed_up(scan, index)
-        answerer = Answerer(predictor, scan, self.knowledge[number])
+        answerer = Answerer(predictor, scan, self.knowledge[number], steps=self.steps)
         known = self.examples.learned_from[number]
         order = outwards(scan.n_slices, index)
         while order:

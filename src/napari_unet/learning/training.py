@@ -12,6 +12,7 @@ from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.events import LabelledSlice, StepDone, TrainEvent
 from napari_unet.learning.live import LivePredictions
 from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.presets import choose_preset
 from napari_unet.learning.runtime import memory_errors_explained, torch_threads
 from napari_unet.learning.trainer import Trainer
 
@@ -146,7 +147,7 @@ def train(
 
 def _remedy(config: TrainConfig, init: Checkpoint | None) -> str:
     """Say what helps when memory runs out."""
-    model, fast = init.card.model if init else PRESETS[config.preset], PRESETS["fast"]
+    model, fast = init.card.model if init else choose_preset(config.preset, "cpu"), PRESETS["fast"]
     if (model.width, model.stride) == (fast.width, fast.stride):
         return "Close other programs and train again."
     return "Close other programs, or train a new model with the fast network."
@@ -221,7 +222,7 @@ def _learn(
         if live is not None and not should_stop():
             yield from live.after_step(
                 trainer.network,
-                budget.steps,
+                trainer.steps,
                 budget.seconds,
                 trainer.examples.learned_from,
                 trainer.knowledge,

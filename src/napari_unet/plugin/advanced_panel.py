@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QElidingLabel
 
 from napari_unet.imaging.cleanup import CleanUp
-from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.plugin.wheel_guard import WheelGuard
 
 _MODEL_HELP = (
@@ -64,8 +64,11 @@ class AdvancedPanel(QCollapsible):
         self.seconds.tooltip = "How long one round of training may take, in seconds"
         self.seconds.native.setDecimals(0)
         self.seconds.native.setSuffix(" s")
-        self.preset = ComboBox(value=config.preset, choices=list(PRESETS), label="Network")
-        self.preset.tooltip = "fast: half resolution, for CPUs; standard: full resolution"
+        self.preset = ComboBox(value=config.preset, choices=[AUTO, *PRESETS], label="Network")
+        self.preset.tooltip = (
+            "fast: half resolution, for CPUs; standard: full resolution;\n"
+            "auto: fast without a graphics card, standard with one"
+        )
         self.model = QComboBox()
         self.model.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
