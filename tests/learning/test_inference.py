@@ -91,7 +91,7 @@ def test_a_slice_that_does_not_fit_is_tiled(make, trained, card):
 
 def test_predicting_goes_on_on_the_cpu_when_the_card_is_full_and_says_so(scene, trained, card):
     expected, _ = _segmented(scene, trained)
-    card.fits = lambda _images: card.refused == 1  # a slice this small is not cut further
+    card.fits = lambda _images: card.refused == 3  # three, two and one slice did not fit
     events = list(segment(scene.scan, trained.checkpoint))
     assert isinstance(events[0], Notice)
     assert "graphics card ran out of memory" in events[0].text
@@ -114,7 +114,7 @@ def test_a_computer_without_memory_says_so_after_trying_with_less(scene, trained
     card.fits = lambda _images: False
     with pytest.raises(ResourceError, match="ran out of memory"):
         list(segment(scene.scan, trained.checkpoint))
-    assert card.refused == 2  # on the card, on the CPU
+    assert card.refused == 6  # three times with less on the card, then on the CPU
 
 
 @pytest.mark.parametrize(

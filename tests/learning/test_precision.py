@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from napari_unet.learning import precision
+from napari_unet.learning.answer import Answerer
 from napari_unet.learning.config import ModelConfig
-from napari_unet.learning.inference import Predictor, segment
+from napari_unet.learning.inference import segment
 from napari_unet.learning.network import UNet, folded
 from napari_unet.learning.precision import half_if_faster
+from napari_unet.learning.predictor import Predictor
 
 
 @pytest.fixture
@@ -63,11 +65,12 @@ def test_an_operation_that_is_missing_means_full_precision(scene, trained, clock
 
 def test_a_scan_is_segmented_alike_in_both_precisions(scene, trained, clock):
     clock(0.5)
-    fast = Predictor(trained.checkpoint.network(), (1.0, 1.0), torch.device("cpu"))
+    spacing_mm = trained.checkpoint.card.spacing_mm
+    fast = Predictor(trained.checkpoint.network(), spacing_mm, torch.device("cpu"))
     fast.speed_up(scene.scan, 5)
     probabilities = fast.probabilities(scene.scan, [3, 5])
     assert probabilities.dtype == torch.float32
     exact = {e.index: e for e in segment(scene.scan, trained.checkpoint, order=[3, 5])}
-    for event in fast.predict(scene.scan, [3, 5]):
+    for event in Answerer(fast, scene.scan).answer([3, 5]):
         assert (event.labels != exact[event.index].labels).mean() < 2e-3
         assert event.uncertainty == pytest.approx(exact[event.index].uncertainty, rel=0.05)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.learning import inference
+from napari_unet.learning import predictor
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.inference import segment
 from napari_unet.learning.memory import bytes_per_pixel
@@ -108,8 +108,8 @@ def test_a_pixel_depends_on_nothing_beyond_the_network_s_sight(stride):
 
 def test_a_scan_in_tiles_is_segmented_as_in_whole_slices(scene, trained, monkeypatch):
     whole = np.stack([event.labels for event in segment(scene.scan, trained.checkpoint)])
-    monkeypatch.setattr(inference, "plan_tiles", lambda size, _, *rest: plan_tiles(size, 1, *rest))
-    monkeypatch.setattr(inference, "SMALLEST_TILE", 1)
+    monkeypatch.setattr(predictor, "plan_tiles", lambda size, _, *rest: plan_tiles(size, 1, *rest))
+    monkeypatch.setattr(predictor, "SMALLEST_TILE", 1)
     monkeypatch.setattr("napari_unet.learning.tiling.SMALLEST_TILE", 2)
     tiled = np.stack([event.labels for event in segment(scene.scan, trained.checkpoint)])
     assert (tiled != whole).any()  # there were tiles
@@ -122,9 +122,9 @@ def test_the_memory_for_a_huge_slice_is_bounded():
 import re
 from pathlib import Path
 import torch
-from napari_unet.learning import inference, memory
+from napari_unet.learning import memory
 from napari_unet.learning.config import ModelConfig
-from napari_unet.learning.inference import Predictor
+from napari_unet.learning.predictor import Predictor
 from napari_unet.learning.network import UNet
 from napari_unet.learning.preparation import PreparedScan
 import numpy as np
@@ -135,7 +135,7 @@ def peak():  # not of getrusage: that knows of the parent's, too
 torch.set_num_threads(1)
 memory.MOST_BYTES = {"cpu": 64 * 2**20}
 slices = np.zeros((1, 1, 2000, 1500), dtype=np.float32)
-scan = PreparedScan(slices, (slice(0, 2000), slice(0, 1500)), (2000, 1500), (1.0, 1.0), 0)
+scan = PreparedScan(slices, (slice(0, 2000), slice(0, 1500)), (2000, 1500), (1.0, 1.0), 1.0, 0)
 net = UNet(ModelConfig(width=8, levels=3, stride=1))
 predictor = Predictor(net, (1.0, 1.0), torch.device("cpu"))
 before = peak()

@@ -154,7 +154,7 @@ def test_a_failing_prediction_after_training_does_not_cost_the_model(scene, quic
     def fails(*args, **kwargs):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("napari_unet.learning.trainer.Predictor.predict", fails)
+    monkeypatch.setattr("napari_unet.learning.trainer.Answerer.answer", fails)
     events = []
     running = train(
         [scene.scan], scene.annotated(4), quick, class_names=["ball"], focus=lambda: (0, 5)
@@ -220,7 +220,8 @@ def test_after_training_the_scan_in_view_is_predicted_outwards(scene, quick):
     predicted = [event for event in events if isinstance(event, SlicePredicted)]
     assert [event.index for event in predicted] == [9, 8, 10, 7, 11, 6, 5, 4, 3, 2, 1, 0]
     assert {event.learned_from for event in predicted} == {frozenset({1, 4, 6, 9})}
-    final = {event.index: event.labels for event in segment(scene.scan, events[-1].checkpoint)}
+    model, known = events[-1].checkpoint, scene.annotated(1, 4, 6, 9)
+    final = {e.index: e.labels for e in segment(scene.scan, model, annotations=known)}
     assert all(np.mean(event.labels != final[event.index]) < 1e-3 for event in predicted)
 
 
