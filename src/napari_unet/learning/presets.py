@@ -1,0 +1,32 @@
+"""Which network, at which pixel size, for which scan and device. No torch here."""
+
+from __future__ import annotations
+
+from napari_unet.learning.config import AUTO, PRESETS, ModelConfig
+from napari_unet.learning.preparation import PreparedScan
+
+FEWEST_PIXELS = 96
+"""Slices whose longer side is shorter than this are enlarged twofold for a network that works
+at half resolution: small crops (hippocampus: 35 x 50 pixels) have no detail to spare."""
+
+
+def choose_preset(name: str, device_type: str) -> ModelConfig:
+    """Find the network that a training setting means.
+
+    Parameters
+    ----------
+    name : str
+        A name in `PRESETS`, or ``auto``: ``fast`` on a CPU, where a network at full
+        resolution makes too few steps to learn, ``standard`` on a graphics card.
+    device_type : str
+        ``cpu``, ``cuda`` or ``mps``.
+    """
+    if name == AUTO:
+        name = "fast" if device_type == "cpu" else "standard"
+    return PRESETS[name]
+
+
+def working_spacing(scan: PreparedScan, model: ModelConfig) -> tuple[float, float]:
+    """Choose the pixel size (rows, columns), in millimetres, that a new network works at."""
+    finer = model.stride if model.stride > 1 and max(scan.shape) < FEWEST_PIXELS else 1
+    return scan.spacing_mm[0] / finer, scan.spacing_mm[1] / finer
