@@ -9,13 +9,16 @@ stronger still beside one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import distance_transform_edt
+
+from napari_unet.errors import AnnotationError
 
 ABSENT = -30.0
 """Distance, in units of the spacing, to a structure that none of the slices near shows."""
@@ -132,3 +135,69 @@ class ShapeInterpolation:
                 outside = distance_transform_edt(~mask, sampling=self._spacing)
                 result[structure] = inside - outside
         return result
+
+
+def labels_between(
+    slices: Mapping[int, NDArray[Any]], spacing: tuple[float, float] = (1.0, 1.0)
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Interpolate the labels of every slice between annotated ones.
+
+    Parameters
+    ----------
+    slices : mapping of int to ndarray of unsigned integer, shape (h, w)
+        Completely annotated slices by their number: 0 is background, any other value
+        a structure.
+    spacing : tuple of float
+        Size of a pixel (rows, columns).
+
+    Returns
+    -------
+    iterator of (int, ndarray)
+        Number and labels (h, w) of each slice that lies between two of `slices`,
+        ascending; worked out as it is asked for.
+
+    Raises
+    ------
+    AnnotationError
+        At once, if there is nothing to interpolate.
+    """
+    known = sorted(slices)
+    if len(known) < 2:
+        raise AnnotationError(
+            "Filling needs two completely annotated slices with others between them. "
+            "Paint or accept another slice."
+        )
+    if known[-1] - known[0] < len(known):
+        raise AnnotationError(
+            "The annotated slices lie next to one another: nothing is between them. "
+            "Annotate a slice farther away."
+        )
+    shown = np.any([slices[index] > 0 for index in known], axis=0)
+    if not shown.any():
+        raise AnnotationError("No annotated slice shows a structure. Paint one first.")
+    # What lies between outlines lies within them: one pixel of background around suffices.
+    window = tuple(
+        slice(max(0, int(found[0]) - 1), int(found[-1]) + 2)
+        for found in (np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0)))
+    )
+    return _labels_between({index: slices[index] for index in known}, window, spacing)
+
+
+def _labels_between(
+    slices: Mapping[int, NDArray[Any]],
+    window: tuple[slice, ...],
+    spacing: tuple[float, float],
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    planes = list(slices.values())
+    values = np.unique([0, *(value for plane in planes for value in np.unique(plane[window]))])
+    values = values.astype(planes[0].dtype)
+    classes = {
+        index: np.searchsorted(values, plane[window]).astype(np.uint8)
+        for index, plane in slices.items()
+    }
+    shapes = ShapeInterpolation(classes, len(values) - 1, spacing)
+    for index in range(min(slices), max(slices) + 1):
+        if index not in slices:
+            labels = np.zeros_like(planes[0])
+            labels[window] = values[shapes.labels(index)]
+            yield index, labels

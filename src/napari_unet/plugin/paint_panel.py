@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
-from napari_unet.plugin.slice_strip import STATE_COLORS, STATE_WORDS, SliceStrip
+from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Look, SliceStrip
 from napari_unet.plugin.structure_list import StructureList
 
 _PARTIAL_HELP = (
@@ -80,7 +80,7 @@ class PaintPanel(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self.background.setSizePolicy(policy)
 
-    def show_slice(self, index: int, state: SliceState, selected_label: int) -> None:
+    def show_slice(self, index: int, state: Look, selected_label: int) -> None:
         """Show the slice on screen and what the brush paints."""
         self.slice.setText(f"Slice {index}: {STATE_WORDS[state]}")
         human = state in (SliceState.ANNOTATED, SliceState.PARTIAL)
@@ -108,7 +108,13 @@ class PaintPanel(QWidget):
 
 def _legend() -> QLabel:
     """Say what the colours of the strip mean."""
-    shown = (SliceState.ANNOTATED, SliceState.PARTIAL, SliceState.PREDICTED, SliceState.EMPTY)
+    shown: tuple[Look, ...] = (
+        SliceState.ANNOTATED,
+        SliceState.PARTIAL,
+        SliceState.PREDICTED,
+        FILLED,
+        SliceState.EMPTY,
+    )
     label = QLabel(
         "&nbsp; ".join(
             f"<span style='color:{STATE_COLORS[s]}'>■</span> {STATE_WORDS[s]}" for s in shown
