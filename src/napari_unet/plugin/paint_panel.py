@@ -108,12 +108,12 @@ class PaintPanel(QWidget):
 
 def _legend() -> QLabel:
     """Say what the colours of the strip mean."""
+    # No room for more; what is grey is untouched.
     shown: tuple[Look, ...] = (
         SliceState.ANNOTATED,
         SliceState.PARTIAL,
         SliceState.PREDICTED,
         FILLED,
-        SliceState.EMPTY,
     )
     label = QLabel(
         "&nbsp; ".join(
@@ -121,5 +121,7 @@ def _legend() -> QLabel:
         )
     )
     label.setStyleSheet("font-size: 8pt;")
-    label.setToolTip("What the colours of the strip mean; click the strip to see a slice")
+    label.setToolTip(
+        "What the colours of the strip mean (grey: untouched); click the strip to see a slice"
+    )
     return label
