@@ -235,3 +235,24 @@ def test_public_names_are_there(tmp_path: Path, truth):
     napari_unet.save_mask(truth, volume.grid, tmp_path / "mask.nii.gz")
     assert napari_unet.load_volume(tmp_path / "mask.nii.gz").shape_zyx == SHAPE
     assert set(dir(napari_unet)) >= {"load_volume", "train", "segment", "save_mask"}
+
+
+def test_slices_between_annotated_ones_are_filled_without_a_scan(truth):
+    painted = np.zeros_like(truth, dtype=np.uint16)
+    painted[[2, 5, 6, 10]] = truth[[2, 5, 6, 10]].astype(np.uint16) * 300
+    painted[6, :, 10:] = IGNORE_LABEL  # partial: no source, filled in
+    painted[12] = IGNORE_LABEL
+    grid = Grid.from_spacing(SHAPE, (3.0, 1.0, 1.0))
+    before = painted.copy()
+    filled = napari_unet.fill_between(painted, grid=grid, axis="axial")
+    overlap = 2 * ((filled == 300) & truth.astype(bool))[2:11].sum()
+    assert overlap / ((filled == 300)[2:11].sum() + truth[2:11].sum()) > 0.85
+    for index in (0, 1, 2, 5, 10, 11, 12):
+        np.testing.assert_array_equal(filled[index], before[index])
+    np.testing.assert_array_equal(filled[6, :, :10], before[6, :, :10])
+    np.testing.assert_array_equal(painted, before)
+
+    with pytest.raises(VolumeError, match="needs the grid of its scan"):
+        napari_unet.fill_between(painted)
+    with pytest.raises(AnnotationError, match="two completely annotated slices"):
+        napari_unet.fill_between(painted, grid=grid, slices=[5, 6])

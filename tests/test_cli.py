@@ -318,3 +318,27 @@ def test_a_failure_in_mid_training_keeps_the_model_and_says_why(scan, capsys, mo
     assert printed.err.count("\n") == 1
     assert "ran out of memory" in printed.err
     assert Checkpoint.load(scan / "model.safetensors").card.provenance.steps == 2
+
+
+def test_filling_interpolates_between_the_named_slices_as_the_file_counts_them(scan, capsys):
+    labels = nib.load(scan / "labels.nii.gz")
+    truth = np.asarray(labels.dataobj)
+    given, out = str(scan / "labels.nii.gz"), scan / "filled.nii.gz"
+    asked = ["fill", "--labels", given, "--slices", "12,4,6", "--axis", "z", "--out", str(out)]
+    assert main(asked) == 0
+    assert str(out) in capsys.readouterr().out
+    filled = nib.load(out)
+    np.testing.assert_allclose(filled.affine, labels.affine)
+    data = np.asarray(filled.dataobj)
+    np.testing.assert_array_equal(data[..., [2, 3, 4, 6]], truth[..., [2, 3, 4, 6]])
+    assert 0 < (data[..., 5] == 4).sum() < (truth[..., 4] == 4).sum()
+    assert not data[..., 12].any()
+
+
+def test_filling_spares_its_own_annotation_and_says_what_is_missing(scan, capsys):
+    given = str(scan / "labels.nii.gz")
+    assert main(["fill", "--labels", given, "--out", given]) == 2
+    assert "is the annotation itself" in error_of(capsys)
+    out = str(scan / "filled.nii.gz")
+    assert main(["fill", "--labels", given, "--slices", "4", "--out", out]) == 1
+    assert "two completely annotated slices" in error_of(capsys)

@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_unet.api import load_volume, save_mask, segment, train
+    from napari_unet.api import fill_between, load_volume, save_mask, segment, train
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load_volume", "save_mask", "segment", "train"]
+__all__ = ["__version__", "fill_between", "load_volume", "save_mask", "segment", "train"]
 
 
 def __getattr__(name: str) -> Any:

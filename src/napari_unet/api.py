@@ -1,4 +1,4 @@
-"""The Python door: read a scan, train on a few slices, segment, save.
+"""The Python door: read a scan, train on a few slices, segment, fill between slices, save.
 
 Blocking functions over the generators of `learning`; those are what to use
 when work has to be watched, steered or run beside a window.
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
+from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume, save_mask
 from napari_unet.imaging.nifti_source import stem
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, IGNORE_LABEL, PRESETS, TrainConfig
 from napari_unet.learning.events import (
     LabelledSlice,
     Notice,
@@ -31,7 +32,7 @@ from napari_unet.sparse_labels import choose_slices, label_values, structures, t
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
 
-__all__ = ["GeometryReceipt", "load_volume", "save_mask", "segment", "train"]
+__all__ = ["GeometryReceipt", "fill_between", "load_volume", "save_mask", "segment", "train"]
 
 FilePath: TypeAlias = str | Path
 Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
@@ -213,6 +214,59 @@ def segment(
     classes = predict_volume(volume, checkpoint, annotations=annotations, progress=tell)
     values = np.array([0, *label_values(card.class_names)])
     return values.astype(np.min_scalar_type(int(values.max())))[classes]
+
+
+def fill_between(
+    labels: NDArray[Any] | FilePath,
+    *,
+    grid: Grid | None = None,
+    slices: Sequence[int] | None = None,
+    axis: str | None = None,
+) -> NDArray[Any]:
+    """Interpolate the outlines between annotated slices: no scan, no training.
+
+    Parameters
+    ----------
+    labels : path or ndarray of integer, shape (z, y, x)
+        The annotation; see `train`.
+    grid : Grid, optional
+        Grid of the scan (``volume.grid``); needed with an array, which says nothing
+        about the size and order of its voxels.
+    slices : sequence of int, optional
+        The annotated slices; see `train`. What other slices show between them is
+        replaced.
+    axis : str, optional
+        See `train`. Default: the thickest spacing, else axial.
+
+    Returns
+    -------
+    ndarray of integer, shape (z, y, x)
+        A copy with the slices between the annotated ones filled, ready for
+        ``save_mask(filled, grid, path)``. Slices with voxels that nobody annotated
+        (255) are no source; those voxels are filled too.
+
+    Raises
+    ------
+    NapariUnetError
+        If the annotation cannot be used, or there is nothing to fill.
+    """
+    if isinstance(labels, str | Path):
+        truth, own = load_labels(labels, grid)
+        grid = grid or own
+    elif grid is None:
+        raise VolumeError("An array of labels needs the grid of its scan: pass grid=volume.grid.")
+    else:
+        truth = _labels_on(labels, grid)
+    along = _choose_axis(grid, axis)
+    chosen = choose_slices(truth, grid, along, slices)
+    filled = truth.copy()
+    stack = np.moveaxis(filled, along, 0)
+    open_ = {index: stack[index] == IGNORE_LABEL for index in chosen}
+    complete = {index: stack[index].copy() for index in chosen if not open_[index].any()}
+    rows, columns = (mm for number, mm in enumerate(grid.spacing_mm) if number != along)
+    for index, plane in labels_between(complete, (rows, columns)):
+        np.copyto(stack[index], plane, where=open_.get(index, True))
+    return filled
 
 
 def _annotations(

@@ -16,6 +16,7 @@ MODEL_SUFFIX = ".safetensors"
 
 _DEFAULTS = TrainConfig()
 
+_SLICES_HELP = "the annotated slices (default: all that show a structure)"
 _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
@@ -41,6 +42,13 @@ examples:
   two sequences a scan, two scans:
   napari-unet segment --model model{MODEL_SUFFIX} --out masks/ --channels 2 \\
       a_t1c.nii.gz a_flair.nii.gz b_t1c.nii.gz b_flair.nii.gz
+"""
+_FILL_NOTES = """\
+Outlines are interpolated; neither a scan nor training is needed. Whatever slices between the
+annotated ones show is replaced. Label values, --slices and --axis are as for "train".
+
+example:
+  napari-unet fill --labels painted.nii.gz --slices 40,52,60 --out filled.nii.gz
 """
 
 
@@ -122,12 +130,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help=f"model file to write ({MODEL_SUFFIX})",
     )
-    add(
-        "--slices",
-        type=_slice_numbers,
-        metavar="40,52,60",
-        help="the annotated slices (default: all that show a structure)",
-    )
+    add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
     add(
         "--axis",
         choices=PLANES + FILE_AXES,
@@ -174,6 +177,18 @@ def parser() -> argparse.ArgumentParser:
         help="which slices of --labels (default: all that show a structure)",
     )
     add("images", nargs="+", type=Path, metavar="IMAGE", help="NIfTI files; several: several scans")
+
+    add = command("fill", "Interpolate a mask between its annotated slices.", _FILL_NOTES)
+    add(
+        "--labels", type=Path, required=True, metavar="L", help="NIfTI mask, painted on some slices"
+    )
+    add("--out", type=Path, required=True, metavar="FILE", help="mask file to write")
+    add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
+    add(
+        "--axis",
+        choices=PLANES + FILE_AXES,
+        help="plane, or the voxel axis of the file (default: thickest spacing, else axial)",
+    )
 
     add = command("info", "Describe a scan, a mask or a model.")
     add("file", type=Path, metavar="FILE", help=f"NIfTI or {MODEL_SUFFIX} file")

@@ -1,4 +1,4 @@
-"""Door 1: the command line ``napari-unet`` with demo, train, segment and info."""
+"""Door 1: the command line ``napari-unet`` with demo, train, segment, fill and info."""
 
 from __future__ import annotations
 
@@ -252,6 +252,21 @@ def _check_folder_of(out: Path) -> None:
         raise SaveError(f"Cannot write {out}: it is a folder. Add a file name.")
 
 
+def fill(arguments: argparse.Namespace) -> None:
+    """Run ``napari-unet fill``."""
+    from napari_unet import api
+    from napari_unet.imaging.nifti import load_labels
+
+    out: Path = arguments.out
+    if out.resolve() == arguments.labels.resolve():
+        raise UsageError(f"--out {out} is the annotation itself: choose another name.")
+    _check_folder_of(out)
+    painted, grid = load_labels(arguments.labels)
+    filled = api.fill_between(painted, grid=grid, slices=arguments.slices, axis=arguments.axis)
+    receipt = api.save_mask(filled, grid, out)
+    say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")
+
+
 def info(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet info``."""
     from napari_unet import describe
@@ -276,5 +291,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": demo,
     "train": train,
     "segment": segment,
+    "fill": fill,
     "info": info,
 }

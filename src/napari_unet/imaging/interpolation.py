@@ -9,19 +9,25 @@ stronger still beside one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import distance_transform_edt
 
+from napari_unet.errors import AnnotationError
+
 ABSENT = -30.0
 """Distance, in units of the spacing, to a structure that none of the slices near shows."""
 
 _KEPT = 12
 """Slices whose distances are kept in memory."""
+
+_CURVES_KEPT = 2
+"""Gaps whose curves are kept in memory: the present one, and that on the other side."""
 
 
 class ShapeInterpolation:
@@ -54,6 +60,7 @@ class ShapeInterpolation:
         self._spacing = spacing
         # Per instance: a cache on the method would keep every instance alive.
         self._own = lru_cache(_KEPT)(self._own_distances)
+        self._curve = lru_cache(_CURVES_KEPT)(self._curve_before)
 
     def __contains__(self, index: int) -> bool:
         """Whether a slice lies between annotated ones, or is annotated itself."""
@@ -89,18 +96,30 @@ class ShapeInterpolation:
         if index not in self:
             raise ValueError(f"Slice {index} does not lie between annotated slices.")
         after = int(np.searchsorted(self._indices, index))
-        # A monotone cubic bends only with the next slice on either side.
-        near = tuple(int(i) for i in self._indices[max(0, after - 2) : after + 2])
-        if index in near:
+        if index in self._slices:
+            near = self._near(after)
             return np.asarray(self._around(near)[near.index(index)])
-        curve = PchipInterpolator(np.array(near, dtype=np.float64), self._around(near))
-        return np.asarray(curve(float(index)), dtype=np.float32)
+        cubic, square, slope, start = self._curve(after)
+        along = np.float32(index - self._indices[after - 1])
+        return np.asarray(((cubic * along + square) * along + slope) * along + start)
 
     def labels(self, index: int) -> NDArray[np.uint8]:
         """Label a slice (h, w): the structure that a pixel lies deepest in, or background."""
         distances = self.distances(index)
         deepest = distances.argmax(axis=0).astype(np.uint8) + np.uint8(1)
         return np.where(distances.max(axis=0) > 0, deepest, np.uint8(0)).astype(np.uint8)
+
+    def _near(self, after: int) -> tuple[int, ...]:
+        """Annotated slices around the gap before the annotated slice number `after`."""
+        # A monotone cubic bends only with the next slice on either side.
+        return tuple(int(i) for i in self._indices[max(0, after - 2) : after + 2])
+
+    def _curve_before(self, after: int) -> NDArray[np.float32]:
+        """Coefficients (4, k, h, w) of distances in that gap, highest power first."""
+        near = self._near(after)
+        curve = PchipInterpolator(np.array(near, dtype=np.float64), self._around(near))
+        gap = near.index(int(self._indices[after - 1]))
+        return np.asarray(curve.c[:, gap], dtype=np.float32)
 
     def _around(self, near: tuple[int, ...]) -> NDArray[np.float32]:
         """Distances (m, k, h, w) on annotated slices, with those of absent structures made up."""
@@ -132,3 +151,69 @@ class ShapeInterpolation:
                 outside = distance_transform_edt(~mask, sampling=self._spacing)
                 result[structure] = inside - outside
         return result
+
+
+def labels_between(
+    slices: Mapping[int, NDArray[Any]], spacing: tuple[float, float] = (1.0, 1.0)
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Interpolate the labels of every slice between annotated ones.
+
+    Parameters
+    ----------
+    slices : mapping of int to ndarray of unsigned integer, shape (h, w)
+        Completely annotated slices by their number: 0 is background, any other value
+        a structure.
+    spacing : tuple of float
+        Size of a pixel (rows, columns).
+
+    Returns
+    -------
+    iterator of (int, ndarray)
+        Number and labels (h, w) of each slice that lies between two of `slices`,
+        ascending; worked out as it is asked for.
+
+    Raises
+    ------
+    AnnotationError
+        At once, if there is nothing to interpolate.
+    """
+    known = sorted(slices)
+    if len(known) < 2:
+        raise AnnotationError(
+            "Filling needs two completely annotated slices with others between them. "
+            "Paint or accept another slice."
+        )
+    if known[-1] - known[0] < len(known):
+        raise AnnotationError(
+            "The annotated slices lie next to one another: nothing is between them. "
+            "Annotate a slice farther away."
+        )
+    shown = np.any([slices[index] > 0 for index in known], axis=0)
+    if not shown.any():
+        raise AnnotationError("No annotated slice shows a structure. Paint one first.")
+    # What lies between outlines lies within them: one pixel of background around suffices.
+    window = tuple(
+        slice(max(0, int(found[0]) - 1), int(found[-1]) + 2)
+        for found in (np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0)))
+    )
+    return _labels_between({index: slices[index] for index in known}, window, spacing)
+
+
+def _labels_between(
+    slices: Mapping[int, NDArray[Any]],
+    window: tuple[slice, ...],
+    spacing: tuple[float, float],
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    planes = list(slices.values())
+    values = np.unique([0, *(value for plane in planes for value in np.unique(plane[window]))])
+    values = values.astype(planes[0].dtype)
+    classes = {
+        index: np.searchsorted(values, plane[window]).astype(np.uint8)
+        for index, plane in slices.items()
+    }
+    shapes = ShapeInterpolation(classes, len(values) - 1, spacing)
+    for index in range(min(slices), max(slices) + 1):
+        if index not in slices:
+            labels = np.zeros_like(planes[0])
+            labels[window] = values[shapes.labels(index)]
+            yield index, labels

@@ -205,6 +205,18 @@ class Annotator(QObject):
         """Predict every slice that no person has annotated, in the background."""
         self.rounds.segment(self._require_session())
 
+    def fill(self) -> None:
+        """Interpolate between the annotated slices; where that is done already, take it back."""
+        session = self._require_session()
+        if not session.filling_is_current:
+            self.rounds.fill(session)
+            return
+        if self.rounds.running:
+            raise AnnotationError("Stop the running work first, then remove the filling.")
+        session.remove_filling()
+        self.rounds.predicted.emit()
+        self._say("The filling is removed; what was there before is back.")
+
     def stop(self) -> None:
         """End the running work; training keeps its best weights."""
         self.rounds.stop()

@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
-from napari_unet.plugin.slice_strip import STATE_COLORS, STATE_WORDS, SliceStrip
+from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Look, SliceStrip
 from napari_unet.plugin.structure_list import StructureList
 
 _PARTIAL_HELP = (
@@ -80,7 +80,7 @@ class PaintPanel(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self.background.setSizePolicy(policy)
 
-    def show_slice(self, index: int, state: SliceState, selected_label: int) -> None:
+    def show_slice(self, index: int, state: Look, selected_label: int) -> None:
         """Show the slice on screen and what the brush paints."""
         self.slice.setText(f"Slice {index}: {STATE_WORDS[state]}")
         human = state in (SliceState.ANNOTATED, SliceState.PARTIAL)
@@ -108,12 +108,20 @@ class PaintPanel(QWidget):
 
 def _legend() -> QLabel:
     """Say what the colours of the strip mean."""
-    shown = (SliceState.ANNOTATED, SliceState.PARTIAL, SliceState.PREDICTED, SliceState.EMPTY)
+    # No room for more; what is grey is untouched.
+    shown: tuple[Look, ...] = (
+        SliceState.ANNOTATED,
+        SliceState.PARTIAL,
+        SliceState.PREDICTED,
+        FILLED,
+    )
     label = QLabel(
         "&nbsp; ".join(
             f"<span style='color:{STATE_COLORS[s]}'>■</span> {STATE_WORDS[s]}" for s in shown
         )
     )
     label.setStyleSheet("font-size: 8pt;")
-    label.setToolTip("What the colours of the strip mean; click the strip to see a slice")
+    label.setToolTip(
+        "What the colours of the strip mean (grey: untouched); click the strip to see a slice"
+    )
     return label

@@ -24,6 +24,11 @@ _STALE_HELP = (
 )
 _STALE_COLOR = "#7d828a"  # readable on dark and on light
 _NO_MODEL = "Train or load a model first"
+_FILL_HELP = (
+    "Interpolate the outlines between annotated slices, without any training.\n"
+    "Correct the filled slices as you correct predictions, which take their place."
+)
+_REMOVE_HELP = "Show again what was on the filled slices before"
 
 
 class ResultPanel(QWidget):
@@ -32,6 +37,7 @@ class ResultPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.segment = QPushButton("Segment volume")
+        self.fill = QPushButton()
         self.table = QTableWidget(0, 3)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(_ROW_HEIGHT)
@@ -55,13 +61,18 @@ class ResultPanel(QWidget):
         files.setSpacing(4)
         for button in (self.save_mask, self.save_model, self.load_model):
             files.addWidget(button)
+        whole = QHBoxLayout()
+        whole.setSpacing(4)
+        whole.addWidget(self.segment, 1)
+        whole.addWidget(self.fill, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        column.addWidget(self.segment)
+        column.addLayout(whole)
         column.addWidget(self.table)
         column.addLayout(files)
         self.show_activity("", False)
+        self.show_filling(False)
 
     def show_measures(self, measures: Sequence[StructureMeasure]) -> None:
         """Show volumes and piece counts."""
@@ -91,10 +102,16 @@ class ResultPanel(QWidget):
         self.table.setRowCount(0)
         self.table.hide()
 
+    def show_filling(self, current: bool) -> None:
+        """Show whether the slices between annotated ones are filled, or could be."""
+        self.fill.setText("Remove filling" if current else "Fill between slices")
+        self.fill.setToolTip(_REMOVE_HELP if current else _FILL_HELP)
+
     def show_activity(self, activity: str, has_model: bool) -> None:
         """Show what is running and what can be done."""
         self.segment.setText("Stop" if activity == "segmenting" else "Segment volume")
         self.segment.setEnabled(activity == "segmenting" or (has_model and not activity))
+        self.fill.setEnabled(not activity)
         self.save_model.setEnabled(has_model)
         self.load_model.setEnabled(not activity)
         wait = f"Wait for the end of {activity}, or stop it" if activity else ""

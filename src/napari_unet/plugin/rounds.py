@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet.errors import AnnotationError, NapariUnetError
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SlicePredicted, StepDone
+from napari_unet.learning.wording import counted
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.session import ScanSession
@@ -29,7 +30,7 @@ class Rounds(QObject):
     step : StepDone
         Training has gone a step further.
     predicted : ()
-        Slices have got a new prediction.
+        Slices show something new that no person has painted.
     segmented : VolumeSegmented
         The whole volume is done.
     message : (str, bool)
@@ -130,6 +131,19 @@ class Rounds(QObject):
         )
         self._say("Segmenting the whole volume.")
 
+    def fill(self, session: ScanSession) -> None:
+        """Start to interpolate between the annotated slices of a session.
+
+        Raises
+        ------
+        NapariUnetError
+            If there is nothing to interpolate.
+        """
+        self._refuse_second()
+        session.edited(session.record.sync())
+        self._begin("filling", session, partial(work.filling, session.interpolate()))
+        self._say("Filling between the annotated slices.")
+
     def tell_training(self) -> None:
         """Let the running training have the latest annotation, soon."""
         self._feed_timer.start()
@@ -209,6 +223,13 @@ class Rounds(QObject):
             session.show_volume(event.labels)
             self.segmented.emit(event)
             self._outcome = "The whole volume is segmented. Check it, then save the mask."
+        elif isinstance(event, work.SlicesFilled):
+            n_filled = session.show_filling(event.labels)
+            self.predicted.emit()
+            self._outcome = (
+                f"{counted(n_filled, 'slice')} filled. Correct them as you correct predictions, "
+                "or press “Remove filling”."
+            )
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None

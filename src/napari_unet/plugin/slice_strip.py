@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
 
 from qtpy.QtCore import QPointF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPolygonF
@@ -10,15 +11,21 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_unet.annotation.states import SliceState
 
-STATE_COLORS = {
+FILLED: Final = "filled"
+Look: TypeAlias = SliceState | Literal["filled"]
+"""State of a slice; or what an untouched one shows is interpolated."""
+
+STATE_COLORS: dict[Look, str] = {
     SliceState.EMPTY: "#6b7078",
     SliceState.PREDICTED: "#4a90d9",
+    FILLED: "#9b7ede",
     SliceState.PARTIAL: "#e0a030",
     SliceState.ANNOTATED: "#3fae5a",
 }
-STATE_WORDS = {
+STATE_WORDS: dict[Look, str] = {
     SliceState.EMPTY: "untouched",
     SliceState.PREDICTED: "predicted",
+    FILLED: "filled",
     SliceState.PARTIAL: "partial",
     SliceState.ANNOTATED: "annotated",
 }
@@ -38,7 +45,7 @@ class SliceStrip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._states: tuple[SliceState, ...] = ()
+        self._states: tuple[Look, ...] = ()
         self._current = 0
         self._suggested: int | None = None
         self.setMouseTracking(True)
@@ -50,14 +57,12 @@ class SliceStrip(QWidget):
         """Room for the bar and the marks above and below it."""
         return QSize(200, _BAR_TOP + _BAR_HEIGHT + _MARK + 3)
 
-    def show_states(
-        self, states: Sequence[SliceState], current: int, suggested: int | None
-    ) -> None:
+    def show_states(self, states: Sequence[Look], current: int, suggested: int | None) -> None:
         """Render; repaints only if something is different.
 
         Parameters
         ----------
-        states : sequence of SliceState
+        states : sequence of SliceState or FILLED
             State of every slice.
         current : int
             The slice on screen: a mark above the bar.
@@ -81,8 +86,8 @@ class SliceStrip(QWidget):
         painter = QPainter(self)
         painter.setPen(Qt.PenStyle.NoPen)
         # Human slices last and at least three pixels wide: one among 300 must be seen.
-        by_model = (SliceState.EMPTY, SliceState.PREDICTED)
-        for state in by_model:
+        untouched: tuple[Look, ...] = (SliceState.EMPTY, SliceState.PREDICTED, FILLED)
+        for state in untouched:
             self._draw_columns(painter, QColor(STATE_COLORS[state]), (state,), 1, 0)
         by_human = (SliceState.PARTIAL, SliceState.ANNOTATED)
         # A gap on both sides: green on blue is hard to tell by colour alone.
@@ -117,7 +122,7 @@ class SliceStrip(QWidget):
         self,
         painter: QPainter,
         color: QColor,
-        states: Sequence[SliceState],
+        states: Sequence[Look],
         minimum: int,
         margin: int,
     ) -> None:

@@ -22,6 +22,7 @@ from napari_unet.plugin.paint_panel import PaintPanel
 from napari_unet.plugin.result_panel import ResultPanel
 from napari_unet.plugin.scan_layers import METADATA_KEY, why_not_a_scan
 from napari_unet.plugin.scan_panel import ScanPanel
+from napari_unet.plugin.slice_strip import FILLED, Look
 from napari_unet.plugin.train_panel import TrainPanel
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class AnnotatorWidget(QWidget):
         self.train.start.clicked.connect(self._train_or_stop)
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
         self.result.segment.clicked.connect(self._segment_or_stop)
+        self.result.fill.clicked.connect(lambda: self.try_to(act.fill))
         self.advanced.clean_changed.connect(self._set_clean)
         files = FileDialogs(act, self)
         self.result.save_mask.clicked.connect(lambda: self.try_to(files.save_mask))
@@ -308,8 +310,12 @@ class AnnotatorWidget(QWidget):
         session.bridge.refresh_if_stale()
         name, number = session.grid.file_slice(session.axis, index)
         self.paint.slice.setToolTip(f"In the file: {name} = {number}")
-        self.paint.strip.show_states(states, index, suggested)
-        self.paint.show_slice(index, states[index], label)
+        looks: list[Look] = [*states]
+        for filled in session.record.filled_slices():
+            looks[filled] = FILLED
+        self.paint.strip.show_states(looks, index, suggested)
+        self.paint.show_slice(index, looks[index], label)
+        self.result.show_filling(session.filling_is_current)
         done = sum(s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
         self.train.show_score(session.score())
@@ -339,7 +345,7 @@ class AnnotatorWidget(QWidget):
         self.result.mark_stale()
 
     def _on_predicted(self) -> None:
-        if self.annotator.rounds.activity == "training":
+        if self.annotator.rounds.activity != "segmenting":
             self.result.mark_stale()
 
     def _restore_model(self, position: int) -> None:

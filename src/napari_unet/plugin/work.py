@@ -7,7 +7,7 @@ imported here, in the thread, the first time it is needed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,13 @@ class VolumeSegmented:
 
     labels: NDArray[np.uint8]
     measures: tuple[StructureMeasure, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlicesFilled:
+    """The slices between annotated ones are interpolated: labels (h, w) by slice number."""
+
+    labels: dict[int, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,3 +166,15 @@ def segmentation(
     if clean:
         labels = np.where(human, mask, clean_up(labels, spacing, clean))
     yield VolumeSegmented(labels, tuple(measure(labels, spacing, class_names)))
+
+
+def filling(
+    slices: Iterable[tuple[int, NDArray[np.uint8]]], should_stop: Callable[[], bool]
+) -> Generator[SlicesFilled, None, None]:
+    """Work out interpolated slices; all of them or, when stopped, none."""
+    labels: dict[int, NDArray[np.uint8]] = {}
+    for index, plane in slices:
+        if should_stop():
+            return
+        labels[index] = plane
+    yield SlicesFilled(labels)
