@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import save_file
 from synthetic_slices import SliceMaker, make_heads
 from tissue_contrasts import Target
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_unet.learning.config import PRESETS
 from napari_unet.learning.losses import class_weights, segmentation_loss
-from napari_unet.learning.network import UNet
+from napari_unet.learning.network import ConvBlock, UNet
 from napari_unet.learning.optimiser import AdamW, AveragedWeights
 
 logger = logging.getLogger("pretrain")
@@ -33,6 +33,7 @@ LEARNING_RATE, WEIGHT_DECAY, WARM_UP_STEPS = 2e-3, 1e-4, 50
 AVERAGE_DECAY = 0.999
 HELD_OUT_HEADS = 4
 VALIDATION_BATCHES = 6
+STATISTICS_BATCHES = 60
 SAVE_SECONDS = 300.0
 LOG_STEPS = 100
 
@@ -81,7 +82,8 @@ def main() -> None:
             saved = time.monotonic()
             scores = _dice(average.net, validation)
             logger.info("step %d, Dice %s", steps, _table(scores))
-            _save(average.net, out, steps, arguments, float(scores[1:].nanmean()))
+            settled = settle(average.net, examples, arguments.batch_size)
+            _save(settled, out, steps, arguments, float(scores[1:].nanmean()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -124,10 +126,36 @@ def _table(scores: Tensor) -> str:
     return f"{float(scores[1:].nanmean()):.3f}: {each}"
 
 
+def settle(net: UNet, examples: SliceMaker, batch_size: int) -> UNet:
+    """Copy a network so that it goes on learning as fast as one that was just drawn.
+
+    What a convolution in front of a normalisation gives does not depend on the size of
+    its weights, but how far a step moves them does (see `UNet`): training makes them
+    several times as large, so they are brought back to the size of fresh ones. Then the
+    statistics of the normalisation are taken anew, over many batches.
+    """
+    result = copy.deepcopy(net)
+    fresh = UNet(net.config).state_dict()
+    with torch.no_grad():
+        for name, module in result.named_modules():
+            if isinstance(module, ConvBlock):
+                for each in ("conv1", "conv2"):
+                    weight = module.get_parameter(f"{each}.weight")
+                    weight.mul_(fresh[f"{name}.{each}.weight"].norm() / weight.norm())
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+                module.momentum = None  # a plain mean
+        result.train()
+        for _ in range(STATISTICS_BATCHES):
+            result(examples.batch(batch_size)[0])
+    return result.eval()
+
+
 def _save(net: UNet, out: Path, steps: int, arguments: argparse.Namespace, dice: float) -> None:
     """Write the weights without the head, at once or not at all."""
     state = {
-        name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
+        # Statistics would not fit into half precision, and are few.
+        name: tensor.half().contiguous() if tensor.ndim == 4 else tensor
         for name, tensor in net.state_dict().items()
         if not name.startswith("head.")
     }

@@ -89,5 +89,5 @@ HOW_OFTEN = torch.tensor([0.4, 0.3, 0.2, 0.1])
 """How often each of `CONTRASTS` is used."""
 
 
-REALISTIC = 0.75
+REALISTIC = 0.9
 """How often any of them is used: the other images have contrasts that no scanner makes."""

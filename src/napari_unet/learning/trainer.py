@@ -45,6 +45,7 @@ from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
 from napari_unet.learning.predictor import Predictor  # noqa: E402
+from napari_unet.learning.pretrained import pretrained_state  # noqa: E402
 from napari_unet.learning.restart import restart  # noqa: E402
 from napari_unet.learning.training_set import TrainingSet  # noqa: E402
 
@@ -123,6 +124,8 @@ class Trainer:
         net = UNet(self.card.model, self._generator)
         if init is not None:
             restart(net, init.state, config.restart)
+        elif (state := pretrained_state(self.card.model)) is not None:
+            net.load_state_dict(state, strict=False)  # all but the last layer
         self._net = net.to(self.device).train()
         self._notices: list[Notice] = []
         self._optimiser = AdamW(self._net, config.weight_decay)
