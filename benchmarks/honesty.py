@@ -2,8 +2,8 @@
 
     python -m benchmarks.honesty [--data DIR] [--quick] [--seconds 30] [--rounds 6]
 
-The score is the plugin's own (`annotation.scoring`): the mean over corrected slices of
-the Dice between what was predicted there and the correction. The truth is the Dice of the
+The score is the plugin's own (`annotation.scoring`): the Dice between what was predicted
+and the correction, over the pixels of all corrected slices. The truth is the Dice of the
 present prediction on all slices that are not annotated, against the true labels: slice
 by slice, as the score is made, and of the volume. Beside it, what a score on the slices
 that were trained on would say. The annotator corrects the slice that the plugin suggests,
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _scores(case: cases.Case, each: rounds.Round) -> dict[str, float]:
     """What is shown, what is true, and the difference; NaN before there is a score."""
     rest = case.rest(each.annotated)
-    on_screen = each.score.mean if each.score else math.nan
+    on_screen = each.score.dice if each.score else math.nan
     by_slice = slicewise_dice(case.truth, each.predicted, case.n_classes, rest)
     of_volume = mean_dice(case.truth, each.predicted, case.n_classes, rest)
     trained = slicewise_dice(case.truth, each.predicted, case.n_classes, list(each.annotated))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.scoring import slice_score
+from napari_unet.annotation.scoring import slice_overlap
 from napari_unet.annotation.states import Origin, SliceState
 
 SHAPE = (5, 8, 6)
@@ -138,7 +138,7 @@ def test_correcting_a_filling_says_nothing_about_the_model(record):
     fill(record)
     stroke(record)
     assert record.held_out_prediction(2) is None
-    assert slice_score(record, 2) is None
+    assert slice_overlap(record, 2) is None
 
 
 def test_the_score_is_about_the_prediction_under_a_filling(record):
@@ -146,7 +146,7 @@ def test_the_score_is_about_the_prediction_under_a_filling(record):
     fill(record)
     record.accept(2)
     np.testing.assert_array_equal(record.held_out_prediction(2), square(2))
-    assert slice_score(record, 2) == 0
+    assert slice_overlap(record, 2).dice == 0
 
 
 def test_removing_a_filling_shows_what_was_there_before(record):

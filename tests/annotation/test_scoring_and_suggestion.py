@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.scoring import slice_score, summarise
+from napari_unet.annotation.scoring import Overlap, slice_overlap, summarise
 from napari_unet.annotation.states import SliceState
 from napari_unet.annotation.suggestion import Evidence, suggest
 
@@ -19,7 +19,7 @@ def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecor
 
 
 def test_no_score_before_a_prediction_was_corrected():
-    assert slice_score(AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0), 0) is None
+    assert slice_overlap(AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0), 0) is None
     assert summarise([]) is None
 
 
@@ -27,19 +27,24 @@ def test_the_score_is_the_dice_of_prediction_and_correction():
     predicted, corrected = np.zeros((2, 4, 4), np.uint8)
     predicted[0, :2] = 1
     corrected[0, :4] = 1
-    assert slice_score(record_with(predicted, corrected), 0) == pytest.approx(2 * 2 / (2 + 4))
+    assert slice_overlap(record_with(predicted, corrected), 0).dice == pytest.approx(
+        2 * 2 / (2 + 4)
+    )
 
 
 def test_a_false_alarm_counts_as_zero_and_agreeing_on_nothing_does_not_count():
     nothing, alarm = np.zeros((2, 4, 4), np.uint8)
     alarm[1, 1] = 1
-    assert slice_score(record_with(alarm, nothing), 0) == 0
-    assert slice_score(record_with(nothing, nothing), 0) is None
+    assert slice_overlap(record_with(alarm, nothing), 0).dice == 0
+    assert slice_overlap(record_with(nothing, nothing), 0) is None
 
 
-def test_the_summary_tells_mean_and_range():
-    found = summarise([0.5, 1.0])
-    assert (found.mean, found.lowest, found.highest, found.n_slices) == (0.75, 0.5, 1.0, 2)
+def test_the_summary_counts_pixels_of_all_slices_together_and_tells_the_range():
+    small = Overlap(both=np.array([0, 1]), total=np.array([0, 4]))
+    large = Overlap(both=np.array([0, 30]), total=np.array([0, 60]))
+    found = summarise([small, large])
+    assert found.dice == pytest.approx(2 * 31 / 64)
+    assert (found.lowest, found.highest, found.n_slices) == (0.5, 1.0, 2)
 
 
 def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:

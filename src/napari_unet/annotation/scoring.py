@@ -3,6 +3,9 @@
 A slice that is predicted first and corrected afterwards is a held-out test: the
 model had not seen it. Slices accepted or corrected without a prediction, and
 partial slices, say nothing and are left out.
+
+Pixels of all corrected slices are counted together, as in the Dice of a volume. (A mean over
+slices lets the few pixels at the ends of a structure weigh as much as its middle.)
 """
 
 from __future__ import annotations
@@ -11,9 +14,31 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.imaging.measurement import dice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlap:
+    """A prediction and its correction in numbers.
+
+    Parameters
+    ----------
+    both : ndarray of int, shape (255,)
+        Pixels of each label that prediction and correction agree on.
+    total : ndarray of int, shape (255,)
+        Pixels of each label in the prediction plus those in the correction.
+    """
+
+    both: NDArray[np.int64]
+    total: NDArray[np.int64]
+
+    @property
+    def dice(self) -> float:
+        """Mean Dice of the structures that appear in either."""
+        seen = self.total[1:] > 0
+        return float(np.mean(2 * self.both[1:][seen] / self.total[1:][seen]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +47,22 @@ class CorrectionScore:
 
     Parameters
     ----------
-    mean : float
-        Mean over the corrected slices.
+    dice : float
+        Over the pixels of all corrected slices, mean over the structures.
     lowest, highest : float
         The worst and the best slice.
     n_slices : int
         How many corrected slices there are.
     """
 
-    mean: float
+    dice: float
     lowest: float
     highest: float
     n_slices: int
 
 
-def slice_score(record: AnnotationRecord, index: int) -> float | None:
-    """Score the prediction of one slice against its correction.
+def slice_overlap(record: AnnotationRecord, index: int) -> Overlap | None:
+    """Compare the prediction of one slice with its correction.
 
     Parameters
     ----------
@@ -48,27 +73,30 @@ def slice_score(record: AnnotationRecord, index: int) -> float | None:
 
     Returns
     -------
-    float or None
-        Mean Dice of the structures that appear in the prediction or in the
-        correction. None if the slice is not annotated, was not predicted by a model
-        that had not seen it, or is empty in both.
+    Overlap or None
+        None if the slice is not annotated, was not predicted by a model that had not
+        seen it, or is empty in both.
     """
     predicted = record.held_out_prediction(index)
     if predicted is None:
         return None
     truth = record.truth(index)
-    present = np.bincount(predicted.ravel(), minlength=256) + np.bincount(
-        truth.ravel(), minlength=256
-    )
-    values = np.flatnonzero(present[1:NOT_ANNOTATED]) + 1
-    if not len(values):
-        return None
-    return float(np.mean([dice(predicted, truth, int(value)) for value in values]))
+
+    def count(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return np.bincount(labels.ravel(), minlength=256)[:NOT_ANNOTATED]
+
+    found = Overlap(count(truth[predicted == truth]), count(predicted) + count(truth))
+    return found if found.total[1:].any() else None
 
 
-def summarise(scores: Iterable[float]) -> CorrectionScore | None:
-    """Mean and range of slice scores; None while there are none."""
-    known = list(scores)
+def summarise(overlaps: Iterable[Overlap]) -> CorrectionScore | None:
+    """Pool slices, and give their range; None while there are none."""
+    known = list(overlaps)
     if not known:
         return None
-    return CorrectionScore(float(np.mean(known)), min(known), max(known), len(known))
+    pooled = Overlap(
+        np.sum([each.both for each in known], axis=0),
+        np.sum([each.total for each in known], axis=0),
+    )
+    scores = [each.dice for each in known]
+    return CorrectionScore(pooled.dice, min(scores), max(scores), len(known))

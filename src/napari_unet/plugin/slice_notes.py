@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.scoring import CorrectionScore, slice_score, summarise
+from napari_unet.annotation.scoring import CorrectionScore, Overlap, slice_overlap, summarise
 from napari_unet.annotation.states import SliceState
 from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
 from napari_unet.errors import AnnotationError
@@ -29,7 +29,7 @@ class SliceNotes:
         self._evidence = Evidence(np.full(n, np.nan), np.zeros(n, np.int64), np.zeros(n, np.int64))
         # Derived from the record; each entry carries the revision it was derived from.
         self._slices: dict[int, tuple[int, LabelledSlice]] = {}
-        self._scores: dict[int, tuple[int, float | None]] = {}
+        self._scores: dict[int, tuple[int, Overlap | None]] = {}
         self._learned: set[int] = set()
 
     # -- what the model was told -----------------------------------------------
@@ -86,7 +86,7 @@ class SliceNotes:
         for index in done:
             revision = self._record.revision(index)
             if self._scores.get(index, (None, None))[0] != revision:
-                self._scores[index] = (revision, slice_score(self._record, index))
+                self._scores[index] = (revision, slice_overlap(self._record, index))
         return summarise(s for i in done if (s := self._scores[i][1]) is not None)
 
     def suggest(

@@ -94,7 +94,7 @@ class TrainPanel(QWidget):
         minutes, seconds = divmod(int(step.seconds), 60)
         self.progress.setFormat(f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {slices}")
         if self.plot is not None:
-            self.plot.add_step(step.seconds, step.loss, self._score.mean if self._score else None)
+            self.plot.add_step(step.seconds, step.loss, self._score.dice if self._score else None)
 
     def show_score(self, score: CorrectionScore | None) -> None:
         """Show the predict-then-correct Dice."""
@@ -103,7 +103,7 @@ class TrainPanel(QWidget):
         if score is not None:
             span = f" ({score.lowest:.2f}–{score.highest:.2f})" if score.n_slices > 1 else ""
             self.score.setText(
-                f"Dice {score.mean:.2f}{span} on {_slices(score.n_slices, 'corrected ')}"
+                f"Dice {score.dice:.2f}{span} on {_slices(score.n_slices, 'corrected ')}"
             )
 
     def show_activity(self, activity: str) -> None:
