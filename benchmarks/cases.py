@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from napari_unet.imaging.nifti import load_labels, load_volume
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.synthetic import make_phantom
-from napari_unet.synthetic_anatomy import CSF, DEEP_GREY, GREY
-from napari_unet.synthetic_shapes import FIELD_OF_VIEW_MM, Space, ellipsoid
+from napari_unet.synthetic_canvas import Tissue
+from napari_unet.synthetic_shapes import FIELD_OF_VIEW_MM
 
 Annotated = Mapping[int, NDArray[np.uint8]]
 """Slice number -> labels (h, w) of the whole slice; 255 where nobody said anything."""
@@ -199,25 +199,17 @@ def _phantoms(family: str, shape: tuple[int, int, int]) -> Iterator[Case]:
             phantom = make_phantom(seed, shape, spacing, 3, (14.0, 36.0))
             volume, truth, names = phantom.volume, phantom.truth, ("metastasis",)
         elif family == "deepgrey":
-            volume = make_phantom(seed, shape, spacing, 0).volume
+            phantom = make_phantom(seed, shape, spacing, 0)
             # Shifted, so that a place learned from one phantom is another one in the next.
             first = np.random.default_rng(seed).integers(0, 7, size=3)
             window = tuple(slice(int(f), n - 6 + int(f)) for f, n in zip(first, shape, strict=True))
-            truth = _nuclei(volume.data[0], Space(shape, spacing))[window]
+            truth = np.zeros_like(phantom.truth)
+            for label, name in enumerate(NUCLEI, 1):
+                truth[phantom.tissue == Tissue[name.upper()]] = label
+            truth = truth[window]
             grid = Grid.from_spacing(truth.shape, spacing)
-            volume = Volume(np.ascontiguousarray(volume.data[(0, *window)])[None], grid)
+            volume = Volume(np.ascontiguousarray(phantom.volume.data[(0, *window)])[None], grid)
             names = NUCLEI
         else:
             raise SystemExit(f"There is no phantom of {family}: give --data.")
         yield Case(f"phantom {seed} {family}", family, volume, truth, names, int(family == "core"))
-
-
-def _nuclei(image: NDArray[np.float32], space: Space) -> NDArray[np.uint8]:
-    """Where the phantom's head has its caudate, putamen, thalamus and hippocampus."""
-    truth = np.zeros(image.shape, np.uint8)
-    for (centre, radii, _), label in zip(DEEP_GREY, (1, 1, 2, 0, 3, 4), strict=True):
-        for side in (-1, 1):
-            point = (centre[0], centre[1], side * centre[2])
-            truth[ellipsoid(space.axes(), point, radii) < 0] = label
-    truth[image < (CSF + GREY) / 2] = 0  # ventricles reach into them
-    return truth

@@ -259,7 +259,7 @@ def test_the_score_compares_predictions_with_later_corrections_only(bench):
     bench.annotator.accept_slice()
     score = bench.session.score()
     assert score.n_slices == 1
-    assert 0.5 < score.mean <= 1
+    assert 0.5 < score.dice <= 1
     assert len(rows) == len(columns)
 
 
