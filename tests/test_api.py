@@ -60,6 +60,8 @@ def test_training_on_three_slices_segments_the_others(truth):
     found = napari_unet.segment(volume, model)
 
     others = [z for z in range(14) if z not in (3, 6, 13)]
+    together = napari_unet.segment(volume, model, labels=truth, slices=[3, 6, 13])
+    np.testing.assert_array_equal(together[[3, 6, 13]], truth[[3, 6, 13]])
     overlap = 2 * (found & truth)[others].sum() / (found[others].sum() + truth[others].sum())
     assert overlap > 0.75
     assert seen == list(range(1, 121))
@@ -86,7 +88,7 @@ def test_a_model_is_trained_on_with_the_same_label_values(truth, tmp_path):
     assert second.card.class_names == ("label 4",)
     assert second.card.provenance.steps > first.card.provenance.steps
 
-    with pytest.raises(CheckpointError, match="value 3, but the model to start from knows only 4"):
+    with pytest.raises(CheckpointError, match="value 3, but the model knows only 4"):
         napari_unet.train(volume, truth * 3, init=first, config=ONE_STEP)
 
 

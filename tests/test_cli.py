@@ -103,6 +103,23 @@ def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys, monkeyp
     assert 2 * ((found == 4) & (truth == 4)).sum() > 0.5 * ((found == 4).sum() + (truth == 4).sum())
 
 
+def test_the_annotated_slices_are_kept_in_the_mask(scan, model, capsys):
+    out, image, labels = scan / "mask.nii.gz", str(scan / "t1.nii.gz"), str(scan / "labels.nii.gz")
+    given = ["--model", model, "--labels", labels, "--slices", "3,6", "--out", str(out), image]
+    assert main(["segment", *given]) == 0
+    found, truth = (np.asarray(nib.load(path).dataobj) for path in (out, labels))
+    np.testing.assert_array_equal(found[..., [3, 6]], truth[..., [3, 6]])
+
+
+def test_the_annotation_is_not_overwritten_by_the_mask(scan, model, capsys):
+    image, labels = str(scan / "t1.nii.gz"), scan / "labels.nii.gz"
+    before = labels.read_bytes()
+    given = ["--model", model, "--labels", str(labels), "--out", str(labels), image]
+    assert main(["segment", *given]) != 0
+    assert "is the annotation itself" in capsys.readouterr().err
+    assert labels.read_bytes() == before
+
+
 def test_several_images_are_several_scans(scan, model):
     out = scan / "new" / "masks"
     images = [str(scan / "t1.nii.gz"), str(scan / "flair.nii.gz")]

@@ -175,6 +175,7 @@ def segment(
     labels, slices : optional
         Annotated slices of this very scan, as for `train`: what they say is kept, and the
         slices between them are answered with their help, better than by the network alone.
+        The labels hold the values that this function gives, see below.
     progress : callable, optional
         Given the event of every slice, and a `Notice` where memory runs out and the
         work goes on more slowly; without it that becomes a `SlowerThanExpected` warning.
@@ -197,6 +198,8 @@ def segment(
     checkpoint.check_fits(volume.data.shape[0], card.class_names)
 
     annotations: list[LabelledSlice] = []
+    if slices is not None and labels is None:
+        raise ValueError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
         truth = _labels_on(labels, volume.grid)
         chosen = choose_slices(truth, volume.grid, card.slice_axis, slices)

@@ -21,8 +21,8 @@ _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
 a lot, so name such slices with --slices. Numbers count along --axis as stored in the file, from
-0. Ctrl-C ends training early and keeps what was learned so far; with --init, the weights of that
-model where they fit the annotated slices better.
+0. Ctrl-C ends training early and keeps what was learned so far; with --init, that model
+where the new one is worse (on slices held back from training, if there are any).
 
 examples:
   napari-unet train --image t1c.nii.gz --labels painted.nii.gz --out model{MODEL_SUFFIX}

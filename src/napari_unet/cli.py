@@ -145,6 +145,8 @@ def segment(arguments: argparse.Namespace) -> None:
         raise UsageError("--labels belong to one scan: segment the other scans apart.")
     if arguments.slices and not arguments.labels:
         raise UsageError("--slices says which slices of --labels count: add --labels.")
+    if arguments.labels and Path(arguments.labels).resolve() in [o.resolve() for o in outputs]:
+        raise UsageError(f"{arguments.labels} is the annotation itself: choose another --out.")
     failed = 0
     for files, out in zip(scans, outputs, strict=True):
         try:

@@ -113,9 +113,9 @@ def structures(
         values = label_values(known)
         if strange := sorted(set(present) - set(values)):
             raise CheckpointError(
-                f"The labels hold the value {strange[0]}, but the model to start from knows only "
+                f"The labels hold the value {strange[0]}, but the model knows only "
                 f"{', '.join(map(str, values))} ({', '.join(known)}). "
-                "Choose another model, or train without one."
+                "Choose another model, or labels with its numbers."
             )
     elif not present:
         raise AnnotationError(

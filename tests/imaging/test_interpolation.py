@@ -1,11 +1,20 @@
 """What annotated slices alone say about those between them."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import distance_transform_edt
 
 from napari_unet.errors import AnnotationError
-from napari_unet.imaging.interpolation import ShapeInterpolation, labels_between
+from napari_unet.imaging import interpolation
+from napari_unet.imaging.interpolation import (
+    ShapeInterpolation,
+    labels_between,
+    monotone_cubic,
+)
 from napari_unet.imaging.measurement import dice
 
 H, W = 40, 48
@@ -138,3 +147,42 @@ def test_filling_is_what_the_whole_slices_say_wherever_the_structures_are():
 def test_what_cannot_be_filled_is_told_at_once(slices, sentence):
     with pytest.raises(AnnotationError, match=sentence):
         labels_between(slices)
+
+
+@pytest.mark.parametrize(("n", "gap"), [(2, 0), (3, 0), (3, 1), (4, 1)])
+def test_the_cubic_is_that_of_scipy(n, gap):
+    rng = np.random.default_rng(n + gap)
+    at = np.cumsum(rng.integers(1, 9, n))
+    values = rng.normal(size=(n, 40, 40)).astype(np.float32)
+    expected = PchipInterpolator(at.astype(float), values).c[:, gap]
+    for found, wanted in zip(monotone_cubic(at, values, gap), expected):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_distances_are_not_worked_out_again_for_slices_that_are_as_they_were(monkeypatch):
+    disc = np.zeros((20, 20), np.uint8)
+    disc[5:15, 5:15] = 1
+    before = ShapeInterpolation({0: disc, 6: disc}, 1)
+    before.distances(3)
+    calls = []
+    transform = interpolation.distance_transform_edt
+    monkeypatch.setattr(
+        interpolation,
+        "distance_transform_edt",
+        lambda *args, **kwargs: calls.append(1) or transform(*args, **kwargs),
+    )
+    after = ShapeInterpolation({0: disc, 6: disc, 9: disc.T.copy()}, 1, before=before)
+    after.distances(3)
+    assert len(calls) == 2  # inside and outside of the one new slice
+
+
+def test_an_interpolation_that_is_let_go_of_is_gone():
+    shapes = ShapeInterpolation({0: np.eye(9, dtype=np.uint8), 4: np.eye(9, dtype=np.uint8)}, 1)
+    shapes.distances(2)
+    gone = weakref.ref(shapes)
+    gc.disable()
+    try:
+        del shapes
+        assert gone() is None
+    finally:
+        gc.enable()

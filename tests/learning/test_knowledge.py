@@ -60,6 +60,17 @@ def test_partial_and_only_empty_slices_say_nothing_about_others():
     assert Knowledge(scan, (), 1).evidence(5) is None
 
 
+def test_a_structure_that_only_partial_slices_show_is_left_to_the_network():
+    scan = _scan()
+    partial = np.full((40, 40), IGNORE_LABEL, np.uint8)
+    partial[20, 20] = 2
+    annotations = _annotated(scan, z4=_disc(10), z12=_disc(10), z8=partial, z18=partial)
+    known = Knowledge(scan, annotations, 2)
+    assert (known.evidence(8)[1] == 0).all()
+    assert (known.evidence(18)[1] == 0).all()
+    assert (known.evidence(18)[0] < 0).any()
+
+
 def test_thick_slices_are_not_averaged_and_thin_ones_are():
     assert len(neighbour_weights(5.0)) == 1
     weights = neighbour_weights(1.0)

@@ -31,6 +31,12 @@ After 20, 80 and 120 steps the fused answer was best with the opinion at a tenth
 a half of its strength: until it can draw, a network should not spoil what interpolation knows.
 """
 
+LEAST = 1e-4
+"""Probability that no class falls below: one slice must not overrule its neighbours for good."""
+
+MOST_OPINIONS = 32
+"""Slices whose opinions are kept for their neighbours."""
+
 CERTAIN = 0.999
 """Probability of what a person has annotated, as a neighbour of other slices."""
 
@@ -75,6 +81,7 @@ class Answerer:
         self._weights = neighbour_weights(scan.slice_mm)
         self._opinions: dict[int, Tensor] = {}  # log-probabilities (k, h, w) of slices
         self._answered: set[int] = set()
+        self._device = predictor.device
 
     def answer(
         self,
@@ -124,9 +131,15 @@ class Answerer:
     def _ask(self, indices: Sequence[int]) -> None:
         """Get the network's opinion of slices that it has not been asked about."""
         new = [index for index in indices if index not in self._opinions]
-        if new:
-            logs = self._predictor.probabilities(self._scan, new).clamp(min=1e-4).log()
-            self._opinions.update(zip(new, logs, strict=True))
+        size = self._predictor.batch_size(self._scan)
+        for start in range(0, len(new), size):
+            batch = new[start : start + size]
+            logs = self._predictor.probabilities(self._scan, batch).clamp(min=LEAST).log()
+            if self._predictor.device != self._device:  # the graphics card was full
+                self._device = self._predictor.device
+                self._opinions = {i: each.to(self._device) for i, each in self._opinions.items()}
+            # Copies: a view would keep the whole batch in memory.
+            self._opinions.update({i: each.clone() for i, each in zip(batch, logs, strict=True)})
 
     def _together(self, index: int) -> Tensor:
         """Log-probabilities (k, h, w), up to a constant a pixel, from all that is known."""
@@ -159,6 +172,8 @@ class Answerer:
         for index in list(self._opinions):
             if all(near in self._answered for near in self._around(index)):
                 del self._opinions[index]
+        while len(self._opinions) > MOST_OPINIONS:  # whatever the order, memory is bounded
+            del self._opinions[next(iter(self._opinions))]
 
 
 def _doubt(scores: Tensor) -> Tensor:

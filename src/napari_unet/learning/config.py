@@ -15,6 +15,10 @@ Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
 """How a round uses the weights it starts from; see `learning.restart`."""
 
 
+AUTO = "auto"
+"""The preset that is chosen for the computer, see `presets.choose_preset`."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Shape of the U-Net.
@@ -79,13 +83,10 @@ class TrainConfig:
     weight_decay: float = 1e-4
     seed: int = 0
     threads: int | None = None
-    preset: str = "auto"
+    preset: str = AUTO
     device: str = "auto"
     restart: Restart = "warm"
 
-
-AUTO = "auto"
-"""The preset that is chosen for the computer, see `presets.choose_preset`."""
 
 PRESETS: dict[str, ModelConfig] = {
     "fast": ModelConfig(width=16, stride=2),

@@ -49,18 +49,31 @@ class Knowledge:
         Annotated slices of this scan.
     n_structures : int
         How many structures there are.
+    before : Knowledge, optional
+        What was known of this scan until now; saves work where slices are as they were.
     """
 
     def __init__(
-        self, scan: PreparedScan, annotations: Sequence[LabelledSlice], n_structures: int
+        self,
+        scan: PreparedScan,
+        annotations: Sequence[LabelledSlice],
+        n_structures: int,
+        before: Knowledge | None = None,
     ) -> None:
+        windows = {each.index: scan.crop(each.labels) for each in annotations}
         self._truth = {
-            each.index: window
-            for each in annotations
-            if not ((window := scan.crop(each.labels)) == IGNORE_LABEL).any()
+            index: window for index, window in windows.items() if (window != IGNORE_LABEL).all()
         }
-        self._shapes = ShapeInterpolation(self._truth, n_structures, scan.spacing_mm)
-        self._shows = any(window.any() for window in self._truth.values())
+        self._shapes: ShapeInterpolation = ShapeInterpolation(
+            self._truth,
+            n_structures,
+            scan.spacing_mm,
+            before=before._shapes if before is not None else None,
+        )
+        shown = {int(value) for window in self._truth.values() for value in np.unique(window)}
+        self._shows = any(shown)
+        # Complete slices say nothing about structures that only partial ones show.
+        self._unknown = [value - 1 for value in range(1, n_structures + 1) if value not in shown]
         self._pixel = sum(scan.spacing_mm) / 2
         self._slice_mm = scan.slice_mm
 
@@ -86,8 +99,12 @@ class Knowledge:
         gap = self._shapes.gap(index) * self._slice_mm
         if index in self._shapes:
             odds = self._shapes.distances(index) / np.float32(self._pixel + DRIFT * gap)
-            return odds.clip(-STRONGEST, STRONGEST)
+            return self._for_known(odds.clip(-STRONGEST, STRONGEST))
         # Where a structure ends is the network's to say; that it does end is known.
         outline = self._shapes.distances(self._shapes.nearest(index)) - np.float32(TAPER * gap)
         outline /= np.float32(1.5 * self._pixel + BLUR_BEYOND * gap)
-        return outline.clip(-STRONGEST_BEYOND, 0.0)
+        return self._for_known(outline.clip(-STRONGEST_BEYOND, 0.0))
+
+    def _for_known(self, odds: NDArray[np.float32]) -> NDArray[np.float32]:
+        odds[self._unknown] = 0
+        return odds

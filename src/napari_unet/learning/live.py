@@ -24,7 +24,8 @@ REFRESH_SECONDS = 1.0
 TIME_SHARE = 0.12
 """Part of the training time that predictions may take."""
 
-_OTHERS_AT_ONCE = 4
+SLICES_AT_ONCE = 4
+"""Slices in view of nobody that are predicted in one go: a stop is to come soon."""
 
 
 def outwards(n_slices: int, start: int) -> list[int]:
@@ -107,7 +108,7 @@ class LivePredictions:
             wanted = [index]
             self._last_focus, self._last_time = focus, seconds
         else:
-            wanted = self._others(scan, index, learned_from[scan])
+            wanted = self._others(scan, index, knowledge[scan])
         predictor = Predictor(net, self._spacing_mm, self._device)
         answerer = Answerer(predictor, self._scans[scan], knowledge[scan], steps=step)
         events = answerer.answer(wanted, scan_index=scan, learned_from=learned_from[scan])
@@ -117,8 +118,16 @@ class LivePredictions:
         self._device = predictor.device  # where there is memory
         return [*predictor.take_notices(), *events]
 
-    def _others(self, scan: int, index: int, known: frozenset[int]) -> list[int]:
-        """Slices predicted least often, nearest first; the human's own are left out."""
+    def _others(self, scan: int, index: int, knowledge: Knowledge) -> list[int]:
+        """Find slices to predict: one predicted least often, near `index`, and those behind it.
+
+        Slices on one side share their neighbours. Complete ones are the human's own.
+        """
         rounds = self._rounds[scan]
-        order = [each for each in outwards(len(rounds), index) if each not in known]
-        return sorted(order, key=lambda each: rounds[each])[:_OTHERS_AT_ONCE] or [index]
+        order = [i for i in outwards(len(rounds), index) if knowledge.truth(i) is None]
+        if not order:
+            return [index]
+        first = min(order, key=lambda i: rounds[i])
+        step = 1 if first >= index else -1
+        run = [i for i in order if (i - first) * step >= 0 and rounds[i] == rounds[first]]
+        return sorted(run, key=lambda i: abs(i - first))[:SLICES_AT_ONCE]

@@ -53,11 +53,11 @@ def bytes_per_pixel(config: ModelConfig) -> int:
     The peak is at the top of the decoder: skip connection, upsampled features,
     both side by side and the next features (five widths together), the skip
     connections below (about another), and one for scratch; then the
-    probabilities and what they are made of, at the pixels of the slice.
-    Measured peaks are some four fifths of this.
+    probabilities, what they are made of and what is made of them, at the pixels of
+    the slice. Measured peaks are some four fifths of this.
     """
     features = 7 * config.width / config.stride**2
-    return int(4 * (features + 4 * config.n_classes + 2 * config.in_channels))
+    return int(4 * (features + 6 * config.n_classes + 2 * config.in_channels))
 
 
 def pixels_that_fit(config: ModelConfig, device: torch.device) -> int:

@@ -40,7 +40,7 @@ from torch import Tensor  # noqa: E402
 from napari_unet.learning.answer import Answerer  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
-from napari_unet.learning.live import outwards  # noqa: E402
+from napari_unet.learning.live import SLICES_AT_ONCE, outwards  # noqa: E402
 from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
@@ -114,7 +114,7 @@ class Trainer:
         self._rejected: dict[str, Tensor] | None = None
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
         self.examples = TrainingSet(scans, self._split.training, class_names, self.card.spacing_mm)
-        self.knowledge = self._known(annotations)
+        self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
         self._threads: ThreadChooser | None = None
@@ -122,10 +122,13 @@ class Trainer:
             self._threads = ThreadChooser(available_cores())
         self._generator = torch.Generator().manual_seed(config.seed)
         net = UNet(self.card.model, self._generator)
+        if (state := pretrained_state(self.card.model)) is not None:
+            net.load_state_dict(state, strict=False)  # all but the last layer
+        self._steps_before = 0
         if init is not None:
             restart(net, init.state, config.restart)
-        elif (state := pretrained_state(self.card.model)) is not None:
-            net.load_state_dict(state, strict=False)  # all but the last layer
+            if config.restart != "scratch":
+                self._steps_before = init.card.provenance.steps
         self._net = net.to(self.device).train()
         self._notices: list[Notice] = []
         self._optimiser = AdamW(self._net, config.weight_decay)
@@ -141,7 +144,7 @@ class Trainer:
     @property
     def steps(self) -> int:
         """Training steps of the network so far, earlier rounds included."""
-        return self.card.provenance.steps + self._optimiser.steps
+        return self._steps_before + self._optimiser.steps
 
     def take(self, annotations: Sequence[LabelledSlice]) -> bool:
         """Learn from a new list of slices; False if it cannot be learned from.
@@ -155,16 +158,17 @@ class Trainer:
         except AnnotationError:
             return False
         self._split = split
-        self.knowledge = self._known(annotations)
+        self.knowledge = self._known(annotations, self.knowledge)
         return True
 
-    def _known(self, annotations: Sequence[LabelledSlice]) -> list[Knowledge]:
+    def _known(
+        self, annotations: Sequence[LabelledSlice], before: Sequence[Knowledge | None]
+    ) -> list[Knowledge]:
         """Gather what is annotated on each scan, slices held back from training included."""
+        given = [[a for a in annotations if a.scan == i] for i in range(len(self._scans))]
         return [
-            Knowledge(
-                scan, [a for a in annotations if a.scan == number], len(self.card.class_names)
-            )
-            for number, scan in enumerate(self._scans)
+            Knowledge(scan, here, len(self.card.class_names), earlier)
+            for scan, here, earlier in zip(self._scans, given, before, strict=True)
         ]
 
     @property
@@ -295,7 +299,7 @@ class Trainer:
         known = self.examples.learned_from[number]
         order = outwards(scan.n_slices, index)
         while order:
-            size = min(4, predictor.batch_size(scan))
+            size = min(SLICES_AT_ONCE, predictor.batch_size(scan))
             batch, order = order[:size], order[size:]
             slices = answerer.answer(batch, scan_index=number, learned_from=known)
             yield from predictor.take_notices()
@@ -309,13 +313,14 @@ class Trainer:
         provenance = Provenance(
             trained_on=tuple(dict.fromkeys([*before.trained_on, *names])),
             annotated_slices=len(self.examples),
-            steps=before.steps + steps,
+            steps=self._steps_before + steps,
             seconds=before.seconds + seconds,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             software=f"napari-unet-mri {__version__}",
             parent=before.created,
         )
-        provenance = self._split.remember(provenance, learned=True)
+        learned = self._kept == "new" or self._rejected is not None
+        provenance = self._split.remember(provenance, learned=learned)
         card = dataclasses.replace(self.card, provenance=provenance)
         kept, rejected = Checkpoint(self._weights(), card), None
         if self._init is not None and self._rejected is not None:
