@@ -22,6 +22,12 @@ from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
 
+AIR_SPREAD = 0.05
+"""A slice is air if its intensities vary less than this share of those of the liveliest slice."""
+
+AIR_EVERY = 8
+"""One in so many batches shows air."""
+
 MAX_SIDE = 256
 """Larger slices are learned in patches of at most this side, in pixels."""
 
@@ -121,6 +127,7 @@ class TrainingSet:
             images[position, :, :rows, :columns] = image[0]
             labels[position, :rows, :columns] = resample_labels(truth, (rows, columns))[0]
         self._images, self._labels = images, labels
+        self._air = self._slices_of_air({each.scan for each in kept}, canvas)
         self._members = [
             torch.tensor([i for i in range(len(kept)) if bool((labels[i] == value).any())])
             for value in range(self._n_classes)
@@ -131,6 +138,22 @@ class TrainingSet:
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
         }
+
+    def _slices_of_air(self, scans: set[int], canvas: tuple[int, int]) -> Tensor:
+        """Show the network some air (n, c, h, w), if the scans have slices of it.
+
+        Nobody annotates such slices, and nothing a network learns elsewhere tells it what to
+        make of a slice without any head: it may well see a structure all over.
+        """
+        found = []
+        for number in sorted(scans):
+            slices = self._scans[number].slices
+            spread = slices.std(axis=(1, 2, 3))
+            blank = np.flatnonzero(spread < AIR_SPREAD * spread.max())
+            if len(blank):
+                image = torch.from_numpy(slices[blank[len(blank) // 2]][None])
+                found.append(resample_images(image, canvas))
+        return torch.cat(found) if found else torch.zeros(0, *self._images.shape[1:])
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
@@ -193,6 +216,8 @@ class TrainingSet:
                 members = self._members[draw(len(self._members))]
                 chosen.append(int(members[draw(len(members))]))
         images, labels = self._images[chosen], self._labels[chosen]
+        if len(self._air) and draw(AIR_EVERY) == 0:
+            images[-1], labels[-1] = self._air[draw(len(self._air))], 0
         rows, columns = (min(side, MAX_SIDE) for side in images.shape[-2:])
         centres = None
         if (rows, columns) != images.shape[-2:]:
