@@ -9,7 +9,7 @@ from napari_unet.learning.answer import neighbour_weights
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.inference import predict_volume
-from napari_unet.learning.knowledge import STRONGEST, Knowledge
+from napari_unet.learning.knowledge import STRONGEST_AGAINST, Knowledge
 from napari_unet.learning.preparation import PreparedScan
 
 
@@ -33,7 +33,7 @@ def test_between_annotated_slices_the_middle_is_structure_and_the_corner_is_not(
     known = Knowledge(scan, _annotated(scan, z4=_disc(10), z10=_disc(10)), 1)
     odds = known.evidence(7)[0]
     assert odds[20, 20] > 2
-    assert odds[0, 0] == -STRONGEST
+    assert odds[0, 0] == -STRONGEST_AGAINST
 
 
 def test_evidence_fades_with_the_distance_to_annotated_slices():

@@ -23,7 +23,12 @@ DRIFT = 0.4
 slice (on top of one pixel)."""
 
 STRONGEST = 5.0
-"""Log-odds that annotated slices give at most to what lies between them."""
+"""Log-odds that annotated slices give at most for a structure between them."""
+
+STRONGEST_AGAINST = 2.0
+"""Log-odds that they give at most against it: a small lesion between two annotated slices need
+not show on either. (Against 5: no difference on two tumours and deep grey structures; on two
+heads with ten metastases Dice rose from .906 to .912 and from .928 to .941.)"""
 
 STRONGEST_BEYOND = 7.0
 """Log-odds that they give at most against what lies beyond them: a network must be sure to one in
@@ -99,7 +104,7 @@ class Knowledge:
         gap = self._shapes.gap(index) * self._slice_mm
         if index in self._shapes:
             odds = self._shapes.distances(index) / np.float32(self._pixel + DRIFT * gap)
-            return self._for_known(odds.clip(-STRONGEST, STRONGEST))
+            return self._for_known(odds.clip(-STRONGEST_AGAINST, STRONGEST))
         # Where a structure ends is the network's to say; that it does end is known.
         outline = self._shapes.distances(self._shapes.nearest(index)) - np.float32(TAPER * gap)
         outline /= np.float32(1.5 * self._pixel + BLUR_BEYOND * gap)
