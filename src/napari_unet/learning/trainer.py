@@ -122,13 +122,12 @@ class Trainer:
             self._threads = ThreadChooser(available_cores())
         self._generator = torch.Generator().manual_seed(config.seed)
         net = UNet(self.card.model, self._generator)
-        if (state := pretrained_state(self.card.model)) is not None:
-            net.load_state_dict(state, strict=False)  # all but the last layer
         self._steps_before = 0
-        if init is not None:
+        if init is not None and config.restart != "scratch":
             restart(net, init.state, config.restart)
-            if config.restart != "scratch":
-                self._steps_before = init.card.provenance.steps
+            self._steps_before = init.card.provenance.steps
+        elif (state := pretrained_state(self.card.model)) is not None:
+            net.load_state_dict(state, strict=False)  # all but the last layer
         self._net = net.to(self.device).train()
         self._notices: list[Notice] = []
         self._optimiser = AdamW(self._net, config.weight_decay)

@@ -60,6 +60,18 @@ def _shows_structure(labels: NDArray[np.uint8]) -> bool:
     return bool(((labels > 0) & (labels != IGNORE_LABEL)).any())
 
 
+def _slice_of_air(scan: PreparedScan) -> Tensor | None:
+    """Find a slice (1, c, h, w) of air, if the scan has one.
+
+    Nobody annotates such slices, and nothing a network learns elsewhere tells it what to
+    make of a slice without any head: it may well see a structure all over.
+    """
+    # Slice by slice: of the whole array it would take a copy.
+    spread = np.array([each.std() for each in scan.slices])
+    blank = np.flatnonzero(spread < AIR_SPREAD * spread.max())
+    return torch.from_numpy(scan.slices[blank[len(blank) // 2]][None]) if len(blank) else None
+
+
 class TrainingSet:
     """Annotated slices of one or several scans on the network's pixel grid.
 
@@ -92,6 +104,8 @@ class TrainingSet:
         self._spacing_mm = spacing_mm
         self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
         self._aspect = spacing_mm[0] / spacing_mm[1]
+        # Looked for once: annotations change with every stroke, scans do not.
+        self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
         self.replace(annotations)
 
     def replace(self, annotations: Sequence[LabelledSlice]) -> None:
@@ -127,7 +141,9 @@ class TrainingSet:
             images[position, :, :rows, :columns] = image[0]
             labels[position, :rows, :columns] = resample_labels(truth, (rows, columns))[0]
         self._images, self._labels = images, labels
-        self._air = self._slices_of_air({each.scan for each in kept}, canvas)
+        self._air = torch.zeros(0, n_channels, *canvas)
+        if self._blank:
+            self._air = torch.cat([resample_images(each, canvas) for each in self._blank])
         self._members = [
             torch.tensor([i for i in range(len(kept)) if bool((labels[i] == value).any())])
             for value in range(self._n_classes)
@@ -138,22 +154,6 @@ class TrainingSet:
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
         }
-
-    def _slices_of_air(self, scans: set[int], canvas: tuple[int, int]) -> Tensor:
-        """Show the network some air (n, c, h, w), if the scans have slices of it.
-
-        Nobody annotates such slices, and nothing a network learns elsewhere tells it what to
-        make of a slice without any head: it may well see a structure all over.
-        """
-        found = []
-        for number in sorted(scans):
-            slices = self._scans[number].slices
-            spread = slices.std(axis=(1, 2, 3))
-            blank = np.flatnonzero(spread < AIR_SPREAD * spread.max())
-            if len(blank):
-                image = torch.from_numpy(slices[blank[len(blank) // 2]][None])
-                found.append(resample_images(image, canvas))
-        return torch.cat(found) if found else torch.zeros(0, *self._images.shape[1:])
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
