@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.imaging.nifti import load_labels, load_volume
+from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.synthetic import make_phantom
 from napari_unet.synthetic_canvas import Tissue

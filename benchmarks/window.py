@@ -31,7 +31,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage.measure import find_contours
 
-from napari_unet.imaging.nifti import load_labels
+from napari_unet.imaging.loading import load_labels
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 300.0) -> float:

@@ -10,7 +10,7 @@ CORE = [
     "napari_unet",
     "napari_unet.errors",
     "napari_unet.imaging.volume",
-    "napari_unet.imaging.nifti",
+    "napari_unet.imaging.loading",
     "napari_unet.imaging.measurement",
     "napari_unet.imaging.cleanup",
     "napari_unet.annotation",

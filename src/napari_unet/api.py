@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
+from napari_unet.imaging.files import stem
 from napari_unet.imaging.interpolation import labels_between
-from napari_unet.imaging.nifti import GeometryReceipt, load_labels, load_volume, save_mask
-from napari_unet.imaging.nifti_source import stem
+from napari_unet.imaging.loading import load_labels, load_volume
+from napari_unet.imaging.saving import GeometryReceipt, save_mask
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import AUTO, IGNORE_LABEL, PRESETS, TrainConfig
 from napari_unet.learning.events import (

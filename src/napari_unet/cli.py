@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
-from napari_unet.imaging.nifti_source import SUFFIXES, stem
+from napari_unet.imaging.files import stem
+from napari_unet.imaging.nifti import SUFFIXES
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import (
     Notice,
@@ -257,7 +258,7 @@ def _check_folder_of(out: Path) -> None:
 def fill(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet fill``."""
     from napari_unet import api
-    from napari_unet.imaging.nifti import load_labels
+    from napari_unet.imaging.loading import load_labels
 
     out: Path = arguments.out
     if out.resolve() == arguments.labels.resolve():

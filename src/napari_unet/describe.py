@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
-from napari_unet.imaging.nifti import load_volume
-from napari_unet.imaging.nifti_source import open_image
+from napari_unet.imaging.files import open_scan
+from napari_unet.imaging.loading import load_volume
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
 from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title, label_values
@@ -29,7 +28,6 @@ def volume(path: Path) -> list[tuple[str, str]]:
     """
     scan = load_volume(path)
     grid = scan.grid
-    header: nib.Nifti1Header = open_image(path).header
     zooms = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
     lines = [
         ("file", str(path)),
@@ -37,7 +35,7 @@ def volume(path: Path) -> list[tuple[str, str]]:
         ("spacing", f"{' x '.join(f'{zoom:.4g}' for zoom in zooms)} mm"),
         ("orientation", f"{grid.orientation} (the file's axes run towards these)"),
         ("sform, qform", f"{_code(grid.sform_code)}, {_code(grid.qform_code)}"),
-        ("stored type", str(header.get_data_dtype())),
+        ("stored type", str(open_scan(path).dtype)),
         ("slices", _slices(grid)),
     ]
     bad = scan.data.size - int(np.count_nonzero(np.isfinite(scan.data)))

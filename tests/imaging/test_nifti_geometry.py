@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from napari_unet.errors import GridMismatchError
-from napari_unet.imaging.nifti import load_labels, load_volume, save_mask
+from napari_unet.imaging.loading import load_labels, load_volume
+from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 
 ORIENTATIONS = [

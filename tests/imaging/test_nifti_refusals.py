@@ -13,7 +13,8 @@ import pytest
 
 from napari_unet.errors import GridMismatchError, SaveError, VolumeError
 from napari_unet.imaging.atomic import atomic_path
-from napari_unet.imaging.nifti import load_labels, load_volume, save_mask
+from napari_unet.imaging.loading import load_labels, load_volume
+from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 
 GRID = Grid.from_spacing((4, 5, 6))

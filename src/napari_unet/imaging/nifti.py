@@ -1,287 +1,152 @@
-"""Reading scans and masks from NIfTI files; writing masks back onto the same voxels."""
+"""Opening NIfTI files: what can be worked on, and what to say about the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.wrapstruct import WrapStructError
 
-from napari_unet.errors import GridMismatchError, SaveError, VolumeError
-from napari_unet.imaging.atomic import atomic_path
-from napari_unet.imaging.nifti_header import grid_of_header, image_on_grid, same_affine
-from napari_unet.imaging.nifti_source import (
-    SUFFIXES,
-    UNREADABLE,
-    grid_of_scan,
-    open_image,
-    stem,
-    stored_voxels,
-    too_large,
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.nifti_header import grid_of_header
+from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.volume import Grid
+
+SUFFIXES = (".nii.gz", ".nii")
+"""File names that this package reads and writes."""
+
+PAIR_SUFFIXES = (".hdr", ".img")
+"""NIfTI as a pair of files: read, never written."""
+
+LABEL_INTENT = 1002
+"""NIFTI_INTENT_LABEL: the voxels are class numbers."""
+
+FLATTEST_VOXEL = 1e-3
+"""Volume of a voxel over that of a rectangular one below which its axes lie in one plane."""
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    HeaderTypeError,
+    WrapStructError,
 )
-from napari_unet.imaging.volume import Grid, Volume
-
-LARGEST_LABEL = 2**32 - 1
-"""Larger values cannot be class numbers."""
-
-GRID_TOLERANCE = 0.05
-"""Fraction of a voxel by which two grids may differ and still be the same.
-
-Programs store the matrix in float32, or only as a quaternion; that moves far
-corners by some micrometres.
-"""
+"""What nibabel, gzip and numpy raise on files that are damaged or something else."""
 
 
-@dataclass(frozen=True, slots=True)
-class GeometryReceipt:
-    """What was found when a saved mask was opened again.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        Its shape as stored, trailing axes of length one included.
-    shape_ok, affine_ok, codes_ok, voxels_ok : bool
-        Whether shape, matrix (to float32 precision), sform/qform codes with units,
-        and every voxel are what they should be.
-    """
-
-    path: Path
-    shape: tuple[int, ...]
-    shape_ok: bool
-    affine_ok: bool
-    codes_ok: bool
-    voxels_ok: bool
-
-    @property
-    def ok(self) -> bool:
-        """Whether the mask lies exactly on the grid of its scan."""
-        return self.shape_ok and self.affine_ok and self.codes_ok and self.voxels_ok
-
-    def summary(self) -> str:
-        """Say in one sentence what was verified, or what differs."""
-        size = " x ".join(str(length) for length in self.shape)
-        if self.ok:
-            return f"Saved {self.path.name} ({size}); re-read and identical to the scan's grid."
-        checks = {
-            "shape": self.shape_ok,
-            "position in space (affine)": self.affine_ok,
-            "transform codes": self.codes_ok,
-            "voxel values": self.voxels_ok,
-        }
-        different = ", ".join(name for name, fine in checks.items() if not fine)
-        return f"Saved {self.path.name} ({size}), but on re-reading this differs: {different}."
-
-
-def load_volume(paths: str | Path | Sequence[str | Path], *, name: str | None = None) -> Volume:
-    """Read a scan from one NIfTI file, or from several sequences on the same grid.
-
-    Parameters
-    ----------
-    paths : str, Path or sequence of these
-        One file per channel. All must show the same voxels; the first one's grid is kept.
-    name : str, optional
-        Name for messages and layers; default: the first file's name without suffix.
-
-    Returns
-    -------
-    Volume
-        float32 data (c, z, y, x) in display order. NaN and infinity stay as they are.
-        Lengths are taken as millimetres, whatever unit the header names.
+def open_nifti(path: Path) -> ScanFile:
+    """Open a NIfTI file without reading its voxels.
 
     Raises
     ------
     VolumeError
-        If a file cannot be read, is not one three-dimensional scan or does not fit
-        into memory.
-    GridMismatchError
-        If the files do not share one grid.
+        If it is damaged, or not one three-dimensional scan.
     """
-    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    if not files:
-        raise VolumeError("No image was given. Name at least one NIfTI file.")
-    images = [open_image(path) for path in files]
-    grids = [grid_of_scan(image, path) for image, path in zip(images, files, strict=True)]
-    for path, grid in zip(files[1:], grids[1:], strict=True):
-        _check_same(grid, grids[0], path, f"{files[0].name}")
     try:
-        data = np.empty((len(files), *grids[0].shape_zyx), dtype=np.float32)
-    except MemoryError as error:
-        raise VolumeError(too_large(files[0], grids[0])) from error
-    for channel, image, grid, path in zip(data, images, grids, files, strict=True):
-        stored, slope, intercept = stored_voxels(image, grid, path)
-        # Plane by plane: scaling in float64 without a second copy of the volume.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for plane, values in zip(channel, stored, strict=True):
-                if (slope, intercept) == (1.0, 0.0):
-                    plane[:] = values
-                else:
-                    plane[:] = values.astype(np.float64) * slope + intercept
-    return Volume(data=data, grid=grids[0], name=name or stem(files[0]), source=files[0])
-
-
-def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
-    """Read a mask.
-
-    Parameters
-    ----------
-    path : str or Path
-        NIfTI file of whole, non-negative numbers, stored in any number type.
-    grid : Grid, optional
-        Grid of the scan that the mask belongs to. The mask may store the same
-        voxels in another axis order.
-
-    Returns
-    -------
-    labels : ndarray, shape (z, y, x)
-        Display order, the smallest unsigned type that holds the values.
-    grid : Grid
-        The grid of the mask's own file.
-
-    Raises
-    ------
-    VolumeError
-        If the file cannot be read or is not a mask.
-    GridMismatchError
-        If the mask is not on `grid`.
-    """
-    path = Path(path)
-    image = open_image(path)
-    own = grid_of_scan(image, path)
-    if grid is not None:
-        _check_same(own, grid, path, "the scan")
-    values, slope, intercept = stored_voxels(image, own, path)
-    if (slope, intercept) != (1.0, 0.0):
-        values = values * slope + intercept
-    if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (values == np.rint(values))
-        if not whole.all():
-            odd = values[~whole].flat[0]
-            raise VolumeError(
-                f"{path.name} holds the value {odd:g}: a mask has whole numbers only. "
-                "Choose the mask, not an image or a probability map."
-            )
-    lowest, highest = values.min(), values.max()
-    if lowest < 0:
-        raise VolumeError(
-            f"{path.name} holds the negative value {int(lowest)}: in a mask, 0 is background "
-            "and classes count from 1. Choose another file."
-        )
-    if highest > LARGEST_LABEL:
-        raise VolumeError(
-            f"{path.name} holds the value {highest:g}, too large for a class number. "
-            "Choose the mask, not an image."
-        )
-    return np.ascontiguousarray(values, dtype=np.min_scalar_type(int(highest))), own
-
-
-def save_mask(
-    labels_zyx: NDArray[Any], grid: Grid, path: str | Path, *, overwrite: bool = True
-) -> GeometryReceipt:
-    """Write a mask onto exactly the voxels of its scan, then read it back and compare.
-
-    The file appears complete or not at all. It has the scan's shape, matrices,
-    transform codes and units, no intensity scaling, and the smallest unsigned
-    number type that holds the labels.
-
-    Parameters
-    ----------
-    labels_zyx : ndarray of integer or bool, shape (z, y, x)
-        Display order.
-    grid : Grid
-        Grid of the scan.
-    path : str or Path
-        File to write, ``.nii`` or ``.nii.gz``, in an existing folder.
-    overwrite : bool
-        Whether an existing file may be replaced.
-
-    Returns
-    -------
-    GeometryReceipt
-        What the comparison found. When a header without any valid transform
-        (both codes 0) cannot hold the affine, `affine_ok` is false.
-
-    Raises
-    ------
-    GridMismatchError
-        If the mask has not the scan's shape.
-    SaveError
-        If the file cannot be written, or reads back with other voxels; what was
-        there before is untouched.
-    """
-    path = Path(path)
-    if not path.name.lower().endswith(SUFFIXES):
-        raise SaveError(f"Cannot save as {path.name}: give the file a name ending in .nii.gz.")
-    if not overwrite and path.exists():
-        raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
-    labels = _smallest_unsigned(grid.to_source(labels_zyx))
-    labels = labels.reshape(labels.shape + (1,) * grid.trailing_ones)
-    image = image_on_grid(labels, grid)
-    with atomic_path(path) as temporary:
-        image.to_filename(temporary)
-        receipt = _compare(temporary, path, labels, grid)
-        if not (receipt.shape_ok and receipt.voxels_ok):
-            raise SaveError(
-                f"{path} was written but did not read back the same. The disk may be failing: "
-                "save to another one."
-            )
-    return receipt
-
-
-def _check_same(found: Grid, wanted: Grid, path: Path, owner: str) -> None:
-    """Refuse a file whose voxels, in display order, are not those of `wanted`."""
-    if found.shape_zyx != wanted.shape_zyx:
-        raise GridMismatchError(
-            f"{path.name} has {found.shape_zyx} voxels (z, y, x) but {owner} has "
-            f"{wanted.shape_zyx}. Choose a file on the same grid, or resample it first."
-        )
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in wanted.shape_zyx])).reshape(3, -1)
-    offset = (found.affine_zyx - wanted.affine_zyx) @ np.vstack([corners, np.ones(8)])
-    apart = float(np.sqrt((offset[:3] ** 2).sum(axis=0)).max())
-    if apart > GRID_TOLERANCE * min(wanted.spacing_mm):
-        raise GridMismatchError(
-            f"{path.name} lies up to {apart:.2g} mm away from {owner}, though both have the same "
-            "number of voxels. Choose a file on the same grid, or resample it first."
-        )
-
-
-def _smallest_unsigned(labels: NDArray[Any]) -> NDArray[Any]:
-    """Convert labels to the smallest unsigned type that holds them."""
-    if labels.dtype.kind not in "bui":
-        raise SaveError(
-            f"A mask needs whole numbers, but this one holds {labels.dtype}. "
-            "Round it to class numbers first."
-        )
-    if labels.size and int(labels.min()) < 0:
-        raise SaveError(
-            f"The mask holds the negative label {int(labels.min())}. Classes count from 1."
-        )
-    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
-
-
-def _compare(written: Path, path: Path, labels: NDArray[Any], grid: Grid) -> GeometryReceipt:
-    """Open a written mask and compare it with what it should be."""
-    try:
-        image: Any = nib.load(written)
-        voxels = np.asarray(image.dataobj)
+        image = nib.load(path)
     except UNREADABLE as error:
-        raise SaveError(f"{path} was written but cannot be read back: {error}") from error
-    found = grid_of_header(image)
-    same_codes = (found.qform_code, found.sform_code, found.units_code) == (
-        grid.qform_code,
-        grid.sform_code,
-        grid.units_code,
-    )
-    return GeometryReceipt(
+        raise VolumeError(_unreadable(path, error)) from error
+    if not isinstance(image, nib.Nifti1Pair):  # NIfTI-2 is a subclass
+        raise VolumeError(
+            f"{path.name} is a {type(image).__name__}, not a NIfTI volume. "
+            "Convert it to .nii.gz first."
+        )
+    grid = _grid_of_scan(image, path)
+    return ScanFile(
         path=path,
-        shape=voxels.shape,
-        shape_ok=voxels.shape == labels.shape,
-        affine_ok=same_affine(found.affine, grid.affine),
-        codes_ok=same_codes,
-        voxels_ok=bool(np.array_equal(voxels, labels)),
+        format="NIfTI-2" if isinstance(image, nib.Nifti2Pair) else "NIfTI-1",
+        name=re.sub(r"\.(nii(\.gz)?|hdr|img)$", "", path.name, flags=re.IGNORECASE),
+        grid=grid,
+        dtype=image.get_data_dtype(),
+        read=lambda _: _stored_voxels(image, grid, path),
+        is_mask=int(image.header["intent_code"]) == LABEL_INTENT,
+    )
+
+
+def _grid_of_scan(image: nib.Nifti1Pair, path: Path) -> Grid:
+    """Grid of one three-dimensional scan; anything else is refused by name."""
+    shape = tuple(int(length) for length in image.shape)
+    size = " x ".join(str(length) for length in shape)
+    dtype = image.get_data_dtype()
+    if dtype.fields is not None:
+        raise VolumeError(
+            f"{path.name} is a colour image ({''.join(dtype.fields)}), not a scan with one "
+            "intensity per voxel. Export the grey-scale image instead."
+        )
+    if dtype.kind == "c":
+        raise VolumeError(
+            f"{path.name} holds complex numbers. Save its magnitude as a real image first."
+        )
+    if len(shape) < 3:
+        raise VolumeError(
+            f"{path.name} is two-dimensional ({size}). Choose a 3D scan, or stack its slices "
+            "into one NIfTI file."
+        )
+    if any(length > 1 for length in shape[3:]):
+        raise VolumeError(
+            f"{path.name} holds {math.prod(shape[3:])} values per voxel ({size}): a series, or "
+            "vectors. Save the one volume to work on as a file of its own."
+        )
+    if min(shape) < 1:
+        raise VolumeError(f"{path.name} has no voxels ({size}). Export it again.")
+    if sum(length > 1 for length in shape[:3]) < 2:
+        raise VolumeError(f"{path.name} is not a volume: its shape is {size}. Choose a 3D scan.")
+    grid = grid_of_header(image)
+    if not _has_three_directions(grid):
+        raise VolumeError(
+            f"The header of {path.name} gives its voxels no volume or no position (its affine "
+            "is singular or not a number). Export it again, or repair its orientation."
+        )
+    return grid
+
+
+def _has_three_directions(grid: Grid) -> bool:
+    """Whether the affine is finite and its voxel axes have a length and span space."""
+    directions = grid.affine[:3, :3]
+    lengths = np.linalg.norm(directions, axis=0)
+    if not np.isfinite(grid.affine).all() or not (lengths > 0).all():
+        return False
+    return bool(abs(np.linalg.det(directions / lengths)) > FLATTEST_VOXEL)
+
+
+def _stored_voxels(image: nib.Nifti1Pair, grid: Grid, path: Path) -> Voxels:
+    """Give the voxels as stored, with slope and intercept."""
+    proxy: Any = image.dataobj
+    try:
+        stored = np.asarray(proxy.get_unscaled()).reshape(grid.shape)
+    except UNREADABLE as error:
+        raise VolumeError(_unreadable(path, error)) from error
+    except MemoryError as error:
+        raise VolumeError(too_large(path, grid)) from error
+    return Voxels(stored, float(proxy.slope), float(proxy.inter))
+
+
+def too_large(path: Path, grid: Grid) -> str:
+    """Say that a scan does not fit into memory."""
+    size = " x ".join(str(length) for length in grid.shape)
+    return (
+        f"{path.name} ({size} voxels) does not fit into memory. Close other programs, or crop "
+        "the scan."
+    )
+
+
+def _unreadable(path: Path, error: BaseException) -> str:
+    """Put a reader's complaint into one line."""
+    if isinstance(error, PermissionError):
+        return f"{path.name} may not be read: no permission. Ask its owner, or copy it."
+    reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
+    return (
+        f"{path.name} cannot be read as NIfTI: it is damaged, incomplete or of another kind "
+        f"({reason}). Copy or export it again."
     )

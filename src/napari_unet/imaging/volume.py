@@ -193,12 +193,15 @@ class Volume:
         Short name for messages and layers.
     source : Path or None
         File of the first channel.
+    notes : tuple of str
+        Sentences about how it was read that somebody who works with it should know.
     """
 
     data: NDArray[np.float32]
     grid: Grid
     name: str = "scan"
     source: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
-from napari_unet.imaging.nifti_source import stem
+from napari_unet.imaging.files import stem
 from napari_unet.plugin.annotator import Annotator
 
 MASKS = "NIfTI (*.nii.gz *.nii)"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.nifti import load_labels, load_volume
-from napari_unet.imaging.nifti_source import is_mask, stem
+from napari_unet.imaging.files import is_mask, stem
+from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
 

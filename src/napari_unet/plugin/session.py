@@ -19,7 +19,7 @@ from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.imaging.interpolation import labels_between
-from napari_unet.imaging.nifti import save_mask
+from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.plugin.layer_bridge import LayerBridge

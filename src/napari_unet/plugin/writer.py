@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH
 from napari_unet.errors import SaveError
-from napari_unet.imaging.nifti import save_mask
+from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.scan_layers import METADATA_KEY
 
