@@ -22,6 +22,7 @@ COMMANDS = (
     "first_answer",
     "speed",
     "honesty",
+    "restart",
     "masked_loss",
 )
 

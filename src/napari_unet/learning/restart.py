@@ -33,10 +33,8 @@ def restart(net: UNet, state: Mapping[str, Tensor], how: Restart) -> None:
     state : mapping of str to Tensor
         Weights to start from, as of `UNet.state_dict`.
     how : str
-        See `TrainConfig.restart`.
+        ``warm`` or ``shrink``, see `TrainConfig.restart`.
     """
-    if how == "scratch":
-        return
     fresh = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net.load_state_dict(state)
     if how == "warm":
