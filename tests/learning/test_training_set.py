@@ -27,6 +27,19 @@ def test_slices_of_air_are_background_although_nobody_annotates_them(scene):
     assert len(examples) == 2
 
 
+def test_a_smaller_scan_is_surrounded_by_air_that_is_known_to_be_background(make):
+    small, large = make((12, 61, 61)), make((12, 90, 75))
+    annotated = [*small.annotated(6), dataclasses.replace(large.annotated(6)[0], scan=1)]
+    examples = TrainingSet([small.scan, large.scan], annotated, ["ball"], small.scan.spacing_mm)
+    images, labels = examples.unchanged(10**6)
+    rows, columns = small.scan.shape
+    assert images.shape[-2] % 32 == images.shape[-1] % 32 == 0
+    assert (labels[0, rows:] == 0).all()
+    assert (labels[0, :, columns:] == 0).all()
+    assert (images[0, :, rows:] == images[0].min()).all()
+    assert (labels != IGNORE_LABEL).all()
+
+
 def test_small_crops_are_enlarged_for_a_network_at_half_resolution(make):
     fast, standard = choose_preset("fast", "cpu"), choose_preset("standard", "cpu")
     small, large = make((6, 40, 50)).scan, make((6, 150, 150)).scan
