@@ -153,7 +153,10 @@ def read_header(path: Path) -> Header:
     """
     with reading(path) as said:
         header: Any = dcmread(
-            path, force=True, stop_before_pixels=True, specific_tags=[*TAGS, f"{SIEMENS_B_VALUE:08X}"]
+            path,
+            force=True,
+            stop_before_pixels=True,
+            specific_tags=[*TAGS, f"{SIEMENS_B_VALUE:08X}"],
         )
         frames, unusable = _usable_frames(header, path, _syntax(header))
         description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
