@@ -118,7 +118,7 @@ def frames_of(header: Any, path: Path, syntax: str) -> tuple[tuple[Frame, ...], 
     usable = tuple(frame for frame in frames if frame is not None)
     if len(usable) < len(frames):
         return (), (
-            "says not where it lies in the patient (no image position, orientation or pixel "
+            "does not say where it lies in the patient (no image position, orientation or pixel "
             "spacing); choose the scanner's own images"
         )
     return usable, ""
