@@ -20,7 +20,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from napari_unet.errors import VolumeError
+from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.dicom_frames import SIEMENS_B_VALUE, Frame, frames_of, numbers
 
 # fmt: off
@@ -123,7 +123,7 @@ def reading(path: Path) -> Iterator[list[str]]:
             warnings.simplefilter("always")
             yield said
         said += [str(warning.message) for warning in caught]
-    except VolumeError:
+    except NapariUnetError:
         raise
     except PermissionError as error:
         raise VolumeError(

@@ -55,8 +55,8 @@ def save_dicom_seg(
     """Write a mask as a binary DICOM segmentation, then read it back and compare.
 
     Every structure becomes a segment with its name and colour, numbered from 1; each of
-    its frames refers to the image that it was painted on. Where the series has several
-    volumes these are the images of the first one.
+    its frames refers to the image that it was painted on. Where a series of single images
+    has several volumes, that is the image of the first one.
 
     Parameters
     ----------
@@ -155,23 +155,22 @@ def _segmentation(
         for keyword in BLANK:
             if keyword not in source:
                 setattr(source, keyword, "")
+    positions = None  # those of the sources
     if "PerFrameFunctionalGroupsSequence" in sources[0]:
         if len(sources) > 1:
             raise SaveError(
                 f"The slices of {name} are spread over {len(sources)} multi-frame files, and a "
                 "DICOM segmentation can refer to one only. Save the mask as .nii.gz."
             )
-        # As many planes as the file has frames; those of other volumes stay empty.
-        planes = np.zeros((int(sources[0].NumberOfFrames), *segments.shape[1:]), segments.dtype)
-        planes[[frame.index for frame in slices]] = segments
-    else:
-        planes = segments
+        # highdicom finds the frames there; without, it expects those of the file, in order.
+        positions = [hd.PlanePositionSequence("PATIENT", frame.position) for frame in slices]
     algorithm = hd.AlgorithmIdentificationSequence(
         PROGRAM, codes.DCM.ArtificialIntelligence, __version__
     )
     return hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=planes,
+        pixel_array=segments,
+        plane_positions=positions,
         segmentation_type="BINARY",
         segment_descriptions=[
             hd.seg.SegmentDescription(
@@ -226,8 +225,12 @@ def _compare(
         rebuilt = np.zeros_like(segments)
         in_place = size == first.shape
         for groups, frame in zip(found.PerFrameFunctionalGroupsSequence, frames, strict=True):
-            number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-            position = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+            number = int(
+                _of("SegmentIdentificationSequence", groups, shared).ReferencedSegmentNumber
+            )
+            position = np.array(
+                _of("PlanePositionSequence", groups, shared).ImagePositionPatient, float
+            )
             directions = np.array(
                 _of("PlaneOrientationSequence", groups, shared).ImageOrientationPatient, float
             )
