@@ -151,7 +151,7 @@ def test_a_folder_without_dicom_names_the_one_in_it_that_has_some(dicom, data, t
 
 def test_a_missing_decoder_names_the_command_that_installs_it(dicom, monkeypatch):
     path = alone("MR_small_jp2klossless.dcm", dicom.folder)
-    monkeypatch.setattr(Decoder, "is_available", False)
+    monkeypatch.setattr(Decoder, "available_plugins", ())
     with pytest.raises(VolumeError, match=r"JPEG 2000.*pip install 'napari-unet-mri\[dicom\]'"):
         open_dicom(path)
 
@@ -241,6 +241,18 @@ def test_real_transfer_syntaxes_are_decoded(data_dir, tmp_path, name):
         pytest.importorskip("gdcm", reason="compressed DICOM needs the extra 'dicom'")
     stored = open_dicom(Path(shutil.copy(source, tmp_path))).read(0).stored
     np.testing.assert_array_equal(stored[..., 0], dcmread(source).pixel_array.T)
+
+
+@pytest.mark.parametrize("place", [6, 7], ids=["bits", "height"])
+def test_damaged_jpeg_ls_neither_takes_the_process_down_nor_minutes(tmp_path, place):
+    pytest.importorskip("jpeg_ls", reason="compressed DICOM needs the extra 'dicom'")
+    path = alone("MR_small_jpeg_ls_lossless.dcm", tmp_path)
+    broken = bytearray(path.read_bytes())
+    start = broken.index(b"\xff\xd8\xff\xf7")  # start of image, then of frame
+    broken[start + place] = 255
+    path.write_bytes(broken)
+    with pytest.raises(VolumeError, match="damaged"):
+        open_dicom(path).read(0)
 
 
 def test_damaged_files_end_only_in_our_own_error(dicom, data):

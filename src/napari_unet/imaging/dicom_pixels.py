@@ -2,41 +2,81 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+)
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.dicom_frames import Frame
 from napari_unet.imaging.dicom_headers import reading
 
+DECODERS = {
+    JPEGBaseline8Bit: ("pillow", "gdcm", "pylibjpeg"),
+    JPEGExtended12Bit: ("gdcm", "pylibjpeg"),
+    JPEGLossless: ("gdcm", "pylibjpeg"),
+    JPEGLosslessSV1: ("gdcm", "pylibjpeg"),
+    JPEGLSLossless: ("pyjpegls", "pylibjpeg"),
+    JPEGLSNearLossless: ("pyjpegls", "pylibjpeg"),
+    JPEG2000Lossless: ("pylibjpeg", "pillow"),
+    JPEG2000: ("pylibjpeg", "pillow"),
+}
+"""Which of pydicom's plugins decodes what, the preferred one first.
+
+Left to itself pydicom tries all that are installed, and gdcm takes the whole process down
+(C++ terminate) on damaged JPEG-LS.
+"""
+
+
+JPEG_LS_FRAME = b"\xff\xf7"
+"""Marker before length (2 bytes), bits (1), height (2) and width (2) of an image."""
+
 
 def check_decoders(frames: Sequence[Frame], name: str) -> None:
     """Refuse a compression that nothing installed can decode."""
     for syntax in {frame.syntax for frame in frames}:
-        _check_decoder(syntax, name)
+        with reading(frames[0].path):
+            _decoder(UID(syntax), name)
 
 
-def _check_decoder(syntax: str, name: str) -> None:
-    kind = UID(syntax).name
+def _decoder(syntax: UID, name: str) -> str:
+    """Give the plugin that decodes a transfer syntax; empty where pydicom may choose."""
     try:
-        available = get_decoder(UID(syntax)).is_available
+        installed = get_decoder(syntax)
     except NotImplementedError as error:
         raise VolumeError(
-            f"{name} is stored as {kind}, which cannot be decoded. Convert it with dcm2niix."
+            f"{name} is stored as {syntax.name}, which cannot be decoded. Convert it with dcm2niix."
         ) from error
-    if not available:
-        raise VolumeError(
-            f"{name} is compressed ({kind}); decoding that needs a package that is not installed. "
-            "Install it: pip install 'napari-unet-mri[dicom]'"
-        )
+    usable = DECODERS.get(syntax)
+    if usable is None and installed.is_available:
+        return ""
+    for plugin in usable or ():
+        if plugin in installed.available_plugins:
+            return plugin
+    raise VolumeError(
+        f"{name} is compressed ({syntax.name}); decoding that needs a package that is not "
+        "installed. Install it: pip install 'napari-unet-mri[dicom]'"
+    )
 
 
 def read_frames(frames: Sequence[Frame], put: Callable[[int, NDArray[Any]], None]) -> None:
@@ -58,22 +98,44 @@ def read_frames(frames: Sequence[Frame], put: Callable[[int, NDArray[Any]], None
     for k, frame in enumerate(frames):
         by_file.setdefault(frame.path, []).append(k)
     for path, ks in by_file.items():
-        syntax = frames[ks[0]].syntax
         indices = [frames[k].index for k in ks]
         with reading(path):
-            if UID(syntax) == DeflatedExplicitVRLittleEndian:
-                # pydicom inflates only what it reads as a whole
-                images = iter_pixels(dcmread(path, force=True), indices=indices, raw=True)
-            else:
-                images = iter_pixels(path, indices=indices, raw=True, transfer_syntax_uid=syntax)
+            syntax = UID(frames[ks[0]].syntax)
+            source: Dataset | Path = path
+            # pydicom inflates only what it reads as a whole.
+            if syntax == DeflatedExplicitVRLittleEndian or syntax in JPEGLSTransferSyntaxes:
+                source = dcmread(path, force=True)
+            if isinstance(source, Dataset) and syntax in JPEGLSTransferSyntaxes:
+                _check_jpeg_ls(source, [frames[k] for k in ks])
+            images = iter_pixels(
+                source,
+                indices=indices,
+                raw=True,
+                decoding_plugin=_decoder(syntax, path.name),
+                transfer_syntax_uid=syntax,
+            )
             for k, image in zip(ks, images, strict=True):
                 fits = np.can_cast(image.dtype, frames[k].dtype, "same_kind")
                 if image.shape != frames[k].shape or not fits:
-                    raise VolumeError(
-                        f"The pixels of {path.name} are not what its header announces: it is "
-                        "damaged. Copy or export it again."
-                    )
+                    raise VolumeError(_not_as_announced(path))
                 put(k, image)
+
+
+def _check_jpeg_ls(header: Any, frames: Sequence[Frame]) -> None:
+    """Refuse streams of another size: the decoder spends minutes on what is not there."""
+    count = int(header.get("NumberOfFrames") or 1)
+    for frame in frames:
+        stream = get_frame(header.PixelData, frame.index, number_of_frames=count)
+        start = stream.find(JPEG_LS_FRAME)
+        if struct.unpack_from(">HH", stream, start + 5) != frame.shape:
+            raise VolumeError(_not_as_announced(frame.path))
+
+
+def _not_as_announced(path: Path) -> str:
+    return (
+        f"The pixels of {path.name} are not what its header announces: it is damaged. Copy or "
+        "export it again."
+    )
 
 
 def pixels_of(frame: Frame) -> NDArray[Any]:

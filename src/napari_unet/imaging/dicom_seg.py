@@ -163,7 +163,9 @@ def _segmentation(
                 "DICOM segmentation can refer to one only. Save the mask as .nii.gz."
             )
         # highdicom finds the frames there; without, it expects those of the file, in order.
-        positions = [hd.PlanePositionSequence("PATIENT", frame.position) for frame in slices]
+        positions = [
+            hd.PlanePositionSequence("PATIENT", frame.position.tolist()) for frame in slices
+        ]
     algorithm = hd.AlgorithmIdentificationSequence(
         PROGRAM, codes.DCM.ArtificialIntelligence, __version__
     )
