@@ -255,6 +255,26 @@ def test_damaged_jpeg_ls_neither_takes_the_process_down_nor_minutes(tmp_path, pl
         open_dicom(path).read(0)
 
 
+def test_a_decoder_that_breaks_down_takes_only_its_own_process_along(data_dir, tmp_path):
+    pytest.importorskip("gdcm", reason="compressed DICOM needs the extra 'dicom'")
+    source = data_dir / "io" / "dicom_syntaxes" / "jpeg_lossless_sel1.dcm"
+    if not source.is_file():
+        pytest.skip(f"no real file {source}")
+    path = Path(shutil.copy(source, tmp_path))
+    whole = path.read_bytes()
+    start = whole.index(b"\xff\xd8\xff")
+    chance = random.Random(3)
+    for _ in range(20):
+        broken = bytearray(whole)
+        for _ in range(5):
+            broken[start + chance.randrange(3, 120)] = chance.randrange(256)
+        path.write_bytes(broken)
+        with suppress(VolumeError):
+            open_dicom(path).read(0)
+    path.write_bytes(whole)
+    assert open_dicom(path).read(0).stored.any()
+
+
 def test_damaged_files_end_only_in_our_own_error(dicom, data):
     """Whatever byte is changed, and wherever the file is cut."""
     whole = dicom.write_enhanced(data, dicom.tilted(), [2, 0, 1]).read_bytes()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pydicom.uid import (
 )
 
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.dicom_apart import Decode, gdcm_process
 from napari_unet.imaging.dicom_frames import Frame
 from napari_unet.imaging.dicom_headers import reading
 
@@ -44,7 +46,8 @@ DECODERS = {
 """Which of pydicom's plugins decodes what, the preferred one first.
 
 Left to itself pydicom tries all that are installed, and gdcm takes the whole process down
-(C++ terminate) on damaged JPEG-LS.
+(C++ terminate) on some damaged files. Where nothing else of a free licence decodes, it
+works in a process of its own.
 """
 
 
@@ -97,28 +100,39 @@ def read_frames(frames: Sequence[Frame], put: Callable[[int, NDArray[Any]], None
     by_file: dict[Path, list[int]] = {}
     for k, frame in enumerate(frames):
         by_file.setdefault(frame.path, []).append(k)
-    for path, ks in by_file.items():
-        indices = [frames[k].index for k in ks]
-        with reading(path):
-            syntax = UID(frames[ks[0]].syntax)
-            source: Dataset | Path = path
-            # pydicom inflates only what it reads as a whole.
-            if syntax == DeflatedExplicitVRLittleEndian or syntax in JPEGLSTransferSyntaxes:
-                source = dcmread(path, force=True)
-            if isinstance(source, Dataset) and syntax in JPEGLSTransferSyntaxes:
-                _check_jpeg_ls(source, [frames[k] for k in ks])
-            images = iter_pixels(
-                source,
-                indices=indices,
-                raw=True,
-                decoding_plugin=_decoder(syntax, path.name),
-                transfer_syntax_uid=syntax,
-            )
-            for k, image in zip(ks, images, strict=True):
-                fits = np.can_cast(image.dtype, frames[k].dtype, "same_kind")
-                if image.shape != frames[k].shape or not fits:
-                    raise VolumeError(_not_as_announced(path))
-                put(k, image)
+    with ExitStack() as children:
+        apart: Decode | None = None
+        for path, ks in by_file.items():
+            with reading(path):
+                chosen = [frames[k] for k in ks]
+                if _decoder(UID(chosen[0].syntax), path.name) == "gdcm":
+                    apart = apart or children.enter_context(gdcm_process())
+                    images = (apart(path, frame.index, frame.syntax) for frame in chosen)
+                else:
+                    images = _decoded(path, chosen)
+                for k, frame, image in zip(ks, chosen, images, strict=True):
+                    fits = np.can_cast(image.dtype, frame.dtype, "same_kind")
+                    if image.shape != frame.shape or not fits:
+                        raise VolumeError(_not_as_announced(path))
+                    put(k, image)
+
+
+def _decoded(path: Path, frames: Sequence[Frame]) -> Iterator[NDArray[Any]]:
+    """Decode frames of one file in this process."""
+    syntax = UID(frames[0].syntax)
+    source: Dataset | Path = path
+    # pydicom inflates only what it reads as a whole.
+    if syntax == DeflatedExplicitVRLittleEndian or syntax in JPEGLSTransferSyntaxes:
+        source = dcmread(path, force=True)
+    if isinstance(source, Dataset) and syntax in JPEGLSTransferSyntaxes:
+        _check_jpeg_ls(source, frames)
+    return iter_pixels(
+        source,
+        indices=[frame.index for frame in frames],
+        raw=True,
+        decoding_plugin=_decoder(syntax, path.name),
+        transfer_syntax_uid=syntax,
+    )
 
 
 def _check_jpeg_ls(header: Any, frames: Sequence[Frame]) -> None:
