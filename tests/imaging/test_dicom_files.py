@@ -262,15 +262,11 @@ def test_a_decoder_that_breaks_down_takes_only_its_own_process_along(data_dir, t
         pytest.skip(f"no real file {source}")
     path = Path(shutil.copy(source, tmp_path))
     whole = path.read_bytes()
-    start = whole.index(b"\xff\xd8\xff")
-    chance = random.Random(3)
-    for _ in range(20):
-        broken = bytearray(whole)
-        for _ in range(5):
-            broken[start + chance.randrange(3, 120)] = chance.randrange(256)
-        path.write_bytes(broken)
-        with suppress(VolumeError):
-            open_dicom(path).read(0)
+    broken = bytearray(whole)
+    broken[whole.index(b"\xff\xd8\xff") + 2] = 0x44  # where gdcm calls std::terminate
+    path.write_bytes(broken)
+    with pytest.raises(VolumeError, match="its decoder broke down"):
+        open_dicom(path).read(0)
     path.write_bytes(whole)
     assert open_dicom(path).read(0).stored.any()
 

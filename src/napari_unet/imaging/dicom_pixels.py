@@ -107,7 +107,9 @@ def read_frames(frames: Sequence[Frame], put: Callable[[int, NDArray[Any]], None
                 chosen = [frames[k] for k in ks]
                 if _decoder(UID(chosen[0].syntax), path.name) == "gdcm":
                     apart = apart or children.enter_context(gdcm_process())
-                    images = (apart(path, frame.index, frame.syntax) for frame in chosen)
+                    images: Iterator[NDArray[Any]] = (
+                        apart(path, frame.index, frame.syntax) for frame in chosen
+                    )
                 else:
                     images = _decoded(path, chosen)
                 for k, frame, image in zip(ks, chosen, images, strict=True):
