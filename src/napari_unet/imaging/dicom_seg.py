@@ -1,0 +1,267 @@
+"""Saving a mask as a DICOM segmentation that refers to the images of its series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+
+from napari_unet import __version__
+from napari_unet.errors import SaveError, VolumeError
+from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.dicom import stack_of
+from napari_unet.imaging.dicom_frames import Frame
+from napari_unet.imaging.dicom_headers import reading
+from napari_unet.imaging.saving import GeometryReceipt
+from napari_unet.imaging.scan_file import ScanFile
+
+SUFFIX = ".dcm"
+"""File name of a DICOM segmentation."""
+
+PROGRAM = "napari-unet-mri"
+"""What the file names as its maker."""
+
+UNNAMED_COLOUR = "#808080"
+"""Colour of a label that no structure is given for."""
+
+MOVED_MM = 1e-3
+"""Positions that are written must come back this well."""
+
+BLANK = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
+"""What the standard demands to be there, but allows to be empty; anonymizers remove it."""
+
+
+def save_dicom_seg(
+    labels_zyx: NDArray[Any],
+    series: ScanFile,
+    path: str | Path,
+    structures: Sequence[tuple[int, str, str]] = (),
+    *,
+    overwrite: bool = False,
+) -> GeometryReceipt:
+    """Write a mask as a binary DICOM segmentation, then read it back and compare.
+
+    Every structure becomes a segment with its name and colour, numbered from 1; each of
+    its frames refers to the image that it was painted on. Where a series of single images
+    has several volumes, that is the image of the first one.
+
+    Parameters
+    ----------
+    labels_zyx : ndarray of integer, shape (z, y, x)
+        Display order.
+    series : ScanFile
+        The opened DICOM series.
+    path : str or Path
+        File to write, ``.dcm``, in an existing folder.
+    structures : sequence of (value, name, colour)
+        Colour as ``#rrggbb``. Values in the mask that are not named here are called
+        ``label 3``.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    GeometryReceipt
+        `codes_ok` tells whether the file refers to every image of the series, and names
+        every structure.
+
+    Raises
+    ------
+    GridMismatchError
+        If the mask has not the scan's shape.
+    SaveError
+        If highdicom is not installed or refuses the series, the file cannot be written,
+        or reads back differently; what was there before is untouched.
+    """
+    path = Path(path)
+    if path.suffix.lower() != SUFFIX:
+        raise SaveError(f"Cannot save as {path.name}: give the file a name ending in {SUFFIX}.")
+    if not overwrite and path.exists():
+        raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
+    if series.format != "DICOM":
+        raise SaveError(
+            f"{series.name} is {series.format}: only a mask of a DICOM series can be saved as "
+            "DICOM. Save it as .nii.gz."
+        )
+    labels = series.grid.to_source(labels_zyx).transpose(2, 1, 0)  # (slice, row, column)
+    named = _all_structures(labels, structures)
+    values = np.array([value for value, _, _ in named])
+    segments = np.zeros(labels.shape, dtype=np.min_scalar_type(len(named)))
+    for number, value in enumerate(values, start=1):
+        segments[labels == value] = number
+    slices = stack_of(series).volumes[0]
+    with atomic_path(path) as temporary:
+        try:
+            with reading(path):
+                _segmentation(segments, slices, named, series.name).save_as(temporary)
+            receipt = _compare(temporary, path, segments, slices, named)
+        except VolumeError as error:
+            raise SaveError(
+                f"{path.name} could not be made as a DICOM segmentation: "
+                f"{error.__cause__ or error}. Save the mask as .nii.gz."
+            ) from error
+        if not receipt.ok:
+            raise SaveError(f"{receipt.summary()} Nothing was kept; save the mask as .nii.gz.")
+    return receipt
+
+
+def _all_structures(
+    labels: NDArray[Any], structures: Sequence[tuple[int, str, str]]
+) -> list[tuple[int, str, str]]:
+    """Structures by value, with those that only the mask knows."""
+    known = {int(value): (name, colour) for value, name, colour in structures if value > 0}
+    for value in np.unique(labels):
+        if value > 0:
+            known.setdefault(int(value), (f"label {value}", UNNAMED_COLOUR))
+    if not known:
+        raise SaveError(
+            "The mask is empty and no structure is named: a DICOM segmentation needs one. "
+            "Paint something first, or save it as .nii.gz."
+        )
+    return [(value, *known[value]) for value in sorted(known)]
+
+
+def _segmentation(
+    segments: NDArray[Any],
+    slices: Sequence[Frame],
+    structures: list[tuple[int, str, str]],
+    name: str,
+) -> Any:
+    """Build the DICOM object with highdicom."""
+    try:
+        import highdicom as hd
+        from pydicom.sr.codedict import codes
+    except ImportError as error:
+        raise SaveError(
+            "Saving as DICOM needs highdicom, which is not installed. "
+            "Install it: pip install 'napari-unet-mri[dicom]'"
+        ) from error
+    sources = [dcmread(file, stop_before_pixels=True) for file in _files(slices)]
+    for source in sources:
+        source.decode()  # names are written as UTF-8, whatever the source has them in
+        for keyword in BLANK:
+            if keyword not in source:
+                setattr(source, keyword, "")
+    positions = None  # those of the sources
+    if "PerFrameFunctionalGroupsSequence" in sources[0]:
+        if len(sources) > 1:
+            raise SaveError(
+                f"The slices of {name} are spread over {len(sources)} multi-frame files, and a "
+                "DICOM segmentation can refer to one only. Save the mask as .nii.gz."
+            )
+        # highdicom finds the frames there; without, it expects those of the file, in order.
+        positions = [
+            hd.PlanePositionSequence("PATIENT", frame.position.tolist()) for frame in slices
+        ]
+    algorithm = hd.AlgorithmIdentificationSequence(
+        PROGRAM, codes.DCM.ArtificialIntelligence, __version__
+    )
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=segments,
+        plane_positions=positions,
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            hd.seg.SegmentDescription(
+                segment_number=number,
+                segment_label=_label(label),
+                segmented_property_category=codes.SCT.Tissue,
+                segmented_property_type=codes.SCT.Tissue,
+                algorithm_type="SEMIAUTOMATIC",
+                algorithm_identification=algorithm,
+                display_color=hd.color.CIELabColor.from_string(colour),
+            )
+            for number, (_, label, colour) in enumerate(structures, start=1)
+        ],
+        series_instance_uid=hd.UID(),
+        series_number=1000 + int(sources[0].get("SeriesNumber") or 0),
+        series_description=f"Segmentation of {name}"[:64],
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=PROGRAM,
+        manufacturer_model_name=PROGRAM,
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        specific_character_set="ISO_IR 192",
+    )
+
+
+def _label(name: str) -> str:
+    """Name of a structure as DICOM can hold it: 64 characters, and no backslash."""
+    return name.replace("\\", "/").strip()[:64].strip() or "label"
+
+
+def _files(slices: Sequence[Frame]) -> list[Path]:
+    return list(dict.fromkeys(frame.path for frame in slices))
+
+
+def _compare(
+    written: Path,
+    path: Path,
+    segments: NDArray[Any],
+    slices: Sequence[Frame],
+    structures: list[tuple[int, str, str]],
+) -> GeometryReceipt:
+    """Open a segmentation with pydicom alone and put its frames back to their places."""
+    first = slices[0]
+    with reading(path):
+        found: Any = dcmread(written)
+        size = (int(found.Rows), int(found.Columns))
+        frames = np.asarray(found.pixel_array).reshape(-1, *size)
+        shared = found.SharedFunctionalGroupsSequence[0]
+        positions = np.array([frame.position for frame in slices])
+        rebuilt = np.zeros_like(segments)
+        in_place = size == first.shape
+        for groups, frame in zip(found.PerFrameFunctionalGroupsSequence, frames, strict=True):
+            number = int(
+                _of("SegmentIdentificationSequence", groups, shared).ReferencedSegmentNumber
+            )
+            position = np.array(
+                _of("PlanePositionSequence", groups, shared).ImagePositionPatient, float
+            )
+            directions = np.array(
+                _of("PlaneOrientationSequence", groups, shared).ImageOrientationPatient, float
+            )
+            pixel = np.array(_of("PixelMeasuresSequence", groups, shared).PixelSpacing, float)
+            apart = np.linalg.norm(positions - position, axis=1)
+            in_place &= bool(
+                apart.min() < MOVED_MM
+                and np.allclose(directions, [*first.right, *first.down], atol=1e-4)
+                and np.allclose(pixel, first.pixel_mm, rtol=1e-5)
+            )
+            if size == first.shape:
+                rebuilt[apart.argmin()][frame > 0] = number
+        names = [str(segment.SegmentLabel) for segment in found.SegmentSequence]
+        referred = {
+            str(item.ReferencedSOPInstanceUID)
+            for series in found.ReferencedSeriesSequence
+            for item in series.ReferencedInstanceSequence
+        }
+    return GeometryReceipt(
+        path=path,
+        shape=(*first.shape[::-1], len(slices)),
+        shape_ok=size == first.shape,
+        affine_ok=in_place,
+        codes_ok=names == [_label(name) for _, name, _ in structures]
+        and referred >= {frame.instance for frame in slices},
+        voxels_ok=bool(np.array_equal(rebuilt, segments)),
+    )
+
+
+def _of(name: str, own: Any, shared: Any) -> Any:
+    """Functional group of one frame, or of all."""
+    return (own.get(name) or shared.get(name))[0]
