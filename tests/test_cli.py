@@ -240,7 +240,7 @@ def test_info_describes_scan_mask_and_model(scan, capsys):
     [
         (["info", "nowhere.nii.gz"], 1, "no file nowhere.nii.gz"),
         (["info", "nowhere.safetensors"], 1, "no file nowhere.safetensors"),
-        (["info", "labels.txt"], 1, "not named like a NIfTI file"),
+        (["info", "labels.txt"], 1, "not named like an image"),
         (["train", "--image", "t1.nii.gz", "--labels", "small.nii.gz", "--out", "m.safetensors"],
          1, "on the same grid"),
         (["train", "--image", "gone.nii.gz", "--labels", "labels.nii.gz", "--out", "m.safetensors"],
