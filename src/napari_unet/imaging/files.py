@@ -100,7 +100,8 @@ def stem(path: Path) -> str:
     for suffix in READABLE:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
-    return path.stem
+    # Folders of DICOM series and files without suffix are called 1.2.840.10008 and such.
+    return path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
 
 
 def is_mask(path: Path) -> bool:

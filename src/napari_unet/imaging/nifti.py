@@ -126,11 +126,29 @@ def load_quietly(path: Path, kind: str) -> tuple[Any, list[str]]:
     nibabel_log = nib.imageglobals.logger
     nibabel_log.addFilter(note_down)
     try:
-        with unreadable_as_error(path, kind), warnings.catch_warnings():
+        with _types_as_error(path), unreadable_as_error(path, kind), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return nib.load(path), complaints
     finally:
         nibabel_log.removeFilter(note_down)
+
+
+@contextmanager
+def _types_as_error(path: Path) -> Iterator[None]:
+    """Say so when a file is fine, but its numbers have no type on this computer."""
+    try:
+        yield
+    except VolumeError as error:
+        if "data code" in str(error.__cause__):  # nibabel's words
+            raise VolumeError(_no_type(path)) from error
+        raise
+
+
+def _no_type(path: Path) -> str:
+    return (
+        f"{path.name} stores its numbers in a type that is not read here, such as 128-bit "
+        "floats or single bits. Save it as float32 first."
+    )
 
 
 @contextmanager
@@ -201,11 +219,8 @@ def _volume_count(image: Any, intent: int, path: Path) -> int:
         raise VolumeError(
             f"{path.name} holds complex numbers. Save its magnitude as a real image first."
         )
-    if dtype.kind not in "iuf":  # nibabel gives 128-bit numbers no type on most computers
-        raise VolumeError(
-            f"{path.name} holds numbers of {8 * dtype.itemsize} bits, which this computer has no "
-            "type for. Save it as float32 first."
-        )
+    if dtype.kind not in "iuf":
+        raise VolumeError(_no_type(path))
     shape = tuple(int(length) for length in image.shape)
     check_shape(path, shape)
     further = shape[3:]
