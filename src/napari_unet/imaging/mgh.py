@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import ImageOpener
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.header_checks import (
@@ -33,7 +34,7 @@ def open_mgh(path: Path) -> ScanFile:
     with unreadable_as_error(path, "MGH"):
         shape = tuple(int(length) for length in image.shape)
         affine = np.asarray(image.affine, dtype=np.float64)
-        placed = int(image.header["goodRASFlag"]) > 0
+        placed = _has_orientation(path)
     grid = Grid(check_shape(path, shape), affine, sform=affine, sform_code=1)
     check_directions(path, grid)
     notes = () if placed else (no_orientation(grid, "Its header gives no orientation"),)
@@ -47,3 +48,9 @@ def open_mgh(path: Path) -> ScanFile:
         volumes=volume_names(shape[3] if len(shape) > 3 else 1),
         notes=notes,
     )
+
+
+def _has_orientation(path: Path) -> bool:
+    """Read the flag that nibabel sets itself where it takes a default orientation."""
+    with ImageOpener(str(path)) as file:
+        return any(file.read(30)[28:])

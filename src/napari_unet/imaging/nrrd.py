@@ -30,7 +30,7 @@ from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
 
-LONGEST_HEADER = 4 * 2**20
+LONGEST_HEADER = 2**20
 """Bytes that are searched for the end of a header."""
 
 _TYPES = {

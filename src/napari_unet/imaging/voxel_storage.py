@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.header_checks import DEFLATE_LIMIT, check_size, file_size, unreadable
 
-_CHUNK = 2**20
+_CHUNK = 2**18
 
 _LEAST_HELD = {"raw": 1, "gzip": DEFLATE_LIMIT, "zlib": DEFLATE_LIMIT}
 """By how much an encoding can shrink voxels; bzip2 shrinks zeros a million times."""
@@ -141,9 +141,8 @@ def _parsed(storage: Storage, file: IO[bytes]) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy only warns of text that is no number
         try:
-            values = np.fromstring(
-                file.read().decode("ascii"), storage.dtype, storage.count, sep=" "
-            )
+            # Without a count: where there are fewer numbers, numpy makes up the rest.
+            values = np.fromstring(file.read().decode("ascii"), storage.dtype, sep=" ")
         except DeprecationWarning as error:
             raise ValueError(str(error)) from error
     if values.size != storage.count:
