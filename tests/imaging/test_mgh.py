@@ -61,6 +61,7 @@ def test_damaged_files_are_refused_in_a_sentence(tmp_path, marked_voxels, refusa
         path.write_bytes(content)
         assert "cannot be read" in refusal(path, volumes=[0])
     path = tmp_path / "brain.mgh"
-    for content in (raw[:300], huge, struct.pack(">5i", 1, -5, 6, 7, 1) + raw[20:], raw[:20]):
+    flat = raw[:4] + struct.pack(">4i", 5, 0, 7, 1) + raw[20:]
+    for content in (raw[:300], flat, huge, struct.pack(">5i", 1, -5, 6, 7, 1) + raw[20:], raw[:20]):
         path.write_bytes(content)
         refusal(path, volumes=[0])

@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 from scipy.io.matlab import MatReadError
@@ -70,6 +71,7 @@ UNREADABLE = (
     ImageFileError,
     HeaderDataError,
     HeaderTypeError,
+    MGHError,
     WrapStructError,
 )
 """What nibabel, gzip and numpy raise on files that are damaged or something else."""
