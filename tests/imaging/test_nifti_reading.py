@@ -148,7 +148,7 @@ def test_a_quaternion_that_is_no_rotation_matters_only_without_sform(
 ):
     change = [("quatern_b", 1.0), ("quatern_c", 1.0)]
     path = write(tmp_path / "scan.nii", marked_voxels, qform=1, change=change)
-    assert "its qform is not a rotation" in notes(path)
+    assert "its qform is no rotation" in notes(path)
     refusal(write(tmp_path / "scan.nii", marked_voxels, qform=1, sform=0, change=change))
 
 

@@ -47,8 +47,9 @@ def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 def check_directions(path: Path, grid: Grid) -> None:
     """Refuse an affine that is not finite, or whose voxel axes do not span space."""
     directions = grid.affine[:3, :3]
-    lengths = np.linalg.norm(directions, axis=0)
-    # A product of lengths that overflows or vanishes would fail in every later use.
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(directions, axis=0)
+    # Lengths that overflow or vanish when squared would fail in every later use.
     usable = np.isfinite(grid.affine).all() and np.isfinite(lengths).all() and (lengths > 0).all()
     if not usable or abs(np.linalg.det(directions / lengths)) <= FLATTEST_VOXEL:
         raise VolumeError(

@@ -252,15 +252,15 @@ def _notes(grid: Grid, complaints: list[str]) -> tuple[str, ...]:
     elif grid.sform_code > 0 and grid.qform_code > 0:
         apart = _disagreement(grid)
         if apart is None or apart > DISAGREEMENT_TOLD * min(grid.spacing_mm):
-            by = "its qform is not a rotation" if apart is None else f"by up to {apart:.3g} mm"
+            by = "its qform is no rotation" if apart is None else f"by up to {apart:.3g} mm"
             notes.append(f"Its two transforms disagree ({by}); the sform is used.")
     unit = _OTHER_UNITS.get(grid.units_code & 7)
     return (*notes, *(unit_notes(unit) if unit else ()))
 
 
 def _disagreement(grid: Grid) -> float | None:
-    """Largest distance (mm) between where qform and sform put a corner; None: no qform."""
-    if grid.qform is None or grid.sform is None:
+    """Largest distance (mm) between where qform and sform put a corner; None: no usable qform."""
+    if grid.qform is None or grid.sform is None or not np.abs(grid.qform).max() < np.inf:
         return None
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1)
     offset = (grid.sform - grid.qform) @ np.vstack([corners, np.ones(8)])
