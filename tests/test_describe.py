@@ -3,9 +3,11 @@
 import nibabel as nib
 import nrrd
 import numpy as np
+import pydicom
 import pytest
 
 from napari_unet.cli import main
+from napari_unet.imaging.dicom import series_in
 
 AFFINE = np.array([[-1.5, 0, 0, 20], [0, 2, 0, -30], [0, 0, 3, 40], [0, 0, 0, 1.0]])
 
@@ -70,3 +72,26 @@ def test_nothing_but_nan_is_described_too(tmp_path, info):
     image = nib.Nifti1Image(np.full((4, 5, 6), np.nan, np.float32), AFFINE)
     image.to_filename(tmp_path / "nan.nii")
     assert info(tmp_path / "nan.nii")["values"] == "none; 120 voxels are NaN or infinite"
+
+
+def test_a_dicom_folder_is_described_by_its_series(data_dir, info):
+    folder = data_dir / "io" / "dicom_series"
+    (lone,) = series_in(folder)
+    described = info(folder)
+    assert described["format"] == f"DICOM, {len(lone.files)} files"
+    assert described == {**info(folder, "--series", lone.name), "file": str(folder)}
+    assert info(lone.files[0])["shape"] == described["shape"]
+
+
+def test_of_several_dicom_series_the_names_are_shown(data_dir, tmp_path, info):
+    for number, file in enumerate(sorted((data_dir / "io" / "dicom_series").iterdir())):
+        for series in ("T1", "T2"):
+            slice_ = pydicom.dcmread(file)
+            del slice_[0x00000000:0x00010000]  # network commands, which no file should hold
+            slice_.SeriesDescription = series
+            slice_.SeriesInstanceUID = f"{slice_.SeriesInstanceUID}.{series[1]}"
+            slice_.save_as(tmp_path / f"{series}_{number}.dcm")
+    lines = info(tmp_path)
+    assert "2 series; describe one with --series NAME" in lines["folder"]
+    assert set(lines) == {"folder", "T1", "T2"}
+    assert info(tmp_path, "--series", "T2")["format"].startswith("DICOM")

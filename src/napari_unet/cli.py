@@ -301,6 +301,8 @@ def info(arguments: argparse.Namespace) -> None:
         raise NapariUnetError(f"There is no file {path}.")
     if path.suffix == MODEL_SUFFIX:
         lines = describe.model(path)
+    elif path.is_dir() and arguments.series is None:
+        lines = describe.folder(path)
     else:
         lines = describe.volume(path, series=arguments.series)
     width = max(len(key) for key, _ in lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_unet.imaging.dicom import series_in
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.scan_file import Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
@@ -63,6 +64,23 @@ def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
         bad = f"; {found.bad:,} voxels are NaN or infinite" if found.bad else ""
         lines.append(("values of volume 0" if several else "values", what + bad))
     return [*lines, *(("note", note) for note in scan.notes)]
+
+
+def folder(path: Path) -> list[tuple[str, str]]:
+    """Describe a folder of DICOM files: its one series, or which there are to choose from.
+
+    Raises
+    ------
+    VolumeError
+        If it holds no scan.
+    """
+    found = series_in(path)
+    if len(found) == 1:
+        return volume(path)
+    return [
+        ("folder", f"{path}, {len(found)} series; describe one with --series NAME"),
+        *((each.name, f"{_by(each.shape)} voxels, UID {each.uid}") for each in found),
+    ]
 
 
 def model(path: Path) -> list[tuple[str, str]]:
@@ -131,7 +149,8 @@ def _values(voxels: Voxels) -> _Values:
     for k in range(voxels.stored.shape[2]):
         plane = np.asarray(voxels.stored[..., k])
         if scaled:
-            plane = plane.astype(np.float64) * voxels.slope + voxels.intercept
+            with np.errstate(over="ignore", invalid="ignore"):
+                plane = plane.astype(np.float64) * voxels.slope + voxels.intercept
         if plane.dtype.kind == "f":
             finite = plane[np.isfinite(plane)]
             found.bad += plane.size - finite.size

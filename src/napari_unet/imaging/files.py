@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.dicom import is_dicom, open_dicom
 from napari_unet.imaging.metaimage import open_metaimage
 from napari_unet.imaging.mgh import open_mgh
 from napari_unet.imaging.nifti import open_nifti
@@ -81,10 +82,12 @@ def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
     if not path.exists():
         raise VolumeError(f"There is no file {path}. Check the name.")
     if path.is_dir():
-        raise VolumeError(f"{path} is a folder. Choose a NIfTI file (.nii or .nii.gz) in it.")
+        return open_dicom(path, series)
     if path.stat().st_size == 0:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or export it again.")
     reader = _of_suffix(path, _READERS)
+    if reader is None and is_dicom(path):
+        return open_dicom(path, series)
     if reader is None:
         raise VolumeError(_not_read(path))
     if series is not None:
