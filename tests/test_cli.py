@@ -165,6 +165,39 @@ def test_two_sequences_are_grouped_by_channels(scan, capsys):
     assert [path.name for path in (scan / "m").iterdir()] == ["t1_seg.nii.gz"]
 
 
+def test_volumes_of_a_series_are_chosen_and_several_are_channels(scan, model, capsys):
+    stacked = np.stack(
+        [np.asarray(nib.load(scan / f"{name}.nii.gz").dataobj) for name in ("t1", "flair")], axis=-1
+    )
+    save(scan / "bold.nii.gz", stacked)
+    assert train(scan, image=("bold.nii.gz",)) == 1
+    assert "bold.nii.gz holds 2 volumes. Choose one" in error_of(capsys)
+    segment = ["segment", "--out", str(scan / "mask.nii.gz"), str(scan / "bold.nii.gz")]
+    assert main([*segment, "--model", model, "--volume", "1"]) == 0
+
+    assert train(scan, "--volume", "0", "--volume", "1", image=("bold.nii.gz",)) == 0
+    names = Checkpoint.load(scan / "model.safetensors").card.channel_names
+    assert names == ("bold volume 0", "bold volume 1")
+    assert main([*segment, "--model", model, "--volume", "0", "--volume", "1"]) == 0
+    capsys.readouterr()
+    assert main([*segment, "--model", model, *["--volume", "0"] * 3]) == 2
+    assert "--volume chooses 3 volumes a scan: this model needs 2" in error_of(capsys)
+    assert main([*segment, "--model", model, "--volume", "0"]) == 2
+    assert "needs 2 sequences a scan" in error_of(capsys)
+
+
+def test_what_a_file_leaves_open_is_said_before_training(scan, capsys):
+    for name in ("t1", "labels"):
+        image = nib.load(scan / f"{name}.nii.gz")
+        image.set_sform(None, 0)
+        image.set_qform(None, 0)
+        nib.Nifti1Image(np.asarray(image.dataobj), None, image.header).to_filename(
+            scan / f"{name}.nii.gz"
+        )
+    assert train(scan) == 0
+    assert "Note: Its header gives no orientation" in capsys.readouterr().out
+
+
 def test_slices_and_axis_choose_what_is_learned(scan, capsys):
     assert train(scan, "--slices", "2,4,9", "--axis", "z") == 0
     card = Checkpoint.load(scan / "model.safetensors").card
@@ -240,7 +273,7 @@ def test_info_describes_scan_mask_and_model(scan, capsys):
     [
         (["info", "nowhere.nii.gz"], 1, "no file nowhere.nii.gz"),
         (["info", "nowhere.safetensors"], 1, "no file nowhere.safetensors"),
-        (["info", "labels.txt"], 1, "not named like a NIfTI file"),
+        (["info", "labels.txt"], 1, "not named like an image"),
         (["train", "--image", "t1.nii.gz", "--labels", "small.nii.gz", "--out", "m.safetensors"],
          1, "on the same grid"),
         (["train", "--image", "gone.nii.gz", "--labels", "labels.nii.gz", "--out", "m.safetensors"],

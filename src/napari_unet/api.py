@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
-from napari_unet.imaging.files import stem
 from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
@@ -138,7 +137,7 @@ def train(
             annotations,
             config,
             class_names=names,
-            channel_names=_channel_names(image),
+            channel_names=volume.channel_names,
             init=start,
             should_stop=should_stop,
         ):
@@ -286,14 +285,6 @@ def _annotations(
 def _as_volume(image: Image) -> Volume:
     """Read a scan unless it is one already."""
     return image if isinstance(image, Volume) else load_volume(image)
-
-
-def _channel_names(image: Image) -> tuple[str, ...]:
-    """Names of the sequences, after their files."""
-    if isinstance(image, Volume):
-        return ()
-    files = [image] if isinstance(image, str | Path) else image
-    return tuple(stem(Path(file)) for file in files)
 
 
 def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -> int:

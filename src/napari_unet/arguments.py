@@ -17,6 +17,7 @@ MODEL_SUFFIX = ".safetensors"
 _DEFAULTS = TrainConfig()
 
 _SLICES_HELP = "the annotated slices (default: all that show a structure)"
+_SERIES_HELP = "which DICOM series of a folder: its description or UID"
 _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
@@ -65,6 +66,12 @@ def _slice_numbers(text: str) -> list[int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 40,52,60") from None
     return numbers
+
+
+def _volume_number(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0")
+    return int(text)
 
 
 def _positive(text: str) -> float:
@@ -120,9 +127,10 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="I",
-        help="NIfTI file; several: sequences of one scan on one grid",
+        help="image file or DICOM folder; several: sequences of one scan",
     )
-    add("--labels", required=True, metavar="L", help="NIfTI mask on the grid of the image")
+    _add_choices(add)
+    add("--labels", required=True, metavar="L", help="mask on the grid of the image")
     add(
         "--out",
         type=Path,
@@ -169,6 +177,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="every N images are the sequences of one scan (default: 1)",
     )
+    _add_choices(add)
     add("--labels", metavar="L", help="annotated slices of the scan, if there is one: they help")
     add(
         "--slices",
@@ -176,12 +185,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="40,52,60",
         help="which slices of --labels (default: all that show a structure)",
     )
-    add("images", nargs="+", type=Path, metavar="IMAGE", help="NIfTI files; several: several scans")
+    add(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="image files or DICOM folders; several: several scans",
+    )
 
     add = command("fill", "Interpolate a mask between its annotated slices.", _FILL_NOTES)
-    add(
-        "--labels", type=Path, required=True, metavar="L", help="NIfTI mask, painted on some slices"
-    )
+    add("--labels", type=Path, required=True, metavar="L", help="mask, painted on some slices")
     add("--out", type=Path, required=True, metavar="FILE", help="mask file to write")
     add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
     add(
@@ -191,5 +204,23 @@ def parser() -> argparse.ArgumentParser:
     )
 
     add = command("info", "Describe a scan, a mask or a model.")
-    add("file", type=Path, metavar="FILE", help=f"NIfTI or {MODEL_SUFFIX} file")
+    add(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=f"image, DICOM folder or {MODEL_SUFFIX} file",
+    )
+    add("--series", metavar="NAME", help=_SERIES_HELP)
     return root
+
+
+def _add_choices(add: Callable[..., argparse.Action]) -> None:
+    """Add what chooses among the images that one file or folder holds."""
+    add(
+        "--volume",
+        type=_volume_number,
+        action="append",
+        metavar="N",
+        help="which volume of a file with several, from 0; given again: several as channels",
+    )
+    add("--series", metavar="NAME", help=_SERIES_HELP)

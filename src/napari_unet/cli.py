@@ -27,6 +27,7 @@ from napari_unet.learning.events import (
 from napari_unet.learning.wording import counted
 
 if TYPE_CHECKING:
+    from napari_unet.imaging.volume import Volume
     from napari_unet.learning.checkpoint import Checkpoint
 
 
@@ -81,6 +82,8 @@ def train(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
     )
+    volume = api.load_volume(arguments.image, volumes=arguments.volume, series=arguments.series)
+    _say_notes(volume)
 
     rounds: list[RoundDone] = []
 
@@ -99,7 +102,7 @@ def train(arguments: argparse.Namespace) -> None:
     ):
         warnings.simplefilter("always", api.TrainingCutShort)
         checkpoint = api.train(
-            arguments.image,
+            volume,
             arguments.labels,
             slices=arguments.slices,
             axis=arguments.axis,
@@ -135,12 +138,18 @@ def _say_which_is_kept(done: RoundDone, out: Path) -> None:
         say(done.verdict + advice)
 
 
+def _say_notes(volume: Volume) -> None:
+    """Say what about the files of a scan its user should know."""
+    for note in volume.notes:
+        say(f"Note: {note}")
+
+
 def segment(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet segment``."""
     from napari_unet.learning.checkpoint import Checkpoint
 
     model = Checkpoint.load(arguments.model)
-    scans = group_images(arguments.images, arguments.channels, model)
+    scans = group_images(arguments.images, arguments.channels, model, arguments.volume)
     outputs = output_paths(arguments.out, scans)
     if arguments.labels and len(scans) > 1:
         raise UsageError("--labels belong to one scan: segment the other scans apart.")
@@ -151,7 +160,7 @@ def segment(arguments: argparse.Namespace) -> None:
     failed = 0
     for files, out in zip(scans, outputs, strict=True):
         try:
-            _segment_one(files, model, out, arguments.labels, arguments.slices)
+            _segment_one(files, model, out, arguments)
         except NapariUnetError as error:
             if len(scans) == 1:
                 raise
@@ -163,15 +172,12 @@ def segment(arguments: argparse.Namespace) -> None:
 
 
 def _segment_one(
-    files: Sequence[Path],
-    model: Checkpoint,
-    out: Path,
-    annotated: str | None,
-    slices: Sequence[int] | None,
+    files: Sequence[Path], model: Checkpoint, out: Path, arguments: argparse.Namespace
 ) -> None:
     from napari_unet import api
 
-    volume = api.load_volume(files)
+    volume = api.load_volume(files, volumes=arguments.volume, series=arguments.series)
+    _say_notes(volume)
     n_slices = volume.shape_zyx[model.card.slice_axis]
     count = itertools.count(1)
 
@@ -182,17 +188,33 @@ def _segment_one(
             progress.note(event.text)
 
     with Progress(f"Segmenting {volume.name}") as progress:
-        labels = api.segment(volume, model, labels=annotated, slices=slices, progress=show)
+        labels = api.segment(
+            volume, model, labels=arguments.labels, slices=arguments.slices, progress=show
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     receipt = api.save_mask(labels, volume.grid, out)
     say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")
 
 
 def group_images(
-    images: Sequence[Path], channels: int | None, model: Checkpoint
+    images: Sequence[Path],
+    channels: int | None,
+    model: Checkpoint,
+    volumes: Sequence[int] | None = None,
 ) -> list[list[Path]]:
-    """Split the images of the command line into scans of `channels` sequences each."""
+    """Split the images of the command line into scans of `channels` sequences each.
+
+    Several `volumes` are channels too: then every image is a scan, unless `channels`
+    says otherwise.
+    """
     needed = model.card.model.in_channels
+    if volumes and len(volumes) > 1:
+        if channels is None and len(volumes) != needed:
+            raise UsageError(
+                f"--volume chooses {len(volumes)} volumes a scan: this model needs "
+                f"{counted(needed, 'sequence')}."
+            )
+        needed = channels or 1
     if channels is None and needed > 1:
         names = ", ".join(model.card.channel_names)
         raise UsageError(
@@ -277,7 +299,12 @@ def info(arguments: argparse.Namespace) -> None:
     path: Path = arguments.file
     if not path.exists():
         raise NapariUnetError(f"There is no file {path}.")
-    lines = describe.model(path) if path.suffix == MODEL_SUFFIX else describe.volume(path)
+    if path.suffix == MODEL_SUFFIX:
+        lines = describe.model(path)
+    elif path.is_dir() and arguments.series is None:
+        lines = describe.folder(path)
+    else:
+        lines = describe.volume(path, series=arguments.series)
     width = max(len(key) for key, _ in lines)
     for key, value in lines:
         say(f"{key:<{width}}  {value}")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from napari_unet.imaging.dicom import series_in
 from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.loading import load_volume
+from napari_unet.imaging.scan_file import Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
 from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title, label_values
@@ -17,37 +23,64 @@ FEW_LABELS = 64
 
 _CODES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI152", 5: "template"}
 
+_UNITS = {1: "metre", 2: "millimetre", 3: "micrometre"}
 
-def volume(path: Path) -> list[tuple[str, str]]:
-    """Describe a NIfTI file: pairs of what and value.
+
+def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
+    """Describe an image or mask of any format: pairs of what and value.
+
+    Only the values need the voxels, and of a file with several volumes the first; they
+    are looked at plane by plane.
 
     Raises
     ------
     VolumeError
         If it is not a scan or mask this package can read.
     """
-    scan = load_volume(path)
+    scan = open_scan(path, series=series)
     grid = scan.grid
     zooms = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
+    several = len(scan.volumes) > 1
     lines = [
         ("file", str(path)),
+        ("format", scan.format + (f", {len(scan.files)} files" if len(scan.files) > 1 else "")),
         ("shape", f"{_by(grid.shape)} voxels (x, y, z as stored)"),
         ("spacing", f"{' x '.join(f'{zoom:.4g}' for zoom in zooms)} mm"),
         ("orientation", f"{grid.orientation} (the file's axes run towards these)"),
         ("sform, qform", f"{_code(grid.sform_code)}, {_code(grid.qform_code)}"),
-        ("stored type", str(open_scan(path).dtype)),
+        ("unit", _UNITS.get(grid.units_code & 7, "unknown")),
         ("slices", _slices(grid)),
     ]
-    bad = scan.data.size - int(np.count_nonzero(np.isfinite(scan.data)))
-    if bad:
-        return [*lines, ("values", f"{bad:,} voxels are NaN or infinite")]
-    labels = _label_counts(scan.data)
-    if labels:
+    if several:
+        lines.append(("volumes", _volumes(scan.volumes)))
+    voxels = scan.read(0)
+    found = _values(voxels)
+    lines.append(("stored type", _stored_type(scan.dtype, voxels)))
+    if found.labels:
         ml = float(np.prod(zooms)) / 1000
-        lines += [(f"label {v}", f"{n:,} voxels, {n * ml:.2f} mL") for v, n in labels]
+        lines += [(f"label {v}", f"{n:,} voxels, {n * ml:.2f} mL") for v, n in found.labels.items()]
     else:
-        lines.append(("values", f"{scan.data.min():g} to {scan.data.max():g}"))
-    return lines
+        what = f"{found.lowest:g} to {found.highest:g}" if found.lowest <= found.highest else "none"
+        bad = f"; {found.bad:,} voxels are NaN or infinite" if found.bad else ""
+        lines.append(("values of volume 0" if several else "values", what + bad))
+    return [*lines, *(("note", note) for note in scan.notes)]
+
+
+def folder(path: Path) -> list[tuple[str, str]]:
+    """Describe a folder of DICOM files: its one series, or which there are to choose from.
+
+    Raises
+    ------
+    VolumeError
+        If it holds no scan.
+    """
+    found = series_in(path)
+    if len(found) == 1:
+        return volume(path)
+    return [
+        ("folder", f"{path}, {len(found)} series; describe one with --series NAME"),
+        *((each.name, f"{_by(each.shape)} voxels, UID {each.uid}") for each in found),
+    ]
 
 
 def model(path: Path) -> list[tuple[str, str]]:
@@ -88,14 +121,69 @@ def model(path: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _label_counts(data: np.ndarray) -> list[tuple[int, int]] | None:
-    """Distinct values above 0 and their number of voxels, if this is a mask."""
-    if data.min() < 0 or not np.array_equal(data, np.rint(data)):
-        return None
-    values, counts = np.unique(data, return_counts=True)
-    if len(values) > FEW_LABELS:
-        return None
-    return [(int(v), int(n)) for v, n in zip(values, counts, strict=True) if v]
+@dataclass
+class _Values:
+    """What the voxels of one volume hold.
+
+    Parameters
+    ----------
+    lowest, highest : float
+        Range of the finite ones.
+    bad : int
+        How many are NaN or infinite.
+    labels : dict of int to int
+        Distinct values above 0 and their number of voxels, if this is a mask; else empty.
+    """
+
+    lowest: float = math.inf
+    highest: float = -math.inf
+    bad: int = 0
+    labels: dict[int, int] = field(default_factory=dict)
+
+
+def _values(voxels: Voxels) -> _Values:
+    """Look at a volume plane by plane, in the order it is stored."""
+    found = _Values()
+    counts: Counter[float] | None = Counter()  # None: too many values for a mask, or others
+    scaled = (voxels.slope, voxels.intercept) != (1.0, 0.0)
+    for k in range(voxels.stored.shape[2]):
+        plane = np.asarray(voxels.stored[..., k])
+        if scaled:
+            with np.errstate(over="ignore", invalid="ignore"):
+                plane = plane.astype(np.float64) * voxels.slope + voxels.intercept
+        if plane.dtype.kind == "f":
+            finite = plane[np.isfinite(plane)]
+            found.bad += plane.size - finite.size
+            plane = finite
+        if not plane.size:
+            continue
+        found.lowest = min(found.lowest, float(plane.min()))
+        found.highest = max(found.highest, float(plane.max()))
+        if counts is not None:
+            distinct, numbers = np.unique(plane, return_counts=True)
+            counts.update(dict(zip(distinct.tolist(), numbers.tolist(), strict=True)))
+            whole = np.array_equal(distinct, np.rint(distinct))
+            if found.bad or found.lowest < 0 or not whole or len(counts) > FEW_LABELS:
+                counts = None
+    if counts:
+        found.labels = {int(value): n for value, n in sorted(counts.items()) if value}
+    return found
+
+
+def _stored_type(dtype: np.dtype[Any], voxels: Voxels) -> str:
+    """Name the number type, its byte order where unusual, and the scaling."""
+    big = ", big-endian" if dtype.str.startswith(">") else ""
+    scaled = (voxels.slope, voxels.intercept) != (1.0, 0.0)
+    scaling = f", times {voxels.slope:g} plus {voxels.intercept:g}" if scaled else ""
+    return f"{dtype.name}{big}{scaling}"
+
+
+def _volumes(names: Sequence[str]) -> str:
+    """Count volumes, and name the first few where they have names of their own."""
+    if names[0] == "volume 0":
+        return f"{len(names)}, numbered from 0"
+    numbered = [f"{index}: {name}" for index, name in enumerate(names)]
+    return f"{len(names)} ({'; '.join(numbered[:12])}{'; ...' if len(names) > 12 else ''})"
 
 
 def _slices(grid: Grid) -> str:

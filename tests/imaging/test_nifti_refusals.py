@@ -42,7 +42,7 @@ RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (np.zeros((4, 5, 6, 9), np.int16), "9 values per voxel.*one volume"),
+        (np.zeros((4, 5, 6, 9), np.int16), "9 volumes.*Choose one.*counted from 0"),
         (np.zeros((4, 5, 6, 1, 3), np.float32), "3 values per voxel.*vectors"),
         (np.zeros((4, 5), np.int16), "two-dimensional"),
         (np.zeros((7, 1, 1), np.int16), "not a volume"),
@@ -78,7 +78,7 @@ def test_missing_empty_and_foreign_files_are_refused(tmp_path):
         ("text.nii", b"no scan at all, but a long enough text " * 20, "cannot be read"),
         ("text.nii.gz", b"no scan at all, but a long enough text " * 20, "cannot be read"),
         ("zipped.nii.gz", gzip.compress(b"text " * 200), "cannot be read"),
-        ("photo.png", b"\x89PNG", "not named like a NIfTI"),
+        ("photo.png", b"\x89PNG", "not named like an image"),
     ):
         (tmp_path / name).write_bytes(content)
         assert says in refusal(tmp_path / name)

@@ -3,21 +3,75 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.nifti import PAIR_SUFFIXES, SUFFIXES, open_nifti
+from napari_unet.imaging.dicom import is_dicom, open_dicom
+from napari_unet.imaging.metaimage import open_metaimage
+from napari_unet.imaging.mgh import open_mgh
+from napari_unet.imaging.nifti import open_nifti
+from napari_unet.imaging.nrrd import open_nrrd
 from napari_unet.imaging.scan_file import ScanFile
 
-READABLE = (*SUFFIXES, *PAIR_SUFFIXES)
+_T = TypeVar("_T")
+
+_READERS: dict[str, Callable[[Path], ScanFile]] = {
+    ".nii.gz": open_nifti,
+    ".nii": open_nifti,
+    ".hdr": open_nifti,
+    ".img": open_nifti,
+    ".mgz": open_mgh,
+    ".mgh": open_mgh,
+    ".seg.nrrd": open_nrrd,
+    ".nrrd": open_nrrd,
+    ".nhdr": open_nrrd,
+    ".mha": open_metaimage,
+    ".mhd": open_metaimage,
+}
+"""Longer suffixes before shorter ones that they end in."""
+
+READABLE = tuple(_READERS)
 """File names that can be opened; longer suffixes before shorter ones that they end in."""
+
+_CONVERT = "Convert it to NIfTI (.nii.gz), for instance with"
+
+_NOT_READ = {
+    ".mnc": f"a MINC file. {_CONVERT} mnc2nii",
+    ".par": f"a Philips PAR/REC file. {_CONVERT} dcm2niix",
+    ".rec": f"a Philips PAR/REC file. {_CONVERT} dcm2niix",
+    ".head": f"an AFNI file. {_CONVERT} 3dAFNItoNIFTI",
+    ".brik": f"an AFNI file. {_CONVERT} 3dAFNItoNIFTI",
+    ".brik.gz": f"an AFNI file. {_CONVERT} 3dAFNItoNIFTI",
+    ".mif": f"an MRtrix file. {_CONVERT} mrconvert",
+    ".mif.gz": f"an MRtrix file. {_CONVERT} mrconvert",
+    ".gipl": f"a GIPL file. {_CONVERT} ITK-SNAP",
+    ".v": f"an ECAT file. {_CONVERT} 3D Slicer",
+    ".vtk": f"a VTK file. {_CONVERT} 3D Slicer",
+    ".nii.bz2": "compressed with bzip2. Unpack it with bunzip2",
+    ".nii.zst": "compressed with Zstandard. Unpack it with unzstd",
+    ".raw": "the voxels of an image whose header is beside it. Open that: its .mhd or .nhdr",
+    ".zraw": "the voxels of an image whose header is beside it. Open that: its .mhd",
+    ".zip": "an archive. Unpack it first",
+    ".tar": "an archive. Unpack it first",
+    ".tar.gz": "an archive. Unpack it first",
+}
+"""Names of files that medical images come in, but that are not read: what they are."""
 
 MASK_WORDS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation"})
 """Words in file names of masks by tools that leave the header's intent empty."""
 
 
-def open_scan(path: str | Path) -> ScanFile:
+def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
     """Open an image of any format without reading its voxels.
+
+    Parameters
+    ----------
+    path : str or Path
+        The image; of a pair of files any one, of a DICOM series its folder or any file.
+    series : str, optional
+        Which DICOM series of the folder: its UID or its description.
 
     Raises
     ------
@@ -28,15 +82,20 @@ def open_scan(path: str | Path) -> ScanFile:
     if not path.exists():
         raise VolumeError(f"There is no file {path}. Check the name.")
     if path.is_dir():
-        raise VolumeError(f"{path} is a folder. Choose a NIfTI file (.nii or .nii.gz) in it.")
-    if not path.name.lower().endswith(READABLE):
-        raise VolumeError(
-            f"{path.name} is not named like a NIfTI file (.nii or .nii.gz). Convert it to NIfTI, "
-            "for instance with dcm2niix or 3D Slicer."
-        )
+        return open_dicom(path, series)
     if path.stat().st_size == 0:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or export it again.")
-    return open_nifti(path)
+    reader = _of_suffix(path, _READERS)
+    if reader is None and is_dicom(path):
+        return open_dicom(path, series)
+    if reader is None:
+        raise VolumeError(_not_read(path))
+    if series is not None:
+        raise VolumeError(
+            f"{path.name} holds no DICOM series, so {series!r} cannot be chosen in it. Leave the "
+            "series out."
+        )
+    return reader(path)
 
 
 def stem(path: Path) -> str:
@@ -44,7 +103,8 @@ def stem(path: Path) -> str:
     for suffix in READABLE:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
-    return path.stem
+    # Folders of DICOM series and files without suffix are called 1.2.840.10008 and such.
+    return path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
 
 
 def is_mask(path: Path) -> bool:
@@ -55,3 +115,20 @@ def is_mask(path: Path) -> bool:
         return False
     words = re.split(r"[^a-z]+", path.name.lower())
     return scan.is_mask or bool(MASK_WORDS & set(words))
+
+
+def _of_suffix(path: Path, table: dict[str, _T]) -> _T | None:
+    """Look a file name up by its longest suffix."""
+    name = path.name.lower()
+    return next((table[suffix] for suffix in table if name.endswith(suffix)), None)
+
+
+def _not_read(path: Path) -> str:
+    """Say why a file of another format is not opened, and what to do."""
+    what = _of_suffix(path, _NOT_READ)
+    if what is not None:
+        return f"{path.name} is {what}."
+    return (
+        f"{path.name} is not named like an image that can be read ({', '.join(READABLE)}). "
+        f"{_CONVERT} 3D Slicer."
+    )

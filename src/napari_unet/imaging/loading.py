@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.nifti import too_large
+from napari_unet.imaging.header_checks import too_large
+from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.imaging.volume import Grid, Volume
 
 LARGEST_LABEL = 2**32 - 1
@@ -25,8 +26,14 @@ corners by some micrometres.
 """
 
 
-def load_volume(paths: str | Path | Sequence[str | Path], *, name: str | None = None) -> Volume:
-    """Read a scan from one NIfTI file, or from several sequences on the same grid.
+def load_volume(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    name: str | None = None,
+    volumes: Sequence[int] | None = None,
+    series: str | None = None,
+) -> Volume:
+    """Read a scan from one file, or from several sequences on the same grid.
 
     Parameters
     ----------
@@ -34,43 +41,50 @@ def load_volume(paths: str | Path | Sequence[str | Path], *, name: str | None = 
         One file per channel. All must show the same voxels; the first one's grid is kept.
     name : str, optional
         Name for messages and layers; default: the first file's name without suffix.
+    volumes : sequence of int, optional
+        Which volumes of a file that holds several, counted from 0: one to work on it,
+        several to make each a channel. Files with one volume are read as they are.
+    series : str, optional
+        Which series of a DICOM folder: its UID or its description.
 
     Returns
     -------
     Volume
         float32 data (c, z, y, x) in display order. NaN and infinity stay as they are.
-        Lengths are taken as millimetres, whatever unit the header names.
+        Lengths are taken as millimetres, whatever unit the header names. `notes` say
+        what about the files a user should know.
 
     Raises
     ------
     VolumeError
-        If a file cannot be read, is not one three-dimensional scan or does not fit
-        into memory.
+        If a file cannot be read, is not one three-dimensional scan, holds several
+        volumes of which none was chosen, or does not fit into memory.
     GridMismatchError
         If the files do not share one grid.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files:
-        raise VolumeError("No image was given. Name at least one NIfTI file.")
-    scans = [open_scan(path) for path in files]
+        raise VolumeError("No image was given. Name at least one image file.")
+    scans = [open_scan(path, series=series) for path in files]
     grid = scans[0].grid
     for scan in scans[1:]:
         _check_same(scan.grid, grid, scan.path, files[0].name)
+    channels = [(scan, index) for scan in scans for index in _chosen(scan, volumes)]
     try:
-        data = np.empty((len(files), *grid.shape_zyx), dtype=np.float32)
-    except MemoryError as error:
+        data = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)
+    except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
         raise VolumeError(too_large(files[0], grid)) from error
-    for channel, scan in zip(data, scans, strict=True):
-        stored, slope, intercept = scan.read(0)
-        upright = scan.grid.to_display(stored)
-        # Plane by plane: scaling in float64 without a second copy of the volume.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for plane, values in zip(channel, upright, strict=True):
-                if (slope, intercept) == (1.0, 0.0):
-                    plane[:] = values
-                else:
-                    plane[:] = values.astype(np.float64) * slope + intercept
-    return Volume(data=data, grid=grid, name=name or scans[0].name, source=files[0])
+    notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
+    for out, (scan, index) in zip(data, channels, strict=True):
+        notes += [_about(scan, note, scans) for note in _read_into(out, scan, index)]
+    return Volume(
+        data=data,
+        grid=grid,
+        name=name or scans[0].name,
+        source=files[0],
+        channel_names=tuple(_channel_name(scan, index) for scan, index in channels),
+        notes=tuple(notes),
+    )
 
 
 def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
@@ -79,7 +93,7 @@ def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any
     Parameters
     ----------
     path : str or Path
-        NIfTI file of whole, non-negative numbers, stored in any number type.
+        Image file of whole, non-negative numbers, stored in any number type.
     grid : Grid, optional
         Grid of the scan that the mask belongs to. The mask may store the same
         voxels in another axis order.
@@ -103,6 +117,11 @@ def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any
     own = scan.grid
     if grid is not None:
         _check_same(own, grid, path, "the scan")
+    if len(scan.volumes) > 1:
+        raise VolumeError(
+            f"{path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right one as "
+            "a file of its own."
+        )
     stored, slope, intercept = scan.read(0)
     values = own.to_display(stored)
     if (slope, intercept) != (1.0, 0.0):
@@ -126,7 +145,67 @@ def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any
             f"{path.name} holds the value {highest:g}, too large for a class number. "
             "Choose the mask, not an image."
         )
-    return np.ascontiguousarray(values, dtype=np.min_scalar_type(int(highest))), own
+    # Always a copy: the voxels may be mapped from a file that changes later.
+    return np.array(values, dtype=np.min_scalar_type(int(highest)), order="C"), own
+
+
+def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
+    """Which volumes of a file become channels."""
+    count = len(scan.volumes)
+    if count == 1:
+        return (0,)
+    if not volumes:
+        raise VolumeError(
+            f"{scan.path.name} holds {count} volumes{_listed(scan.volumes)}. Choose one, or "
+            "several as channels: --volume N on the command line, volumes=[N] in Python, counted "
+            "from 0."
+        )
+    wrong = [index for index in volumes if not 0 <= index < count]
+    if wrong:
+        raise VolumeError(
+            f"{scan.path.name} has no volume {wrong[0]}: its {count} volumes are numbered from 0 "
+            f"to {count - 1}."
+        )
+    return volumes
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name volumes in brackets, the first few, unless the names are mere numbers."""
+    if names[0] == "volume 0":
+        return ""
+    numbered = [f"{index}: {name}" for index, name in enumerate(names)]
+    return f" ({'; '.join(numbered[:4])}{'; ...' if len(names) > 4 else ''})"
+
+
+def _channel_name(scan: ScanFile, index: int) -> str:
+    """Name a channel after its file, and its volume where there are several."""
+    own = scan.volumes[index]
+    return f"{scan.name} {own}" if own else scan.name
+
+
+def _about(scan: ScanFile, note: str, scans: Sequence[ScanFile]) -> str:
+    """Say which file a note is about, where there are several."""
+    return f"{scan.name}: {note}" if len(scans) > 1 else note
+
+
+def _read_into(out: NDArray[np.float32], scan: ScanFile, index: int) -> tuple[str, ...]:
+    """Read intensities of one volume into (z, y, x), and say if some are no numbers."""
+    stored, slope, intercept = scan.read(index)
+    upright = scan.grid.to_display(stored)
+    # Plane by plane: scaling in float64 without a second copy of the volume.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for plane, values in zip(out, upright, strict=True):
+            if (slope, intercept) == (1.0, 0.0):
+                plane[:] = values
+            else:
+                plane[:] = values.astype(np.float64) * slope + intercept
+        bad = 0
+        if not np.isfinite(out.sum(dtype=np.float64)):
+            bad = sum(plane.size - int(np.count_nonzero(np.isfinite(plane))) for plane in out)
+    if not bad:
+        return ()
+    are = "voxel is" if bad == 1 else "voxels are"
+    return (f"{bad:,} {are} NaN or infinite. Replace them (with 0, for instance) to train.",)
 
 
 def _check_same(found: Grid, wanted: Grid, path: Path, owner: str) -> None:

@@ -1,20 +1,41 @@
-"""Opening NIfTI files: what can be worked on, and what to say about the rest."""
+"""Opening NIfTI and Analyze files: what can be worked on, and what to say about the rest."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
 import re
+import warnings
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
+from scipy.io.matlab import MatReadError
 
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.header_checks import (
+    DEFLATE_LIMIT,
+    check_directions,
+    check_shape,
+    check_size,
+    file_size,
+    no_orientation,
+    shear_notes,
+    too_large,
+    unit_notes,
+    unreadable,
+    volume_names,
+)
 from napari_unet.imaging.nifti_header import grid_of_header
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid
@@ -23,61 +44,173 @@ SUFFIXES = (".nii.gz", ".nii")
 """File names that this package reads and writes."""
 
 PAIR_SUFFIXES = (".hdr", ".img")
-"""NIfTI as a pair of files: read, never written."""
+"""NIfTI or Analyze as a pair of files: read, never written."""
 
 LABEL_INTENT = 1002
 """NIFTI_INTENT_LABEL: the voxels are class numbers."""
 
-FLATTEST_VOXEL = 1e-3
-"""Volume of a voxel over that of a rectangular one below which its axes lie in one plane."""
+VECTOR_INTENTS = frozenset({1004, 1005, 1006, 1007, 1008, 1009, 1010, 2003, 2004})
+"""NIfTI intents of matrices, vectors, points and colours: several values belong together."""
+
+DISAGREEMENT_TOLD = 0.1
+"""Fraction of a voxel from which on two transforms of one header are said to disagree."""
+
+_OTHER_UNITS = {1: "metres", 3: "micrometres"}
+"""Spatial part of ``xyzt_units``; 2 is millimetres, 0 unknown."""
 
 UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
     OverflowError,
+    TypeError,  # from headers whose lengths make no array
+    LookupError,
+    NotImplementedError,
     zlib.error,
+    MatReadError,  # the .mat file that SPM puts beside an Analyze image
     ImageFileError,
     HeaderDataError,
     HeaderTypeError,
+    MGHError,
     WrapStructError,
 )
 """What nibabel, gzip and numpy raise on files that are damaged or something else."""
 
 
 def open_nifti(path: Path) -> ScanFile:
-    """Open a NIfTI file without reading its voxels.
+    """Open a NIfTI or Analyze file without reading its voxels.
 
     Raises
     ------
     VolumeError
-        If it is damaged, or not one three-dimensional scan.
+        If it is damaged, or holds no scans.
     """
-    try:
-        image = nib.load(path)
-    except UNREADABLE as error:
-        raise VolumeError(_unreadable(path, error)) from error
-    if not isinstance(image, nib.Nifti1Pair):  # NIfTI-2 is a subclass
+    _check_pair(path)
+    image, complaints = load_quietly(path, "NIfTI")
+    if isinstance(image, nib.Nifti1Pair):  # NIfTI-2 is a subclass
+        intent = int(image.header["intent_code"])
+        kind = "NIfTI-2" if isinstance(image, nib.Nifti2Pair) else "NIfTI-1"
+    elif isinstance(image, nib.AnalyzeImage):
+        intent, kind = 0, "Analyze 7.5"
+    else:
         raise VolumeError(
             f"{path.name} is a {type(image).__name__}, not a NIfTI volume. "
             "Convert it to .nii.gz first."
         )
-    grid = _grid_of_scan(image, path)
+    count = _volume_count(image, intent, path)
+    with unreadable_as_error(path, "NIfTI"):
+        grid = grid_of_header(image) if kind != "Analyze 7.5" else _grid_of_analyze(image)
+    if count > 1:
+        grid = dataclasses.replace(grid, trailing_ones=0)
+    check_directions(path, grid)
+    notes = _notes(grid, complaints) if kind != "Analyze 7.5" else _analyze_notes(image, grid)
     return ScanFile(
         path=path,
-        format="NIfTI-2" if isinstance(image, nib.Nifti2Pair) else "NIfTI-1",
+        format=kind,
         name=re.sub(r"\.(nii(\.gz)?|hdr|img)$", "", path.name, flags=re.IGNORECASE),
         grid=grid,
         dtype=image.get_data_dtype(),
-        read=lambda _: _stored_voxels(image, grid, path),
-        is_mask=int(image.header["intent_code"]) == LABEL_INTENT,
+        read=volume_reader(image, grid, path),
+        volumes=volume_names(count),
+        notes=(*notes, *shear_notes(grid)),
+        is_mask=intent == LABEL_INTENT,
     )
 
 
-def _grid_of_scan(image: nib.Nifti1Pair, path: Path) -> Grid:
-    """Grid of one three-dimensional scan; anything else is refused by name."""
-    shape = tuple(int(length) for length in image.shape)
-    size = " x ".join(str(length) for length in shape)
+def load_quietly(path: Path, kind: str) -> tuple[Any, list[str]]:
+    """Open a file with nibabel; give the image and what nibabel says of its header."""
+    complaints: list[str] = []
+
+    def note_down(record: logging.LogRecord) -> bool:
+        complaints.append(record.getMessage())
+        return False
+
+    nibabel_log = nib.imageglobals.logger
+    nibabel_log.addFilter(note_down)
+    try:
+        with _types_as_error(path), unreadable_as_error(path, kind), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return nib.load(path), complaints
+    finally:
+        nibabel_log.removeFilter(note_down)
+
+
+@contextmanager
+def _types_as_error(path: Path) -> Iterator[None]:
+    """Say so when a file is fine, but its numbers have no type on this computer."""
+    try:
+        yield
+    except VolumeError as error:
+        if "data code" in str(error.__cause__):  # nibabel's words
+            raise VolumeError(_no_type(path)) from error
+        raise
+
+
+def _no_type(path: Path) -> str:
+    return (
+        f"{path.name} stores its numbers in a type that is not read here, such as 128-bit "
+        "floats or single bits. Save it as float32 first."
+    )
+
+
+@contextmanager
+def unreadable_as_error(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever reading a damaged file raises into a `VolumeError`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise VolumeError(unreadable(path, kind, error)) from error
+
+
+def volume_reader(image: Any, grid: Grid, path: Path) -> Callable[[int], Voxels]:
+    """Make the function that reads one volume of a nibabel image.
+
+    Uncompressed files are mapped into memory; of a compressed series only the volume
+    that is asked for is kept.
+
+    Raises
+    ------
+    VolumeError
+        If the header announces more voxels than the file can hold.
+    """
+    proxy = image.dataobj
+    data_file = Path(proxy.file_like)
+    bytes_each = math.prod(grid.shape) * proxy.dtype.itemsize
+    packed = data_file.suffix.lower() in (".gz", ".mgz")
+    check_size(
+        path,
+        int(proxy.offset) + math.prod(map(int, image.shape)) * proxy.dtype.itemsize,
+        file_size(data_file),
+        factor=DEFLATE_LIMIT if packed else 1,
+    )
+
+    def read(index: int) -> Voxels:
+        offset = int(proxy.offset) + index * bytes_each
+        try:
+            with unreadable_as_error(path, "NIfTI" if path.suffix != ".mgz" else "MGH"):
+                one = ArrayProxy(proxy.file_like, (grid.shape, proxy.dtype, offset))
+                stored = np.asarray(one.get_unscaled())
+        except MemoryError as error:
+            raise VolumeError(too_large(path, grid)) from error
+        return Voxels(stored, float(proxy.slope), float(proxy.inter))
+
+    return read
+
+
+def _check_pair(path: Path) -> None:
+    """Refuse one half of a pair whose other half is missing."""
+    suffix = path.suffix.lower()
+    if suffix in PAIR_SUFFIXES:
+        other = PAIR_SUFFIXES[suffix == PAIR_SUFFIXES[0]]
+        if not any(path.with_suffix(each).exists() for each in (other, other.upper())):
+            raise VolumeError(
+                f"{path.name} is half of a pair, and {path.with_suffix(other).name} is not beside "
+                "it. Copy both files into one folder."
+            )
+
+
+def _volume_count(image: Any, intent: int, path: Path) -> int:
+    """Check number type and axes; give the number of volumes."""
     dtype = image.get_data_dtype()
     if dtype.fields is not None:
         raise VolumeError(
@@ -88,65 +221,66 @@ def _grid_of_scan(image: nib.Nifti1Pair, path: Path) -> Grid:
         raise VolumeError(
             f"{path.name} holds complex numbers. Save its magnitude as a real image first."
         )
-    if len(shape) < 3:
+    if dtype.kind not in "iuf":
+        raise VolumeError(_no_type(path))
+    shape = tuple(int(length) for length in image.shape)
+    check_shape(path, shape)
+    further = shape[3:]
+    if any(n > 1 for n in further[1:]) or (intent in VECTOR_INTENTS and math.prod(further) > 1):
         raise VolumeError(
-            f"{path.name} is two-dimensional ({size}). Choose a 3D scan, or stack its slices "
-            "into one NIfTI file."
+            f"{path.name} holds {math.prod(further)} values per voxel that belong together "
+            f"({' x '.join(map(str, shape))}), such as vectors. Save one component, or their "
+            "length, as an image of its own."
         )
-    if any(length > 1 for length in shape[3:]):
-        raise VolumeError(
-            f"{path.name} holds {math.prod(shape[3:])} values per voxel ({size}): a series, or "
-            "vectors. Save the one volume to work on as a file of its own."
+    return further[0] if further else 1
+
+
+def _notes(grid: Grid, complaints: list[str]) -> tuple[str, ...]:
+    """Say what a user should know about the spatial part of a NIfTI header."""
+    notes: list[str] = []
+    if any("pixdim[1,2,3]" in each for each in complaints):
+        notes.append(
+            "Its header holds voxel sizes of zero or less; "
+            + (
+                "they are not used, its sform says how large voxels are."
+                if grid.sform_code > 0
+                else "zero was taken as 1 mm, a negative size as positive."
+            )
         )
-    if min(shape) < 1:
-        raise VolumeError(f"{path.name} has no voxels ({size}). Export it again.")
-    if sum(length > 1 for length in shape[:3]) < 2:
-        raise VolumeError(f"{path.name} is not a volume: its shape is {size}. Choose a 3D scan.")
-    grid = grid_of_header(image)
-    if not _has_three_directions(grid):
-        raise VolumeError(
-            f"The header of {path.name} gives its voxels no volume or no position (its affine "
-            "is singular or not a number). Export it again, or repair its orientation."
-        )
-    return grid
+    if grid.sform_code <= 0 and grid.qform_code <= 0:
+        notes.append(no_orientation(grid, "Its header gives no orientation (both codes are 0)"))
+    elif grid.sform_code > 0 and grid.qform_code > 0:
+        apart = _disagreement(grid)
+        if apart is None or apart > DISAGREEMENT_TOLD * min(grid.spacing_mm):
+            by = "its qform is no rotation" if apart is None else f"by up to {apart:.3g} mm"
+            notes.append(f"Its two transforms disagree ({by}); the sform is used.")
+    unit = _OTHER_UNITS.get(grid.units_code & 7)
+    return (*notes, *(unit_notes(unit) if unit else ()))
 
 
-def _has_three_directions(grid: Grid) -> bool:
-    """Whether the affine is finite and its voxel axes have a length and span space."""
-    directions = grid.affine[:3, :3]
-    lengths = np.linalg.norm(directions, axis=0)
-    if not np.isfinite(grid.affine).all() or not (lengths > 0).all():
-        return False
-    return bool(abs(np.linalg.det(directions / lengths)) > FLATTEST_VOXEL)
+def _disagreement(grid: Grid) -> float | None:
+    """Largest distance (mm) between where qform and sform put a corner; None: no usable qform."""
+    if grid.qform is None or grid.sform is None or not np.abs(grid.qform).max() < np.inf:
+        return None
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape])).reshape(3, -1)
+    offset = (grid.sform - grid.qform) @ np.vstack([corners, np.ones(8)])
+    return float(np.sqrt((offset[:3] ** 2).sum(axis=0)).max())
 
 
-def _stored_voxels(image: nib.Nifti1Pair, grid: Grid, path: Path) -> Voxels:
-    """Give the voxels as stored, with slope and intercept."""
-    proxy: Any = image.dataobj
-    try:
-        stored = np.asarray(proxy.get_unscaled()).reshape(grid.shape)
-    except UNREADABLE as error:
-        raise VolumeError(_unreadable(path, error)) from error
-    except MemoryError as error:
-        raise VolumeError(too_large(path, grid)) from error
-    return Voxels(stored, float(proxy.slope), float(proxy.inter))
-
-
-def too_large(path: Path, grid: Grid) -> str:
-    """Say that a scan does not fit into memory."""
-    size = " x ".join(str(length) for length in grid.shape)
-    return (
-        f"{path.name} ({size} voxels) does not fit into memory. Close other programs, or crop "
-        "the scan."
+def _grid_of_analyze(image: Any) -> Grid:
+    """Give the grid of an Analyze image: what nibabel takes, written as an sform."""
+    shape = tuple(int(length) for length in image.shape)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    return Grid(
+        shape=(shape[0], shape[1], shape[2]),
+        affine=affine,
+        sform=affine,
+        trailing_ones=len(shape) - 3,
     )
 
 
-def _unreadable(path: Path, error: BaseException) -> str:
-    """Put a reader's complaint into one line."""
-    if isinstance(error, PermissionError):
-        return f"{path.name} may not be read: no permission. Ask its owner, or copy it."
-    reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
-    return (
-        f"{path.name} cannot be read as NIfTI: it is damaged, incomplete or of another kind "
-        f"({reason}). Copy or export it again."
-    )
+def _analyze_notes(image: Any, grid: Grid) -> tuple[str, ...]:
+    mat = image.file_map.get("mat")  # of SPM: the orientation that Analyze has no place for
+    if mat is not None and mat.filename and Path(mat.filename).exists():
+        return ()
+    return (no_orientation(grid, "Analyze 7.5 headers give no orientation"),)

@@ -193,6 +193,8 @@ class Volume:
         Short name for messages and layers.
     source : Path or None
         File of the first channel.
+    channel_names : tuple of str
+        Names of the channels, after their files; may be empty.
     notes : tuple of str
         Sentences about how it was read that somebody who works with it should know.
     """
@@ -201,6 +203,7 @@ class Volume:
     grid: Grid
     name: str = "scan"
     source: Path | None = None
+    channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

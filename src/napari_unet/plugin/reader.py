@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.files import is_mask, stem
+from napari_unet.imaging.files import READABLE, is_mask, stem
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
@@ -19,9 +19,9 @@ Reader = Callable[[str | list[str]], list[LayerData]]
 
 
 def get_reader(path: str | list[str]) -> Reader | None:
-    """Offer to read NIfTI files; None for anything else."""
+    """Offer to read images of every format that can be opened; None for anything else."""
     paths = [path] if isinstance(path, str) else path
-    if all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
+    if all(str(p).lower().endswith(READABLE) for p in paths):
         return read_scans
     return None
 

@@ -1,0 +1,165 @@
+"""Opening MetaImage files, alone (``.mha``) or with their voxels beside them (``.mhd``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.header_checks import (
+    check_directions,
+    check_shape,
+    shear_notes,
+    too_large,
+    unreadable,
+    volume_names,
+)
+from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
+
+LONGEST_HEADER = 2**20
+"""Bytes that are searched for the end of a header."""
+
+_NUMPY_TYPE = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+
+
+def open_metaimage(path: Path) -> ScanFile:
+    """Open a MetaImage file without reading its voxels.
+
+    Raises
+    ------
+    VolumeError
+        If it is damaged, or holds no scans.
+    """
+    try:
+        header, end = _header(path)
+        storage = _storage(path, header, end)
+        affine, placed = _affine(header, len(storage.shape))
+    except (OSError, ValueError, KeyError, OverflowError) as error:
+        raise VolumeError(unreadable(path, "MetaImage", error)) from error
+    shape, further = check_shape(path, storage.shape), storage.shape[3:]
+    if any(length > 1 for length in further[1:]):
+        raise VolumeError(
+            f"{path.name} has {len(storage.shape)} axes. Save the volume to work on as an image "
+            "of its own."
+        )
+    check_storage(path, "MetaImage", storage)
+    grid = Grid(shape, affine, sform=affine, sform_code=1)
+    check_directions(path, grid)
+    count = further[0] if further else 1
+
+    def read(index: int) -> Voxels:
+        try:
+            stored = read_voxels(path, "MetaImage", storage)
+        except MemoryError as error:
+            raise VolumeError(too_large(path, grid)) from error
+        return Voxels(stored.reshape((*shape, count), order="F")[..., index])
+
+    notes = () if placed else ("Its header gives no voxel size; 1 mm is taken.",)
+    return ScanFile(
+        path=path,
+        format="MetaImage",
+        name=path.name[: -len(path.suffix)],
+        grid=grid,
+        dtype=storage.dtype,
+        read=read,
+        volumes=volume_names(count),
+        notes=(*notes, *shear_notes(grid)),
+        files=() if storage.file == path else (path, storage.file),
+    )
+
+
+def _header(path: Path) -> tuple[Mapping[str, str], int]:
+    """Parse the lines up to the one that names the voxels; also give where they end."""
+    header: dict[str, str] = {}
+    with path.open("rb") as file:
+        while file.tell() < LONGEST_HEADER:
+            line = file.readline(LONGEST_HEADER).decode("latin-1")
+            key, equals, value = line.partition("=")
+            if not equals:
+                break
+            header[key.strip()] = value.strip()
+            if key.strip() == "ElementDataFile":
+                return header, file.tell()
+    raise ValueError("it has no line 'ElementDataFile ='")
+
+
+def _storage(path: Path, header: Mapping[str, str], end: int) -> Storage:
+    """Say where and how the voxels are kept."""
+    if header.get("ObjectType", "Image") != "Image":
+        raise ValueError(f"it is of the type {header['ObjectType']!r}")
+    shape = tuple(int(length) for length in header["DimSize"].split())
+    if len(shape) != int(header["NDims"]):
+        raise ValueError(f"it has {len(shape)} lengths for {header['NDims']} dimensions")
+    channels = int(header.get("ElementNumberOfChannels", "1"))
+    if channels != 1 or header["ElementType"].endswith("_ARRAY"):
+        raise VolumeError(
+            f"{path.name} holds {channels} values per voxel that belong together, such as "
+            "vectors or colours. Save one of them, or the grey-scale image, as an image of its "
+            "own."
+        )
+    if header["ElementType"] not in _NUMPY_TYPE:
+        raise ValueError(f"its numbers are of type {header['ElementType']!r}")
+    dtype = np.dtype(_NUMPY_TYPE[header["ElementType"]])
+    big = _flag(header, "BinaryDataByteOrderMSB") or _flag(header, "ElementByteOrderMSB")
+    binary = _flag(header, "BinaryData", default="True")
+    storage = Storage(
+        file=path,
+        offset=end,
+        shape=shape,
+        dtype=dtype.newbyteorder(">" if big else "<") if binary else dtype,
+        encoding="text" if not binary else "zlib" if _flag(header, "CompressedData") else "raw",
+        byte_skip=int(header.get("HeaderSize", "0")),
+    )
+    if header["ElementDataFile"].upper() == "LOCAL":
+        # What stands in front of voxels in a file of their own is this header here.
+        return dataclasses.replace(storage, byte_skip=0)
+    return dataclasses.replace(storage, file=beside(path, header["ElementDataFile"]), offset=0)
+
+
+def _affine(header: Mapping[str, str], n_axes: int) -> tuple[NDArray[np.float64], bool]:
+    """Voxel to RAS millimetres, and whether the header gives the voxel size."""
+
+    def numbers(names: tuple[str, ...], default: NDArray[np.float64]) -> NDArray[np.float64]:
+        name = next((name for name in names if name in header), None)
+        if name is None:
+            return default
+        found = np.array([float(word) for word in header[name].split()])
+        if found.size != default.size:
+            raise ValueError(f"{name} has {found.size} numbers for {n_axes} axes")
+        return found
+
+    names = ("ElementSpacing", "ElementSize")
+    spacing = numbers(names, np.ones(n_axes))
+    offset = numbers(("Offset", "Position", "Origin"), np.zeros(n_axes))
+    # One row an axis.
+    turn = numbers(("TransformMatrix", "Rotation", "Orientation"), np.eye(n_axes).ravel())
+    directions = turn.reshape(n_axes, n_axes)[:3, :3] * spacing[:3, None]
+    affine = np.eye(4)
+    if n_axes >= 3:
+        affine[:3, :3], affine[:3, 3] = directions.T, offset[:3]
+    affine[:2] *= -1.0  # it counts towards left and posterior
+    return affine, any(name in header for name in names)
+
+
+def _flag(header: Mapping[str, str], name: str, default: str = "False") -> bool:
+    """Read a yes or no."""
+    return header.get(name, default).lower() in ("true", "1", "yes", "t", "y")

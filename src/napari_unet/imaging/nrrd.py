@@ -1,0 +1,269 @@
+"""Opening NRRD files, alone (``.nrrd``) or with their voxels beside them (``.nhdr``)."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import nrrd
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.header_checks import (
+    check_directions,
+    check_shape,
+    no_orientation,
+    shear_notes,
+    too_large,
+    unit_notes,
+    unreadable,
+    volume_names,
+)
+from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
+
+LONGEST_HEADER = 2**20
+"""Bytes that are searched for the end of a header."""
+
+_TYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+_NUMPY_TYPE = {name: code for code, names in _TYPES.items() for name in names}
+
+_TO_RAS = {
+    "right-anterior-superior": (1.0, 1.0, 1.0),
+    "ras": (1.0, 1.0, 1.0),
+    "left-anterior-superior": (-1.0, 1.0, 1.0),
+    "las": (-1.0, 1.0, 1.0),
+    "left-posterior-superior": (-1.0, -1.0, 1.0),
+    "lps": (-1.0, -1.0, 1.0),
+}
+"""Signs that bring vectors of a `space` to right-anterior-superior."""
+
+_UNNAMED_SPACE = (-1.0, -1.0, 1.0)
+"""What ITK and 3D Slicer take where the header names no anatomical space."""
+
+_SERIES_KINDS = frozenset({"list", "time", "domain", "space", "none", "???", ""})
+"""Kinds of a further axis whose entries are images of their own."""
+
+_MALFORMED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    StopIteration,
+    OverflowError,
+    nrrd.NRRDError,
+)
+"""What pynrrd raises on headers that are damaged or something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Which of the stored axes are space, and which one counts volumes.
+
+    Parameters
+    ----------
+    order : tuple of int
+        The three spatial axes, then all others, the one that counts volumes last.
+    shape : tuple of int
+        Lengths of the spatial axes.
+    count : int
+        Number of volumes.
+    """
+
+    order: tuple[int, ...]
+    shape: tuple[int, int, int]
+    count: int
+
+
+def open_nrrd(path: Path) -> ScanFile:
+    """Open an NRRD file without reading its voxels.
+
+    Raises
+    ------
+    VolumeError
+        If it is damaged, or holds no scans.
+    """
+    try:
+        header, offset = _header(path)
+        storage = _storage(path, header, offset)
+        directions = _directions(header)
+        axes = _axes(path, header, directions)
+        affine, notes = _affine(header, directions, axes)
+    except _MALFORMED as error:
+        raise VolumeError(unreadable(path, "NRRD", error)) from error
+    check_storage(path, "NRRD", storage)
+    grid = Grid(axes.shape, affine, sform=affine, sform_code=1)
+    check_directions(path, grid)
+
+    def read(index: int) -> Voxels:
+        try:
+            stored = read_voxels(path, "NRRD", storage).transpose(axes.order)
+        except MemoryError as error:
+            raise VolumeError(too_large(path, grid)) from error
+        return Voxels(stored.reshape((*axes.shape, axes.count))[..., index])
+
+    return ScanFile(
+        path=path,
+        format="NRRD",
+        name=re.sub(r"(\.seg)?\.(nrrd|nhdr)$", "", path.name, flags=re.IGNORECASE),
+        grid=grid,
+        dtype=storage.dtype,
+        read=read,
+        volumes=volume_names(axes.count),
+        notes=(*notes, *shear_notes(grid)),
+        is_mask=_is_segmentation(path, header),
+        files=() if storage.file == path else (path, storage.file),
+    )
+
+
+def _header(path: Path) -> tuple[Mapping[str, Any], int]:
+    """Parse the header; also give where it ends."""
+    with path.open("rb") as file:
+        start = io.BytesIO(file.read(LONGEST_HEADER))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nrrd.read_header(start), start.tell()
+
+
+def _is_segmentation(path: Path, header: Mapping[str, Any]) -> bool:
+    """Whether this is a segmentation of 3D Slicer."""
+    return path.name.lower().endswith(".seg.nrrd") or "Segment0_ID" in header
+
+
+def _storage(path: Path, header: Mapping[str, Any], offset: int) -> Storage:
+    """Say where and how the voxels are kept."""
+    sizes = tuple(int(size) for size in header["sizes"])
+    if len(sizes) != header["dimension"]:
+        raise ValueError(f"it has {len(sizes)} sizes for {header['dimension']} dimensions")
+    name = header["type"].lower()
+    if name not in _NUMPY_TYPE:
+        raise ValueError(f"its numbers are of type {name!r}")
+    dtype = np.dtype(_NUMPY_TYPE[name])
+    encoding = {"gz": "gzip", "bz2": "bzip2", "txt": "text", "ascii": "text"}.get(
+        header["encoding"].lower(), header["encoding"].lower()
+    )
+    if dtype.itemsize > 1 and encoding != "text":
+        dtype = dtype.newbyteorder(_endian(header))
+    file, start = path, offset
+    detached = header.get("data file", header.get("datafile"))
+    if detached is not None:
+        file, start = beside(path, detached), 0
+    return Storage(
+        file=file,
+        offset=start,
+        shape=sizes,
+        dtype=dtype,
+        encoding=encoding,
+        line_skip=int(header.get("line skip", header.get("lineskip", 0))),
+        byte_skip=int(header.get("byte skip", header.get("byteskip", 0))),
+    )
+
+
+def _endian(header: Mapping[str, Any]) -> Literal["<", ">"]:
+    """Byte order of numbers of several bytes, which have to name it."""
+    order = header["endian"].lower()
+    if order not in ("little", "big"):
+        raise ValueError(f"its byte order is {order!r}")
+    return "<" if order == "little" else ">"
+
+
+def _directions(header: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Space directions, one row an axis, NaN rows where an axis is not spatial."""
+    rows = header.get("space directions")
+    if rows is None:
+        return None
+    nothing = [np.nan] * 3
+    table = np.array([nothing if row is None else list(row) for row in rows], dtype=np.float64)
+    if table.shape != (header["dimension"], 3):
+        # Two-dimensional spaces, and spaces with time as a fourth direction.
+        raise ValueError(f"its space directions have the shape {table.shape}")
+    return table
+
+
+def _axes(path: Path, header: Mapping[str, Any], directions: NDArray[np.float64] | None) -> _Axes:
+    """Tell spatial axes from the others; refuse what is no scan or series of scans."""
+    sizes = tuple(int(size) for size in header["sizes"])
+    kinds = [str(kind).lower() for kind in header.get("kinds", [""] * len(sizes))]
+    if len(kinds) != len(sizes):
+        raise ValueError(f"it has {len(kinds)} kinds for {len(sizes)} dimensions")
+    if directions is not None:
+        spatial = [axis for axis, row in enumerate(directions) if np.isfinite(row).all()]
+    else:
+        spatial = [axis for axis, kind in enumerate(kinds) if kind in ("domain", "space")]
+        if len(spatial) < 3:
+            spatial = [axis for axis, kind in enumerate(kinds) if kind in _SERIES_KINDS]
+        spatial = spatial[:3]
+    others = [axis for axis in range(len(sizes)) if axis not in spatial]
+    many = [axis for axis in others if sizes[axis] > 1]
+    check_shape(path, tuple(sizes[axis] for axis in spatial))
+    if len(spatial) > 3:
+        raise ValueError(f"it has {len(spatial)} spatial axes")
+    if any(kinds[axis] not in _SERIES_KINDS for axis in many):
+        found = ", ".join(kinds[axis] for axis in many if kinds[axis] not in _SERIES_KINDS)
+        raise VolumeError(
+            f"{path.name} holds {math.prod(sizes[axis] for axis in many)} values per voxel that "
+            f"belong together ({found}). Save one component, or the grey-scale image, as an "
+            "image of its own."
+        )
+    if many and _is_segmentation(path, header):
+        raise VolumeError(
+            f"{path.name} is a segmentation in {sizes[many[0]]} layers, whose structures may "
+            "overlap; a mask has one label per voxel. In 3D Slicer, export it to a labelmap and "
+            "save that."
+        )
+    if len(many) > 1:
+        raise ValueError(f"it has {len(sizes)} axes longer than one")
+    single = [axis for axis in others if axis not in many]
+    i, j, k = (sizes[axis] for axis in spatial)
+    return _Axes(
+        order=(*spatial, *single, *many), shape=(i, j, k), count=sizes[many[0]] if many else 1
+    )
+
+
+def _affine(
+    header: Mapping[str, Any], directions: NDArray[np.float64] | None, axes: _Axes
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Voxel to RAS millimetres, and what was assumed for it."""
+    space = str(header.get("space", "")).lower()
+    signs = _TO_RAS.get(space)
+    affine = np.eye(4)
+    spatial = list(axes.order[:3])
+    notes: list[str] = []
+    if directions is not None:
+        affine[:3, :3] = directions[spatial].T
+        affine[:3, 3] = header.get("space origin", np.zeros(3))
+    else:
+        spacings = np.asarray(header.get("spacings", np.ones(len(header["sizes"]))), dtype=float)
+        affine[:3, :3] = np.diag(spacings[spatial])
+        starts = np.asarray(header.get("axis mins", header.get("axismins", [])), dtype=float)
+        if len(starts) == len(header["sizes"]) and np.isfinite(starts[spatial]).all():
+            affine[:3, 3] = starts[spatial]
+        if "spacings" not in header:
+            notes.append("Its header gives no voxel size; 1 mm is taken.")
+    affine[:3] *= np.array(signs or _UNNAMED_SPACE)[:, None]
+    if directions is None or signs is None:
+        guess = Grid(axes.shape, affine)
+        notes.append(no_orientation(guess, "Its header does not name the sides of the patient"))
+    for unit in {str(unit) for unit in header.get("space units", [])} - {"", "mm", "???"}:
+        notes.extend(unit_notes(unit))
+    return affine, tuple(notes)
