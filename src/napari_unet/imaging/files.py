@@ -16,8 +16,15 @@ MASK_WORDS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation
 """Words in file names of masks by tools that leave the header's intent empty."""
 
 
-def open_scan(path: str | Path) -> ScanFile:
+def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
     """Open an image of any format without reading its voxels.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    series : str, optional
+        Which series of a DICOM folder: its SeriesInstanceUID or its name.
 
     Raises
     ------
@@ -34,6 +41,8 @@ def open_scan(path: str | Path) -> ScanFile:
             f"{path.name} is not named like a NIfTI file (.nii or .nii.gz). Convert it to NIfTI, "
             "for instance with dcm2niix or 3D Slicer."
         )
+    if series is not None:
+        raise VolumeError(f"{path.name} is one image, not a folder of series: name no series.")
     if path.stat().st_size == 0:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or export it again.")
     return open_nifti(path)
