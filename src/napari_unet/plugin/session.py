@@ -207,8 +207,12 @@ class ScanSession:
         self.clean.pop(value, None)
 
     def show_structures(self) -> None:
-        """Colour the layer as the structures say."""
+        """Colour the layer as the structures say, and tell napari's own saving their names."""
         show_colors(self.labels, self.structures)
+        self.labels.metadata[METADATA_KEY] = {
+            **self.labels.metadata.get(METADATA_KEY, {}),
+            "structures": tuple(self.structures),
+        }
 
     # -- annotation ------------------------------------------------------------
 

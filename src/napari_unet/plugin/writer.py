@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pint
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_info, show_warning
 from napari.utils.transforms import CompositeAffine
 from numpy.typing import NDArray
 
@@ -52,7 +52,7 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     receipt = save_mask(
         labels, grid, Path(path), structures=rows_of(ours.get("structures", ())), overwrite=True
     )
-    show_info(receipt.summary())
+    (show_info if receipt.ok else show_warning)(receipt.summary())
     return [path]
 
 
