@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and its exit status."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -107,6 +108,12 @@ def test_the_annotated_slices_are_kept_in_the_mask(scan, model, capsys):
     out, image, labels = scan / "mask.nii.gz", str(scan / "t1.nii.gz"), str(scan / "labels.nii.gz")
     given = ["--model", model, "--labels", labels, "--slices", "3,6", "--out", str(out), image]
     assert main(["segment", *given]) == 0
+    assert main(["segment", *given]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main(["segment", "--overwrite", *given]) == 0
+    beside = json.loads((scan / "mask.json").read_text())
+    assert [(row["index"], row["name"]) for row in beside["Structures"]] == [(4, "label 4")]
+    assert beside["Sources"] == ["t1.nii.gz"]
     found, truth = (np.asarray(nib.load(path).dataobj) for path in (out, labels))
     np.testing.assert_array_equal(found[..., [3, 6]], truth[..., [3, 6]])
 

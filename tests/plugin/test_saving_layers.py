@@ -1,6 +1,7 @@
 """Label layers, ours and those of others, saved where the viewer shows them."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import nrrd
@@ -33,6 +34,7 @@ def marked_millimetres(path: str) -> np.ndarray:
     return nib.affines.apply_affine(image.affine, at)
 
 
+QUARTER_TURN = np.eye(3)[[1, 0, 2]] * [[-1], [1], [1]]
 SWAPPED = np.eye(4)[[1, 2, 0, 3]] * [[2.0], [-1.0], [3.0], [1.0]]
 SWAPPED[:3, 3] = (5, -4, 9)
 
@@ -47,13 +49,11 @@ SWAPPED[:3, 3] = (5, -4, 9)
         {"affine": np.diag([2.0, -1.0, -3.0, 1.0])},
         {"affine": SWAPPED},
         {"affine": SWAPPED, "scale": (0.5, -1, 2), "translate": (1, 2, 3)},
-        {"rotate": 90, "scale": (3, 1, 2)},
+        {"rotate": QUARTER_TURN, "scale": (3, 1, 2)},
     ],
     ids=["new", "placed", "flipped", "mirrored", "affine", "swapped", "both", "quarter-turn"],
 )
 def test_a_layer_of_others_is_saved_where_the_viewer_shows_it(tmp_path, placed):
-    if "rotate" in placed:
-        placed["rotate"] = np.eye(3)[[1, 0, 2]] * [[-1], [1], [1]]
     layer = marked_layer(**placed)
     path = save(layer, tmp_path / "mask.nii.gz")
     z, y, x = layer.data_to_world(MARKED)  # towards inferior, posterior, left
@@ -91,29 +91,21 @@ def test_a_layer_that_is_no_volume_is_refused_with_a_reason(tmp_path, shape):
 
 def test_the_window_saves_names_and_colours_in_every_format_it_offers(bench, tmp_path):
     bench.paint(8)
-    bench.annotator.save_mask(tmp_path / "mask.seg.nrrd")
+    bench.widget._add_structure()
+    structures = bench.session.structures
+    bench.widget._change_structure(2, replace(structures[1], name="Oedema"))
+    bench.annotator.save_mask(tmp_path / "button.seg.nrrd")
     assert "identical to the scan's grid" in bench.widget.message.text
-    _, header = nrrd.read(str(tmp_path / "mask.seg.nrrd"))
-    assert header["Segment0_Name"] == bench.session.class_names[0]
     bench.viewer.layers.selection = {bench.session.labels}
     for name in ("dialog.seg.nrrd", "dialog.mgz", "dialog.nii.gz"):
-        saved = bench.viewer.layers.save(
-            str(tmp_path / name), selected=True, plugin="napari-unet-mri"
-        )
-        assert saved == [str(tmp_path / name)]
-    ours = json.loads((tmp_path / "mask.json").read_text())
-    assert ours["Structures"][0]["name"] == bench.session.class_names[0]
-    seen = {
-        marked.tobytes()
-        for marked in map(painted_corner, ("mask.seg.nrrd", "dialog.seg.nrrd"), [tmp_path] * 2)
-    }
-    assert len(seen) == 1
-
-
-def painted_corner(name, folder) -> np.ndarray:
-    stored, header = nrrd.read(str(folder / name))
-    first = np.argwhere(stored)[0]
-    return header["space origin"] + first @ header["space directions"]
+        path = str(tmp_path / name)
+        assert bench.viewer.layers.save(path, selected=True, plugin="napari-unet-mri") == [path]
+    for door in ("button", "dialog"):
+        stored, header = nrrd.read(str(tmp_path / f"{door}.seg.nrrd"))
+        assert np.count_nonzero(stored) == np.count_nonzero(bench.session.labels.data)
+        assert [header[f"Segment{n}_Name"] for n in (0, 1)] == [s.name for s in structures]
+        beside = json.loads((tmp_path / f"{door}.json").read_text())["Structures"]
+        assert [row["color"] for row in beside] == [s.color for s in structures]
 
 
 def test_saving_again_replaces_the_mask_that_the_dialog_asked_about(bench, tmp_path):

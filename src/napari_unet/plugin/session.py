@@ -205,6 +205,7 @@ class ScanSession:
             )
         self.structures.pop()
         self.clean.pop(value, None)
+        self.show_structures()
 
     def show_structures(self) -> None:
         """Colour the layer as the structures say, and tell napari's own saving their names."""
