@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and its exit status."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -107,6 +108,12 @@ def test_the_annotated_slices_are_kept_in_the_mask(scan, model, capsys):
     out, image, labels = scan / "mask.nii.gz", str(scan / "t1.nii.gz"), str(scan / "labels.nii.gz")
     given = ["--model", model, "--labels", labels, "--slices", "3,6", "--out", str(out), image]
     assert main(["segment", *given]) == 0
+    assert main(["segment", *given]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main(["segment", "--overwrite", *given]) == 0
+    beside = json.loads((scan / "mask.json").read_text())
+    assert [(row["index"], row["name"]) for row in beside["Structures"]] == [(4, "label 4")]
+    assert beside["Sources"] == ["t1.nii.gz"]
     found, truth = (np.asarray(nib.load(path).dataobj) for path in (out, labels))
     np.testing.assert_array_equal(found[..., [3, 6]], truth[..., [3, 6]])
 
@@ -124,7 +131,10 @@ def test_several_images_are_several_scans(scan, model):
     out = scan / "new" / "masks"
     images = [str(scan / "t1.nii.gz"), str(scan / "flair.nii.gz")]
     assert main(["segment", "--model", model, "--out", str(out), *images]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["flair_seg.nii.gz", "t1_seg.nii.gz"]
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == [
+        "flair_seg.nii.gz",
+        "t1_seg.nii.gz",
+    ]
 
 
 def test_scans_of_the_same_name_are_told_apart_by_their_folders(scan, model):
@@ -134,7 +144,7 @@ def test_scans_of_the_same_name_are_told_apart_by_their_folders(scan, model):
         images.append(str(scan / subject / "t1.nii.gz"))
         Path(images[-1]).write_bytes((scan / "t1.nii.gz").read_bytes())
     assert main(["segment", "--model", model, "--out", str(scan / "masks"), *images]) == 0
-    assert {path.name for path in (scan / "masks").iterdir()} == {
+    assert {path.name for path in (scan / "masks").glob("*.nii.gz")} == {
         "sub-01_t1_seg.nii.gz",
         "sub-02_t1_seg.nii.gz",
     }
@@ -146,7 +156,7 @@ def test_a_damaged_scan_does_not_cost_the_others(scan, model, capsys):
     out = scan / "masks"
     images = [str(bad), str(scan / "t1.nii.gz")]
     assert main(["segment", "--model", model, "--out", str(out), *images]) == 1
-    assert [path.name for path in out.iterdir()] == ["t1_seg.nii.gz"]
+    assert [path.name for path in out.glob("*.nii.gz")] == ["t1_seg.nii.gz"]
     assert "1 of 2 scans were not segmented" in capsys.readouterr().err
 
 
@@ -162,7 +172,7 @@ def test_two_sequences_are_grouped_by_channels(scan, capsys):
     assert main([*arguments, "--channels", "2", *images, images[0]]) == 2
     assert "3 images do not make whole scans" in error_of(capsys)
     assert main([*arguments, "--channels", "2", *images]) == 0
-    assert [path.name for path in (scan / "m").iterdir()] == ["t1_seg.nii.gz"]
+    assert [path.name for path in (scan / "m").glob("*.nii.gz")] == ["t1_seg.nii.gz"]
 
 
 def test_volumes_of_a_series_are_chosen_and_several_are_channels(scan, model, capsys):
@@ -172,7 +182,13 @@ def test_volumes_of_a_series_are_chosen_and_several_are_channels(scan, model, ca
     save(scan / "bold.nii.gz", stacked)
     assert train(scan, image=("bold.nii.gz",)) == 1
     assert "bold.nii.gz holds 2 volumes. Choose one" in error_of(capsys)
-    segment = ["segment", "--out", str(scan / "mask.nii.gz"), str(scan / "bold.nii.gz")]
+    segment = [
+        "segment",
+        "--overwrite",
+        "--out",
+        str(scan / "mask.nii.gz"),
+        str(scan / "bold.nii.gz"),
+    ]
     assert main([*segment, "--model", model, "--volume", "1"]) == 0
 
     assert train(scan, "--volume", "0", "--volume", "1", image=("bold.nii.gz",)) == 0
@@ -291,8 +307,14 @@ def test_info_describes_scan_mask_and_model(scan, capsys):
          2, "run them apart"),
         (["segment", "--model", "model.safetensors", "--out", "t1.nii.gz", "t1.nii.gz"],
          2, "is one of the images"),
-        (["segment", "--model", "model.safetensors", "--out", "m.mha", "t1.nii.gz"],
+        (["segment", "--model", "model.safetensors", "--out", "m.png", "t1.nii.gz"],
          2, "name a folder, or a mask file"),
+        (["segment", "--model", "model.safetensors", "--out", "labels.nii.gz", "t1.nii.gz"],
+         1, "exists already"),
+        (["fill", "--labels", "labels.nii.gz", "--out", "t1.nii.gz"], 1, "exists already"),
+        (["convert", "t1.nii.gz", "labels.nii.gz"], 1, "exists already"),
+        (["convert", "t1.nii.gz", "t1.seg.nrrd", "--image"], 1, "Save the image as .nrrd"),
+        (["convert", "t1.nii.gz", "t1.png"], 1, "ending in .nii.gz"),
         (["segment", "--model", "model.safetensors", "--out", "labels.txt/m", "t1.nii.gz"],
          1, "labels.txt/m"),
     ],

@@ -24,11 +24,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_promised_is_there(folder):
     assert {path.name for path in folder.iterdir()} == {
         "image.nii.gz",
+        "labels.json",
         "labels.nii.gz",
+        "mask.json",
         "mask.nii.gz",
         "model.safetensors",
         "overview.png",
         "report.html",
+        "truth.json",
         "truth.nii.gz",
     }
     image = api.load_volume(folder / "image.nii.gz")

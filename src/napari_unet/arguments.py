@@ -18,6 +18,7 @@ _DEFAULTS = TrainConfig()
 
 _SLICES_HELP = "the annotated slices (default: all that show a structure)"
 _SERIES_HELP = "which DICOM series of a folder: its description or UID"
+_OVERWRITE_HELP = "replace existing files"
 _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
@@ -50,6 +51,18 @@ annotated ones show is replaced. Label values, --slices and --axis are as for "t
 
 example:
   napari-unet fill --labels painted.nii.gz --slices 40,52,60 --out filled.nii.gz
+"""
+
+
+_CONVERT_NOTES = """\
+The grid, the order of the voxels and every intensity or label stay; NIfTI to NIfTI keeps both
+matrices, codes and units. The suffix of OUT chooses the format: .nii.gz, .nii, .nrrd, .seg.nrrd
+(masks for 3D Slicer), .mgz, .mgh or .mha (needs SimpleITK). What was written is read again and
+compared. A mask comes with a .json that says what its values mean.
+
+examples:
+  napari-unet convert dicom_folder/ t1.nii.gz
+  napari-unet convert mask.nii.gz mask.seg.nrrd
 """
 
 
@@ -185,6 +198,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="40,52,60",
         help="which slices of --labels (default: all that show a structure)",
     )
+    add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     add(
         "images",
         nargs="+",
@@ -196,12 +210,28 @@ def parser() -> argparse.ArgumentParser:
     add = command("fill", "Interpolate a mask between its annotated slices.", _FILL_NOTES)
     add("--labels", type=Path, required=True, metavar="L", help="mask, painted on some slices")
     add("--out", type=Path, required=True, metavar="FILE", help="mask file to write")
+    add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
     add(
         "--axis",
         choices=PLANES + FILE_AXES,
         help="plane, or the voxel axis of the file (default: thickest spacing, else axial)",
     )
+
+    add = command("convert", "Write a scan or a mask in another file format.", _CONVERT_NOTES)
+    add("file", type=Path, metavar="IN", help="file, or folder of a DICOM series")
+    add("out", type=Path, metavar="OUT", help="file to write")
+    add("--volume", type=int, metavar="N", help="which volume of a series, counted from 0")
+    add("--series", metavar="S", help="which DICOM series of the folder: its UID or name")
+    add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
+    for kind in ("mask", "image"):
+        add(
+            f"--{kind}",
+            dest="kind",
+            action="store_const",
+            const=kind,
+            help=f"IN is {'a mask' if kind == 'mask' else 'an image'} (default: found out)",
+        )
 
     add = command("info", "Describe a scan, a mask or a model.")
     add(

@@ -1,4 +1,4 @@
-"""Door 1: the command line ``napari-unet`` with demo, train, segment, fill and info."""
+"""Door 1: the command line ``napari-unet`` with demo, train, segment, fill, convert and info."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
 from napari_unet.imaging.files import stem
-from napari_unet.imaging.nifti import SUFFIXES
+from napari_unet.imaging.saving import GeometryReceipt, check_may_write
+from napari_unet.imaging.writers import WRITABLE
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import (
     Notice,
@@ -157,6 +158,8 @@ def segment(arguments: argparse.Namespace) -> None:
         raise UsageError("--slices says which slices of --labels count: add --labels.")
     if arguments.labels and Path(arguments.labels).resolve() in [o.resolve() for o in outputs]:
         raise UsageError(f"{arguments.labels} is the annotation itself: choose another --out.")
+    for out in outputs:
+        check_may_write(out, overwrite=arguments.overwrite)
     failed = 0
     for files, out in zip(scans, outputs, strict=True):
         try:
@@ -175,6 +178,7 @@ def _segment_one(
     files: Sequence[Path], model: Checkpoint, out: Path, arguments: argparse.Namespace
 ) -> None:
     from napari_unet import api
+    from napari_unet.sparse_labels import structure_rows
 
     volume = api.load_volume(files, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
@@ -192,8 +196,19 @@ def _segment_one(
             volume, model, labels=arguments.labels, slices=arguments.slices, progress=show
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    receipt = api.save_mask(labels, volume.grid, out)
-    say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")
+    receipt = api.save_mask(
+        labels,
+        volume.grid,
+        out,
+        structures=structure_rows(model.card.class_names, model.card.class_colors),
+        sources=files,
+        overwrite=arguments.overwrite,
+    )
+    _say_receipt(receipt)
+
+
+def _say_receipt(receipt: GeometryReceipt) -> None:
+    say(f"{receipt.path.parent / receipt.summary().removeprefix('Saved ')}")
 
 
 def group_images(
@@ -243,7 +258,7 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
     scans : sequence of sequence of Path
         Image files of each scan.
     """
-    if out.name.endswith(SUFFIXES):
+    if out.name.lower().endswith(WRITABLE):
         if len(scans) > 1:
             raise UsageError(
                 f"--out {out} is one file, but there are {len(scans)} scans: name a folder."
@@ -251,7 +266,7 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
         _check_folder_of(out)
         outputs = [out]
     elif out.is_file() or (out.suffix and not out.exists()):
-        raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz or .nii.")
+        raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz.")
     else:
         names = [stem(files[0]) for files in scans]
         if len(set(names)) < len(names):  # sub-01/t1.nii.gz sub-02/t1.nii.gz
@@ -281,15 +296,40 @@ def fill(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet fill``."""
     from napari_unet import api
     from napari_unet.imaging.loading import load_labels
+    from napari_unet.imaging.sidecar import structures_beside
 
     out: Path = arguments.out
     if out.resolve() == arguments.labels.resolve():
         raise UsageError(f"--out {out} is the annotation itself: choose another name.")
     _check_folder_of(out)
+    check_may_write(out, overwrite=arguments.overwrite)
     painted, grid = load_labels(arguments.labels)
     filled = api.fill_between(painted, grid=grid, slices=arguments.slices, axis=arguments.axis)
-    receipt = api.save_mask(filled, grid, out)
-    say(f"{out.parent / receipt.summary().removeprefix('Saved ')}")
+    receipt = api.save_mask(
+        filled,
+        grid,
+        out,
+        structures=structures_beside(arguments.labels),
+        sources=[arguments.labels],
+        overwrite=arguments.overwrite,
+    )
+    _say_receipt(receipt)
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Run ``napari-unet convert``."""
+    from napari_unet.imaging import converting
+
+    _check_folder_of(arguments.out)
+    receipt = converting.convert(
+        arguments.file,
+        arguments.out,
+        kind=arguments.kind,
+        volume=arguments.volume,
+        series=arguments.series,
+        overwrite=arguments.overwrite,
+    )
+    _say_receipt(receipt)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -322,5 +362,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": train,
     "segment": segment,
     "fill": fill,
+    "convert": convert,
     "info": info,
 }

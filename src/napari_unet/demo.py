@@ -16,6 +16,8 @@ from napari_unet.console import Progress, say
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.measurement import dice, measure
+from napari_unet.imaging.saving import save_image
+from napari_unet.imaging.scan_file import Voxels
 from napari_unet.imaging.volume import Volume
 from napari_unet.learning.config import ModelCard, TrainConfig
 from napari_unet.learning.events import Notice, StepDone, TrainEvent
@@ -95,8 +97,9 @@ def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> 
     grid = phantom.volume.grid
     # Whole numbers, as scanners store them; then everything starts from the file.
     image = np.rint(phantom.volume.data[0]).clip(0).astype(np.uint16)
-    for name, array in (("image", image), ("labels", labels), ("truth", phantom.truth)):
-        api.save_mask(array, grid, out / f"{name}.nii.gz")
+    save_image(Voxels(grid.to_source(image)), grid, out / "image.nii.gz", overwrite=True)
+    for name, array in (("labels", labels), ("truth", phantom.truth)):
+        api.save_mask(array, grid, out / f"{name}.nii.gz", overwrite=True)
     volume = api.load_volume(out / "image.nii.gz")
 
     slices = [grid.flip_index(0, z) for z in annotated]
@@ -120,7 +123,7 @@ def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> 
         )
     checkpoint.save(out / "model.safetensors")
     prediction = api.segment(volume, checkpoint, labels=labels, slices=slices)
-    api.save_mask(prediction, grid, out / "mask.nii.gz")
+    api.save_mask(prediction, grid, out / "mask.nii.gz", overwrite=True)
     result = _Result(volume, phantom.truth, annotated, prediction, checkpoint.card, config)
     _draw_overview(result, out / "overview.png")
     page = report.render(_tell(result, out))

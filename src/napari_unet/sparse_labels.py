@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.annotation.states import PALETTE
 from napari_unet.errors import AnnotationError, CheckpointError
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
 from napari_unet.learning.config import IGNORE_LABEL
@@ -29,6 +31,14 @@ def label_values(class_names: Sequence[str]) -> list[int]:
     if len(set(values)) == len(class_names):
         return values
     return list(range(1, len(class_names) + 1))
+
+
+def structure_rows(
+    class_names: Sequence[str], class_colors: Sequence[str] = ()
+) -> list[tuple[int, str, str]]:
+    """Value in files, name and colour of classes 1..K, as `save_mask` takes them."""
+    colors = itertools.cycle(class_colors or PALETTE)
+    return list(zip(label_values(class_names), class_names, colors, strict=False))
 
 
 def axis_title(grid: Grid, axis: int) -> str:

@@ -193,8 +193,9 @@ def test_an_affine_that_no_code_can_carry_is_reported(tmp_path):
 def test_only_very_long_axes_need_nifti2(tmp_path):
     for length, kind in ((32767, nib.Nifti1Image), (32768, nib.Nifti2Image)):
         grid = Grid.from_spacing((2, 1, length))
-        assert save_mask(np.ones((2, 1, length), np.uint8), grid, tmp_path / "m.nii.gz").ok
-        assert type(nib.load(tmp_path / "m.nii.gz")) is kind
+        path = tmp_path / f"{length}.nii.gz"
+        assert save_mask(np.ones((2, 1, length), np.uint8), grid, path).ok
+        assert type(nib.load(path)) is kind
 
 
 def test_sequences_become_channels_even_when_stored_in_another_order(tmp_path):
@@ -226,7 +227,7 @@ def test_labels_come_back_as_they_were_saved(tmp_path):
     for largest, dtype in ((3, np.uint8), (300, np.uint16), (70000, np.uint32)):
         labels = np.zeros((4, 5, 6), np.int64)
         labels[1, 2, 3] = largest
-        save_mask(labels, grid, tmp_path / "m.nii.gz")
+        save_mask(labels, grid, tmp_path / "m.nii.gz", overwrite=True)
         assert nib.load(tmp_path / "m.nii.gz").get_data_dtype() == dtype
         again, own = load_labels(tmp_path / "m.nii.gz", grid)
         np.testing.assert_array_equal(again, labels)

@@ -284,7 +284,9 @@ def test_everything_fits_beside_a_scrollbar(bench):
 @pytest.fixture
 def dialogs(tmp_path, qtbot, monkeypatch):
     """File dialogs on a scan of two files; what they ask and save is noted."""
-    noted = SimpleNamespace(typed="", answer=QMessageBox.StandardButton.No, asked=[], saved=[])
+    noted = SimpleNamespace(
+        typed="", kind="", answer=QMessageBox.StandardButton.No, asked=[], saved=[]
+    )
     files = [tmp_path / "t1.nii.gz", tmp_path / "flair.nii.gz"]
     for file in files:
         file.touch()
@@ -298,7 +300,7 @@ def dialogs(tmp_path, qtbot, monkeypatch):
         return noted.answer
 
     monkeypatch.setattr(
-        QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / noted.typed), "")
+        QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / noted.typed), noted.kind)
     )
     monkeypatch.setattr(QMessageBox, "question", question)
     noted.save_mask = FileDialogs(annotator, None).save_mask
@@ -315,6 +317,22 @@ def test_a_completed_name_replaces_a_file_only_after_asking(dialogs):
     dialogs.answer = QMessageBox.StandardButton.Yes
     dialogs.save_mask()
     assert dialogs.saved == [dialogs.folder / "other.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "name"),
+    [
+        ("new", "FreeSurfer (*.mgz)", "new.mgz"),
+        ("new", "3D Slicer segmentation (*.seg.nrrd)", "new.seg.nrrd"),
+        ("new.mha", "FreeSurfer (*.mgz)", "new.mha"),
+        ("new.nrrd", "", "new.nrrd.nii.gz"),
+        ("NEW.NII.GZ", "", "NEW.NII.GZ"),
+    ],
+)
+def test_the_name_decides_the_format_and_else_the_chosen_kind(dialogs, typed, kind, name):
+    dialogs.typed, dialogs.kind = typed, kind
+    dialogs.save_mask()
+    assert dialogs.saved == [dialogs.folder / name]
 
 
 @pytest.mark.parametrize("typed", ["new", "new.nii", "there.nii.gz"])

@@ -48,26 +48,28 @@ def grid_of_header(image: nib.Nifti1Pair) -> Grid:
     )
 
 
-def image_on_grid(labels: NDArray[Any], grid: Grid) -> Any:
-    """Make a NIfTI image that puts `labels` exactly onto `grid`, without scaling.
+def image_on_grid(voxels: NDArray[Any], grid: Grid, *, intent: str) -> Any:
+    """Make a NIfTI image that puts `voxels` exactly onto `grid`.
 
     Parameters
     ----------
-    labels : ndarray
+    voxels : ndarray
         File axes (i, j, k) and trailing ones; the file gets its number type.
     grid : Grid
         Where the voxels are.
+    intent : str
+        NIfTI intent: ``label`` for masks, ``none`` for images.
 
     Returns
     -------
     Nifti1Image or Nifti2Image
         NIfTI-2 only when an axis is too long for NIfTI-1.
     """
-    long = max(labels.shape) > LONGEST_NIFTI1_AXIS
+    long = max(voxels.shape) > LONGEST_NIFTI1_AXIS
     image_class: Any = nib.Nifti2Image if long else nib.Nifti1Image
     header = image_class.header_class()
-    header.set_data_dtype(labels.dtype)
-    header.set_data_shape(labels.shape)
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
     qform = grid.qform if grid.qform is not None else grid.affine
     # Also sets the voxel sizes; those are all that is left when both codes are 0.
     header.set_qform(qform, code=0, strip_shears=True)
@@ -78,13 +80,13 @@ def image_on_grid(labels: NDArray[Any], grid: Grid) -> Any:
     header["qform_code"] = grid.qform_code
     header["sform_code"] = grid.sform_code
     header["xyzt_units"] = grid.units_code
-    header.set_intent("label")
+    header.set_intent(intent)
     if grid.sform is None and not same_affine(header.get_best_affine(), grid.affine):
         # No header field says it yet. With both codes 0 readers may still ignore it.
         header.set_sform(grid.affine, code=0)
         header["sform_code"] = grid.sform_code
     # No affine beside the header: nibabel would write its own idea of the codes.
-    return image_class(labels, None, header)
+    return image_class(voxels, None, header)
 
 
 def same_affine(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:

@@ -1,72 +1,43 @@
-"""Writing masks onto exactly the voxels of their scan, and proving it."""
+"""Writing masks and images onto exactly the voxels of their scan, and proving it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
+from nrrd.errors import NRRDError
 from numpy.typing import NDArray
 
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
-from napari_unet.imaging.nifti import SUFFIXES, UNREADABLE
-from napari_unet.imaging.nifti_header import grid_of_header, image_on_grid, same_affine
+from napari_unet.imaging.nifti import UNREADABLE
+from napari_unet.imaging.output import Contents, StructureRow, Writer
+from napari_unet.imaging.receipt import GeometryReceipt, compare
+from napari_unet.imaging.scan_file import Voxels
+from napari_unet.imaging.sidecar import store_beside
 from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.writers import writer_for
 
-
-@dataclass(frozen=True, slots=True)
-class GeometryReceipt:
-    """What was found when a saved mask was opened again.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        Its shape as stored, trailing axes of length one included.
-    shape_ok, affine_ok, codes_ok, voxels_ok : bool
-        Whether shape, matrix (to float32 precision), sform/qform codes with units,
-        and every voxel are what they should be.
-    """
-
-    path: Path
-    shape: tuple[int, ...]
-    shape_ok: bool
-    affine_ok: bool
-    codes_ok: bool
-    voxels_ok: bool
-
-    @property
-    def ok(self) -> bool:
-        """Whether the mask lies exactly on the grid of its scan."""
-        return self.shape_ok and self.affine_ok and self.codes_ok and self.voxels_ok
-
-    def summary(self) -> str:
-        """Say in one sentence what was verified, or what differs."""
-        size = " x ".join(str(length) for length in self.shape)
-        if self.ok:
-            return f"Saved {self.path.name} ({size}); re-read and identical to the scan's grid."
-        checks = {
-            "shape": self.shape_ok,
-            "position in space (affine)": self.affine_ok,
-            "transform codes": self.codes_ok,
-            "voxel values": self.voxels_ok,
-        }
-        different = ", ".join(name for name, fine in checks.items() if not fine)
-        return f"Saved {self.path.name} ({size}), but on re-reading this differs: {different}."
+__all__ = ["GeometryReceipt", "save_image", "save_mask"]
 
 
 def save_mask(
-    labels_zyx: NDArray[Any], grid: Grid, path: str | Path, *, overwrite: bool = True
+    labels_zyx: NDArray[Any],
+    grid: Grid,
+    path: str | Path,
+    *,
+    structures: Sequence[StructureRow] = (),
+    sources: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> GeometryReceipt:
     """Write a mask onto exactly the voxels of its scan, then read it back and compare.
 
-    The file appears complete or not at all. It has the scan's shape, matrices,
-    transform codes and units, no intensity scaling, and the smallest unsigned
-    number type that holds the labels.
+    The file appears complete or not at all. It has the scan's shape, voxel order and
+    affine, in NIfTI also its matrices, transform codes and units, no intensity scaling,
+    and the smallest number type that holds the labels. Beside it lies a JSON file with
+    the structures and the receipt, see `napari_unet.imaging.sidecar`.
 
     Parameters
     ----------
@@ -75,14 +46,19 @@ def save_mask(
     grid : Grid
         Grid of the scan.
     path : str or Path
-        File to write, ``.nii`` or ``.nii.gz``, in an existing folder.
+        File to write, in an existing folder; its suffix chooses the format, see
+        `napari_unet.imaging.writers.WRITABLE`.
+    structures : sequence of (int, str, str)
+        Value, name and colour (``#rrggbb``) of the structures.
+    sources : sequence of Path
+        The files of the scan, for the JSON file.
     overwrite : bool
         Whether an existing file may be replaced.
 
     Returns
     -------
     GeometryReceipt
-        What the comparison found. When a header without any valid transform
+        What the comparison found. When a NIfTI header without any valid transform
         (both codes 0) cannot hold the affine, `affine_ok` is false.
 
     Raises
@@ -90,60 +66,79 @@ def save_mask(
     GridMismatchError
         If the mask has not the scan's shape.
     SaveError
-        If the file cannot be written, or reads back with other voxels; what was
-        there before is untouched.
+        If the file cannot be written, or reads back with other voxels: what was there
+        before is untouched. Or if only the JSON file cannot: then the mask is saved.
     """
     path = Path(path)
-    if not path.name.lower().endswith(SUFFIXES):
-        raise SaveError(f"Cannot save as {path.name}: give the file a name ending in .nii.gz.")
-    if not overwrite and path.exists():
+    writer = writer_for(path)
+    check_may_write(path, overwrite=overwrite)
+    labels = writer.fit_labels(grid.to_source(labels_zyx))
+    contents = Contents(labels, grid, is_mask=True, structures=tuple(structures))
+    receipt = _write(contents, writer, path)
+    return store_beside(receipt, structures, sources)
+
+
+def save_image(
+    voxels: Voxels, grid: Grid, path: str | Path, *, overwrite: bool = False
+) -> GeometryReceipt:
+    """Write an image without changing an intensity, then read it back and compare.
+
+    NIfTI keeps numbers and scaling as they are (slope and intercept in float32). Other
+    formats know no scaling: without one the number type is kept, with one the intensities
+    are stored in float32 where that is exact, else in float64.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        File order, as a `ScanFile` reads them.
+    grid, path, overwrite
+        As for `save_mask`.
+
+    Raises
+    ------
+    SaveError
+        If the file cannot be written, or the format cannot hold the intensities.
+    """
+    path = Path(path)
+    writer = writer_for(path)
+    if writer.masks_only:
+        raise SaveError(f"{path.name} would be a segmentation. Save the image as .nrrd.")
+    check_may_write(path, overwrite=overwrite)
+    stored, slope, intercept = voxels
+    if (slope, intercept) != (1.0, 0.0) and not writer.has_nifti_fields:
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored = stored.astype(np.float64) * slope + intercept
+            single = stored.astype(np.float32)
+        stored = single if np.array_equal(single, stored, equal_nan=True) else stored
+        slope, intercept = 1.0, 0.0
+    contents = Contents(writer.fit_intensities(stored), grid, slope, intercept)
+    return _write(contents, writer, path)
+
+
+def check_may_write(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file without being told.
+
+    Raises
+    ------
+    SaveError
+        If there is one and `overwrite` is false.
+    """
+    if not overwrite and path.exists() and not path.is_dir():
         raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
-    labels = _smallest_unsigned(grid.to_source(labels_zyx))
-    labels = labels.reshape(labels.shape + (1,) * grid.trailing_ones)
-    image = image_on_grid(labels, grid)
+
+
+def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:
+    """Write a file, look at it with the library of its format, then put it in its place."""
     with atomic_path(path) as temporary:
-        image.to_filename(temporary)
-        receipt = _compare(temporary, path, labels, grid)
+        writer.write(contents, temporary)
+        try:
+            found = writer.look(temporary)
+        except (*UNREADABLE, NRRDError) as error:
+            raise SaveError(f"{path} was written but cannot be read back: {error}") from error
+        receipt = compare(found, contents, writer, path)
         if not (receipt.shape_ok and receipt.voxels_ok):
             raise SaveError(
-                f"{path} was written but did not read back the same. The disk may be failing: "
-                "save to another one."
+                f"{path} was written but did not read back the same. The disk may be full or "
+                "failing: save to another one."
             )
     return receipt
-
-
-def _smallest_unsigned(labels: NDArray[Any]) -> NDArray[Any]:
-    """Convert labels to the smallest unsigned type that holds them."""
-    if labels.dtype.kind not in "bui":
-        raise SaveError(
-            f"A mask needs whole numbers, but this one holds {labels.dtype}. "
-            "Round it to class numbers first."
-        )
-    if labels.size and int(labels.min()) < 0:
-        raise SaveError(
-            f"The mask holds the negative label {int(labels.min())}. Classes count from 1."
-        )
-    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
-
-
-def _compare(written: Path, path: Path, labels: NDArray[Any], grid: Grid) -> GeometryReceipt:
-    """Open a written mask and compare it with what it should be."""
-    try:
-        image: Any = nib.load(written)
-        voxels = np.asarray(image.dataobj)
-    except UNREADABLE as error:
-        raise SaveError(f"{path} was written but cannot be read back: {error}") from error
-    found = grid_of_header(image)
-    same_codes = (found.qform_code, found.sform_code, found.units_code) == (
-        grid.qform_code,
-        grid.sform_code,
-        grid.units_code,
-    )
-    return GeometryReceipt(
-        path=path,
-        shape=voxels.shape,
-        shape_ok=voxels.shape == labels.shape,
-        affine_ok=same_affine(found.affine, grid.affine),
-        codes_ok=same_codes,
-        voxels_ok=bool(np.array_equal(voxels, labels)),
-    )

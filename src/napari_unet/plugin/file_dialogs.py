@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
@@ -10,8 +11,15 @@ from napari_unet.errors import SaveError
 from napari_unet.imaging.files import stem
 from napari_unet.plugin.annotator import Annotator
 
-MASKS = "NIfTI (*.nii.gz *.nii)"
-MODELS = "Model (*.safetensors)"
+MASKS = {
+    "NIfTI (*.nii.gz *.nii)": (".nii.gz", ".nii"),
+    "3D Slicer segmentation (*.seg.nrrd)": (".seg.nrrd",),
+    "FreeSurfer (*.mgz)": (".mgz",),
+    "MetaImage (*.mha)": (".mha",),
+}
+"""What the dialog offers for masks, the usual format first, and the suffixes of each."""
+
+MODELS = {"Model (*.safetensors)": (".safetensors",)}
 
 
 class FileDialogs:
@@ -29,32 +37,35 @@ class FileDialogs:
         SaveError
             If the chosen file is one of the scan's own.
         """
-        path = self._ask_new("Save mask", "_mask.nii.gz", MASKS, (".nii.gz", ".nii"))
+        path = self._ask_new("Save mask", "_mask.nii.gz", MASKS)
         if path is not None:
             self._annotator.save_mask(path)
 
     def save_model(self) -> None:
         """Ask where to save the model, and save it."""
-        path = self._ask_new("Save model", "_unet.safetensors", MODELS, (".safetensors",))
+        path = self._ask_new("Save model", "_unet.safetensors", MODELS)
         if path is not None:
             self._annotator.save_model(path)
 
     def load_model(self) -> None:
         """Ask for a model, and use it."""
         folder = str(self._proposed("").parent)
-        chosen, _ = QFileDialog.getOpenFileName(self._parent, "Load model", folder, MODELS)
+        chosen, _ = QFileDialog.getOpenFileName(
+            self._parent, "Load model", folder, ";;".join(MODELS)
+        )
         if chosen:
             self._annotator.load_model(Path(chosen))
 
-    def _ask_new(
-        self, title: str, ending: str, kinds: str, suffixes: tuple[str, ...]
-    ) -> Path | None:
-        chosen, _ = QFileDialog.getSaveFileName(
-            self._parent, title, str(self._proposed(ending)), kinds
+    def _ask_new(self, title: str, ending: str, kinds: Mapping[str, Sequence[str]]) -> Path | None:
+        chosen, kind = QFileDialog.getSaveFileName(
+            self._parent, title, str(self._proposed(ending)), ";;".join(kinds)
         )
         if not chosen:
             return None
-        path = Path(chosen if chosen.endswith(suffixes) else chosen + suffixes[0])
+        known = tuple(suffix for suffixes in kinds.values() for suffix in suffixes)
+        path = Path(chosen)
+        if not chosen.lower().endswith(known):
+            path = Path(chosen + kinds.get(kind, known)[0])
         if any(_same_file(path, source) for source in self._sources()):
             raise SaveError(f"{path.name} is the scan itself. Choose another name.")
         # The dialog asked about the name as it was typed, not as it was completed.

@@ -54,7 +54,10 @@ class ResultPanel(QWidget):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.table.hide()
         self.save_mask = QPushButton("Save mask")
-        self.save_mask.setToolTip("Save the mask as NIfTI, on exactly the grid of the scan's file")
+        self.save_mask.setToolTip(
+            "Save the mask on exactly the grid of the scan's file: for NIfTI, 3D Slicer, "
+            "FreeSurfer or MetaImage"
+        )
         self.save_model = QPushButton("Save model")
         self.load_model = QPushButton("Load model")
         files = QHBoxLayout()

@@ -17,8 +17,8 @@ from napari_unet.imaging.volume import Grid, Volume
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
 
-Every layer of ours has ``grid`` (`Grid`). Segmentation layers have ``segmentation``, and
-what a `ScanSession` leaves when it ends: ``scan``, ``axis``, ``structures``, ``record``,
+Every layer of ours has ``grid`` (`Grid`). Segmentation layers have ``segmentation`` and
+``structures``, and what a `ScanSession` leaves when it ends: ``scan``, ``axis``, ``record``,
 ``models``; samples have ``annotated`` or ``hidden_answer``. ``owner`` is who annotates now.
 """
 

@@ -35,6 +35,7 @@ from napari_unet.plugin.scan_layers import (
 )
 from napari_unet.plugin.slice_notes import SliceNotes
 from napari_unet.plugin.work import Subject
+from napari_unet.plugin.writer import rows_of
 
 if TYPE_CHECKING:
     from napari_unet.learning.preparation import PreparedScan
@@ -204,10 +205,15 @@ class ScanSession:
             )
         self.structures.pop()
         self.clean.pop(value, None)
+        self.show_structures()
 
     def show_structures(self) -> None:
-        """Colour the layer as the structures say."""
+        """Colour the layer as the structures say, and tell napari's own saving their names."""
         show_colors(self.labels, self.structures)
+        self.labels.metadata[METADATA_KEY] = {
+            **self.labels.metadata.get(METADATA_KEY, {}),
+            "structures": tuple(self.structures),
+        }
 
     # -- annotation ------------------------------------------------------------
 
@@ -310,7 +316,15 @@ class ScanSession:
     def save_mask(self, path: Path) -> str:
         """Write the mask on the grid of the scan's file; say in a sentence what was checked."""
         self.record.sync()
-        receipt = save_mask(self.record.mask(), self.grid, path)
+        paths = [image.source.path for image in self.images]
+        receipt = save_mask(
+            self.record.mask(),
+            self.grid,
+            path,
+            structures=rows_of(self.structures),
+            sources=[Path(source) for source in paths if source],
+            overwrite=True,  # the dialog has asked
+        )
         said = f"{self.record.human_fraction():.0%} of the mask is painted or accepted by you"
         filled = self.record.interpolated_fraction()
         said += f", {filled:.0%} filled between slices." if filled else "."

@@ -104,6 +104,7 @@ class Sessions:
             "grid": session.grid,
             "scan": identity_of(images[0]),
             "owner": self._owner,
+            "structures": tuple(session.structures),
         }
         if layer not in self._viewer.layers:
             self._viewer.add_layer(layer)

@@ -1,0 +1,147 @@
+"""What a file shall hold, what is found in it afterwards, and what a writer is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.errors import SaveError
+from napari_unet.imaging.volume import Grid
+
+StructureRow: TypeAlias = tuple[int, str, str]
+"""Value, name and colour (``#rrggbb``) of a structure."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contents:
+    """What a file shall hold.
+
+    Parameters
+    ----------
+    stored : ndarray, shape (i, j, k)
+        File order and type.
+    grid : Grid
+        Where these voxels are.
+    slope, intercept : float
+        ``stored * slope + intercept`` is the intensity.
+    is_mask : bool
+        Whether the values are class numbers.
+    structures : tuple of StructureRow
+        What the values of a mask mean, as far as known.
+    """
+
+    stored: NDArray[Any]
+    grid: Grid
+    slope: float = 1.0
+    intercept: float = 0.0
+    is_mask: bool = False
+    structures: tuple[StructureRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the library of a format finds in a file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        As stored, trailing axes of length one included.
+    stored : ndarray, shape (i, j, k)
+        Voxels as stored.
+    affine : ndarray, shape (4, 4)
+        Voxel (i, j, k) to RAS millimetres.
+    slope, intercept : float
+        Scaling that a reader shall apply.
+    codes : tuple of int, or None
+        qform code, sform code and units of a NIfTI; other formats have none.
+    """
+
+    shape: tuple[int, ...]
+    stored: NDArray[Any]
+    affine: NDArray[np.float64]
+    slope: float = 1.0
+    intercept: float = 0.0
+    codes: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """How files of one format are written, and looked at again.
+
+    Parameters
+    ----------
+    format : str
+        Its name, for people.
+    types : tuple of str
+        Number types that it can hold, those for masks first and smaller ones before larger.
+    write : callable
+        Writes `Contents` into an existing empty file.
+    look : callable
+        Reads a file with the library of the format.
+    has_nifti_fields : bool
+        Whether it keeps what only NIfTI has: trailing axes, transform codes, scaling.
+    masks_only : bool
+        Whether readers take all its values for class numbers.
+    """
+
+    format: str
+    types: tuple[str, ...]
+    write: Callable[[Contents, Path], None]
+    look: Callable[[Path], Found]
+    has_nifti_fields: bool = False
+    masks_only: bool = False
+
+    def shape_of(self, grid: Grid) -> tuple[int, ...]:
+        """Shape of a file on `grid`."""
+        return (*grid.shape, *(1,) * grid.trailing_ones) if self.has_nifti_fields else grid.shape
+
+    def fit_labels(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Convert class numbers to the smallest number type that holds them here.
+
+        Raises
+        ------
+        SaveError
+            If they are no class numbers, or too large for the format.
+        """
+        if labels.dtype.kind not in "bui":
+            raise SaveError(
+                f"A mask needs whole numbers, but this one holds {labels.dtype}. "
+                "Round it to class numbers first."
+            )
+        lowest, highest = int(labels.min(initial=0)), int(labels.max(initial=0))
+        if lowest < 0:
+            raise SaveError(f"The mask holds the negative label {lowest}. Classes count from 1.")
+        for name in self.types:
+            if np.dtype(name).kind in "ui" and highest <= np.iinfo(name).max:
+                return labels.astype(name)
+        raise SaveError(
+            f"{self.format} cannot hold the label {highest}. Save as .nii.gz, or count from 1."
+        )
+
+    def fit_intensities(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Keep the number type, or take the smallest one here that holds all values exactly.
+
+        Raises
+        ------
+        SaveError
+            If the format has none.
+        """
+        native = values.dtype.newbyteorder("=")
+        if native.name in self.types:
+            return values.astype(native, copy=False)
+        for name in sorted(self.types, key=lambda name: np.dtype(name).itemsize):
+            if values.dtype.kind == "f" and np.dtype(name).kind != "f":
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):
+                fitted = values.astype(name)
+            if np.array_equal(fitted, values, equal_nan=values.dtype.kind == "f"):
+                return fitted
+        raise SaveError(
+            f"{self.format} cannot hold these intensities ({values.dtype}) without rounding "
+            "them. Save as .nii.gz or .nrrd."
+        )

@@ -1,0 +1,127 @@
+"""The JSON file beside a mask: what its values mean, and the receipt.
+
+Every mask gets one, also without names: the receipt is to be found later, and a
+program that reads masks can rely on it. The keys follow BIDS derivatives where these
+have any for segmentations (https://bids-specification.readthedocs.io, "Imaging data
+types" and "Common data types"):
+
+- ``Description``, ``Sources`` (files relative to the mask) and ``SpatialReference``
+  (``orig``: the space of the image itself), as in any BIDS derivative;
+- ``GeneratedBy``: name and version, as in ``dataset_description.json``;
+- ``Structures``: objects with ``index``, ``name`` and ``color``, which are the columns of
+  ``_dseg.tsv``. (``LabelMap`` is for probabilistic maps: one name a volume.)
+- ``Geometry``, of our own: the `GeometryReceipt`.
+
+A JSON file of another program is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_unet import __version__
+from napari_unet.errors import SaveError
+from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.output import StructureRow
+from napari_unet.imaging.receipt import GeometryReceipt
+from napari_unet.imaging.writers import suffix_of
+
+PROGRAM = "napari-unet-mri"
+
+
+def sidecar_of(mask: Path) -> Path:
+    """Where the sidecar of a mask is: its name with ``.json`` for the suffix."""
+    suffix = suffix_of(mask) or mask.suffix
+    return mask.with_name(mask.name[: len(mask.name) - len(suffix)] + ".json")
+
+
+def store_beside(
+    receipt: GeometryReceipt, structures: Sequence[StructureRow], sources: Sequence[Path]
+) -> GeometryReceipt:
+    """Write the sidecar of a mask that was just saved.
+
+    Returns
+    -------
+    GeometryReceipt
+        With the sidecar's path, or a remark when a file of another program is there.
+
+    Raises
+    ------
+    SaveError
+        If it cannot be written; the mask stays.
+    """
+    path = sidecar_of(receipt.path)
+    if path.exists() and not _is_ours(_content(path)):
+        remark = f"Names and receipt are not stored: {path.name} belongs to another program."
+        return replace(receipt, remark=remark)
+    text = json.dumps(_describe(receipt, structures, sources), indent=2, ensure_ascii=False)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except SaveError as error:
+        raise SaveError(
+            f"{receipt.path.name} was saved, but not its names and receipt. {error}"
+        ) from error
+    return replace(receipt, sidecar=path)
+
+
+def structures_beside(mask: Path) -> tuple[StructureRow, ...]:
+    """Names and colours that our sidecar of a mask gives its values; none without one."""
+    content = _content(sidecar_of(mask))
+    if not _is_ours(content):
+        return ()
+    try:
+        rows = [(int(s["index"]), str(s["name"]), str(s["color"])) for s in content["Structures"]]
+    except (KeyError, TypeError, ValueError):  # edited by hand
+        return ()
+    return tuple(rows)
+
+
+def _describe(
+    receipt: GeometryReceipt, structures: Sequence[StructureRow], sources: Sequence[Path]
+) -> dict[str, Any]:
+    return {
+        "Description": "Discrete segmentation; 0 is background.",
+        "GeneratedBy": [{"Name": PROGRAM, "Version": __version__}],
+        "Sources": [_relative(source, receipt.path.parent) for source in sources],
+        "SpatialReference": "orig",
+        "Structures": [
+            {"index": index, "name": name, "color": color} for index, name, color in structures
+        ],
+        "Geometry": {
+            "File": receipt.path.name,
+            "Format": receipt.format,
+            "Shape": list(receipt.shape),
+            "ShapeKept": receipt.shape_ok,
+            "AffineKept": receipt.affine_ok,
+            "CodesKept": receipt.codes_ok,
+            "VoxelsKept": receipt.voxels_ok,
+            "LargestDisplacementMm": receipt.displacement_mm,
+        },
+    }
+
+
+def _relative(source: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(source, folder)).as_posix()
+    except ValueError:  # another drive
+        return source.absolute().as_posix()
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _is_ours(content: Any) -> bool:
+    try:
+        return bool(content["GeneratedBy"][0]["Name"] == PROGRAM)
+    except (KeyError, IndexError, TypeError):
+        return False

@@ -1,0 +1,160 @@
+"""What is stored beside a mask, and what is said when something went wrong."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_unet import __version__
+from napari_unet.errors import SaveError
+from napari_unet.imaging import nifti_writer
+from napari_unet.imaging.loading import load_labels
+from napari_unet.imaging.saving import save_mask
+from napari_unet.imaging.sidecar import structures_beside
+from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.writers import WRITERS
+
+GRID = Grid.from_spacing((4, 5, 6), (3.0, 1.0, 1.0))
+MASK = np.ones((4, 5, 6), np.uint8)
+STRUCTURES = [(1, "Tumour", "#ff0000"), (2, "Ödem", "#00ff00")]
+
+
+def content(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_names_colours_sources_and_receipt_lie_beside_the_mask(tmp_path):
+    source = tmp_path / "raw" / "t1.nii.gz"
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / "mask.nii.gz"
+    receipt = save_mask(MASK, GRID, path, structures=STRUCTURES, sources=[source])
+    assert receipt.sidecar == tmp_path / "out" / "mask.json"
+    found = content(receipt.sidecar)
+    assert found["GeneratedBy"] == [{"Name": "napari-unet-mri", "Version": __version__}]
+    assert found["Sources"] == ["../raw/t1.nii.gz"]
+    assert found["SpatialReference"] == "orig"
+    assert found["Structures"][1] == {"index": 2, "name": "Ödem", "color": "#00ff00"}
+    assert found["Geometry"]["File"] == "mask.nii.gz"
+    assert found["Geometry"]["Shape"] == [6, 5, 4]
+    kept = ("ShapeKept", "AffineKept", "CodesKept", "VoxelsKept")
+    assert all(found["Geometry"][key] for key in kept)
+    assert found["Geometry"]["LargestDisplacementMm"] == 0
+    assert structures_beside(path) == tuple(STRUCTURES)
+
+
+@pytest.mark.parametrize("suffix", [".seg.nrrd", ".nii", ".mgz"])
+def test_the_sidecar_is_named_like_the_mask(tmp_path, suffix):
+    save_mask(MASK, GRID, tmp_path / f"sub-01.v2{suffix}")
+    assert (tmp_path / "sub-01.v2.json").exists()
+
+
+def test_our_own_sidecar_is_replaced_with_the_mask(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    save_mask(MASK, GRID, path, structures=STRUCTURES)
+    save_mask(MASK, GRID, path, structures=STRUCTURES[:1], overwrite=True)
+    assert structures_beside(path) == tuple(STRUCTURES[:1])
+
+
+@pytest.mark.parametrize("foreign", ['{"EchoTime": 0.03}', "[1]", "not json", '{"GeneratedBy":[]}'])
+def test_a_json_of_another_program_is_never_replaced(tmp_path, foreign):
+    path = tmp_path / "t1.seg.nrrd"
+    (tmp_path / "t1.json").write_text(foreign)
+    receipt = save_mask(MASK, GRID, path, structures=STRUCTURES, overwrite=True)
+    assert receipt.ok
+    assert "t1.json belongs to another program" in receipt.summary()
+    assert receipt.sidecar is None
+    assert (tmp_path / "t1.json").read_text() == foreign
+    assert structures_beside(path) == ()
+
+
+def test_a_sidecar_edited_by_hand_into_nonsense_names_nothing(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    save_mask(MASK, GRID, path, structures=STRUCTURES)
+    found = content(tmp_path / "mask.json")
+    (tmp_path / "mask.json").write_text(json.dumps({**found, "Structures": [1, 2]}))
+    assert structures_beside(path) == ()
+
+
+def test_a_failing_sidecar_leaves_the_mask_and_says_so(tmp_path, monkeypatch):
+    replace_well = os.replace
+
+    def full_for_json(old, new):
+        if str(new).endswith(".json"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace_well(old, new)
+
+    monkeypatch.setattr(os, "replace", full_for_json)
+    says = r"mask.nii.gz was saved, but not its names and receipt\..*disk is full"
+    with pytest.raises(SaveError, match=says):
+        save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
+    assert [found.name for found in tmp_path.iterdir()] == ["mask.nii.gz"]
+    assert load_labels(tmp_path / "mask.nii.gz")[0].all()
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mgz", ".mha"])
+@pytest.mark.parametrize(
+    ("code", "says"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "no permission")]
+)
+def test_a_full_or_locked_disk_leaves_the_old_mask_and_no_debris(
+    tmp_path, monkeypatch, suffix, code, says
+):
+    if suffix == ".mha":
+        pytest.importorskip("SimpleITK")
+    path = tmp_path / f"mask{suffix}"
+    save_mask(MASK, GRID, path)
+    before = {found: found.read_bytes() for found in tmp_path.iterdir()}
+
+    def fail(_descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)  # where a delayed write is told
+    with pytest.raises(SaveError, match=says):
+        save_mask(MASK * 2, GRID, path, overwrite=True)
+    assert {found: found.read_bytes() for found in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(SaveError, match="no permission"):
+        save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
+
+
+def written_elsewhere(monkeypatch, change):
+    """Let the NIfTI writer write something else than it is told."""
+    honest = nifti_writer.write_nifti
+
+    def write(contents, path):
+        honest(change(contents), path)
+
+    for suffix in (".nii", ".nii.gz"):
+        writer = WRITERS[suffix]
+        replaced = type(writer)(
+            writer.format, writer.types, write, writer.look, has_nifti_fields=True
+        )
+        monkeypatch.setitem(WRITERS, suffix, replaced)
+
+
+def test_a_shifted_mask_is_told_with_the_distance_and_stored(tmp_path, monkeypatch):
+    def shift(contents):
+        affine = contents.grid.affine.copy()
+        affine[0, 3] += 2.5
+        return replace(contents, grid=replace(contents.grid, affine=affine, sform=affine))
+
+    written_elsewhere(monkeypatch, shift)
+    receipt = save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
+    assert not receipt.ok
+    assert "position in space (affine), by up to 2.5 mm" in receipt.summary()
+    found = content(tmp_path / "mask.json")["Geometry"]
+    assert not found["AffineKept"]
+    assert found["LargestDisplacementMm"] == pytest.approx(2.5)
+
+
+def test_a_mask_with_other_voxels_is_not_kept(tmp_path, monkeypatch):
+    written_elsewhere(monkeypatch, lambda contents: replace(contents, stored=contents.stored * 2))
+    with pytest.raises(SaveError, match="did not read back"):
+        save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
+    assert list(tmp_path.iterdir()) == []
