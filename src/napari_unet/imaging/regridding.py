@@ -167,7 +167,7 @@ def _inside(points: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
     within: Iterable[NDArray[np.bool_]] = (
         (axis >= -0.5) & (axis <= n - 0.5) for axis, n in zip(points, grid.shape_zyx, strict=True)
     )
-    return np.logical_and.reduce(list(within))
+    return np.asarray(np.logical_and.reduce(list(within)))
 
 
 def _corner_value(data: NDArray[np.generic]) -> float:
