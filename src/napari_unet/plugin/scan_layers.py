@@ -182,5 +182,5 @@ def volume_of(layers: Sequence[Image]) -> Volume:
         grid_of(layers[0]),
         layers[0].name,
         Path(path) if path else None,
-        resampling_notes(layers),
+        notes=resampling_notes(layers),
     )
