@@ -99,8 +99,11 @@ def test_an_oblique_scan_is_said_to_be_oblique(bench):
         data, name="oblique", metadata={METADATA_KEY: {"grid": grid}}, **spatial_arguments(grid)
     )
     bench.annotator.choose([other])
-    assert bench.widget.paint.place.text().startswith("oblique ")
-    assert "17°" in bench.widget.paint.place.toolTip()
+    assert bench.widget.scan.axis.currentText() == "Axial (1 mm, oblique 17°)"
+    k = grid.flip_index(0, bench.session.bridge.visible_index)
+    height = (affine @ [19.5, 23.5, k, 1])[2]
+    assert bench.widget.paint.place.text() == f"S {height:.1f} mm"
+    assert "oblique" in bench.widget.paint.place.toolTip()
 
 
 def test_no_letters_where_nobody_knows_how_the_patient_lay(bench):

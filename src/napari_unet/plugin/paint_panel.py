@@ -6,7 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
-from napari_unet.imaging.orientation import OBLIQUE_DEGREES, slice_position, tilt_degrees
+from napari_unet.imaging.orientation import is_oblique, slice_position
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Look, SliceStrip
 from napari_unet.plugin.structure_list import StructureList
@@ -114,21 +114,20 @@ class PaintPanel(QWidget):
             self.slice.setToolTip("")
             return
         name, number = grid.file_slice(axis, index)
-        tilt = tilt_degrees(grid)
-        oblique = tilt > OBLIQUE_DEGREES
         self.slice.setToolTip(f"In the file: {name} = {number}")
-        self.place.setText(("oblique " if oblique else "") + slice_position(grid, axis, index))
+        self.place.setText(slice_position(grid, axis, index))
         self.place.setToolTip(
-            f"Scanner position of the middle of this slice; the scan is tilted by {tilt:.0f}°, so "
-            "letters name the nearest directions"
-            if oblique
+            "Scanner position of the middle of this slice; the scan is oblique"
+            if is_oblique(grid)
             else "Scanner position of this slice"
         )
 
     def show_counts(self, done: int, total: int, plane: str) -> None:
         """Show how many slices are annotated."""
-        self.counts.setText(f"{done} of {total} annotated")
-        self.counts.setToolTip(f"{plane.capitalize()} slices that you painted or accepted")
+        self.counts.setText(f"{done}/{total} done")
+        self.counts.setToolTip(
+            f"{done} of {total} {plane} slices are annotated: you painted or accepted them"
+        )
 
     def _on_background(self, checked: bool) -> None:
         value = BACKGROUND_BRUSH if checked else self.structures.last

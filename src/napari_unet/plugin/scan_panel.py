@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
+from napari_unet.imaging.orientation import is_oblique, tilt_degrees
 from napari_unet.imaging.volume import PLANES, Grid
 from napari_unet.plugin.wheel_guard import WheelGuard
 
@@ -48,7 +49,8 @@ class ScanPanel(QWidget):
         self.axis = QComboBox()
         self.axis.setToolTip(
             "The plane you paint in, and the distance of its slices.\n"
-            "By default the plane the scan was acquired in."
+            "By default the plane the scan was acquired in. Oblique: it is tilted by this angle;\n"
+            "planes and letters are the nearest ones."
         )
         self.labels = QComboBox()
         self.labels.setToolTip(
@@ -118,8 +120,12 @@ class ScanPanel(QWidget):
             self.image.setCurrentIndex(self._images.index(images[0]))
         self._fill_menu(images[1:])
         self.axis.clear()
+        oblique = f", oblique {tilt_degrees(grid):.0f}°" if is_oblique(grid) else ""
         self.axis.addItems(
-            [f"{p.capitalize()} ({s:.3g} mm)" for p, s in zip(PLANES, grid.spacing_mm, strict=True)]
+            [
+                f"{plane.capitalize()} ({mm:.3g} mm{oblique})"
+                for plane, mm in zip(PLANES, grid.spacing_mm, strict=True)
+            ]
         )
         self.axis.setCurrentIndex(axis)
         if labels in self._labels:
