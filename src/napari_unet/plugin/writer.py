@@ -11,15 +11,14 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH
 from napari_unet.errors import SaveError
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
-from napari_unet.plugin.foreign_layers import to_display, world_grid, world_matrix
 from napari_unet.plugin.scan_layers import METADATA_KEY
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write one label layer as NIfTI.
 
-    A layer that our reader or annotator made goes back to the grid of its file; any
-    other one is written where the viewer shows it: mirrored, turned and sheared ones too.
+    A layer that our reader or annotator made goes back to the grid of its file;
+    any other one is placed by its scale and translate.
 
     Raises
     ------
@@ -32,8 +31,9 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     ours = attributes.get("metadata", {}).get(METADATA_KEY, {})
     grid = ours.get("grid")
     if not isinstance(grid, Grid) or grid.shape_zyx != labels.shape:
-        grid = world_grid(labels.shape, world_matrix(attributes))
-        labels = to_display(labels, grid)
+        z, y, x = (float(s) for s in attributes.get("scale", (1, 1, 1)))
+        oz, oy, ox = (float(t) for t in attributes.get("translate", (0, 0, 0)))
+        grid = Grid.from_spacing(labels.shape, (z, y, x), (oz, oy, ox))
     if ours:
         labels = np.where(labels == BACKGROUND_BRUSH, 0, labels)
     save_mask(labels, grid, Path(path))
