@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Image, Labels
+from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_unet.annotation.states import SliceState
@@ -17,7 +17,6 @@ from napari_unet.plugin.scan_layers import (
 )
 from napari_unet.plugin.upright import upright_layer
 
-PLUGIN = "napari-unet-mri"
 YES, NO = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
 
 
@@ -184,17 +183,3 @@ def test_axes_in_another_order_are_brought_back_exactly():
     voxel = (3, 8, 5)
     ijk = np.round(upright.world_to_data(layer.data_to_world(voxel))).astype(int)
     assert upright.data[tuple(ijk)] == data[voxel]
-
-
-def test_a_mirrored_label_layer_is_saved_where_the_viewer_shows_it(make_napari_viewer, tmp_path):
-    viewer = make_napari_viewer()
-    layer = viewer.add_labels(
-        np.zeros((6, 10, 12), np.uint8), scale=(-3.0, 1.0, 2.0), translate=(9.0, 0.0, 4.0)
-    )
-    layer.data[1, 2, 3] = 1
-    assert isinstance(layer, Labels)
-    viewer.layers.save(str(tmp_path / "mask.nii.gz"), selected=False, plugin=PLUGIN)
-    saved = nib.load(tmp_path / "mask.nii.gz")
-    [ijk] = np.argwhere(np.asarray(saved.dataobj))
-    world = np.array(layer.data_to_world((1, 2, 3)))
-    np.testing.assert_allclose((saved.affine @ [*ijk, 1])[:3], -world[::-1], atol=1e-4)
