@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 from napari import Viewer
 from napari.layers import Image
 from numpy.typing import NDArray
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QSettings, QThreadPool
 
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import TrainConfig
@@ -73,6 +74,12 @@ class Bench:
     def dice(self, index: int) -> float:
         found, truth = self.session.labels.data[index] == 1, self.truth[index]
         return 2 * (found & truth).sum() / max(1, found.sum() + truth.sum())
+
+
+@pytest.fixture(autouse=True)
+def settings_of_nobody(tmp_path: Path) -> None:
+    """What a test chooses must not be remembered on this computer."""
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path))
 
 
 @pytest.fixture

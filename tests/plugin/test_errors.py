@@ -34,7 +34,7 @@ def test_only_empty_slices_are_not_enough(bench):
         (np.zeros((8, 32, 32, 3), np.uint8), {"rgb": True}, "RGB"),
         (np.zeros((2, 8, 32, 32)), {}, "4D"),
         (np.zeros((16, 48, 40)), {"rotate": (0, 0, 20)}, "rotated"),
-        (np.zeros((16, 48, 40)), {"scale": (1, -1, 1)}, "mirrored"),
+        (np.zeros((16, 48, 40)), {"shear": (0, 0.5, 0)}, "sheared"),
     ],
 )
 def test_images_that_are_no_scans_are_refused_with_a_reason(bench, data, options, word):
@@ -67,9 +67,11 @@ def test_a_label_layer_of_another_shape_is_refused(bench):
     assert "(16, 48, 40)" in text
 
 
-def test_channels_on_another_grid_are_refused(bench):
-    other = bench.viewer.add_image(np.zeros((16, 48, 40)), name="flair", scale=(1, 1, 1))
-    assert "grid" in text_after(bench, lambda: bench.annotator.choose([bench.image, other]))
+def test_channels_of_another_place_are_refused(bench):
+    other = bench.viewer.add_image(np.zeros((16, 48, 40)), name="knee", translate=(500, 0, 0))
+    text = text_after(bench, lambda: bench.annotator.choose([bench.image, other]))
+    assert "“knee” covers nothing of “scan”" in text
+    assert bench.session.images == (bench.image,)
 
 
 def test_replacing_the_labels_by_another_shape_keeps_the_annotation(bench):

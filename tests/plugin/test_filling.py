@@ -29,7 +29,7 @@ def test_two_painted_slices_fill_those_between_without_a_model(bench):
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == [5, 11]
     assert bench.widget.paint.slice.text() == "Slice 8: filled"
     assert bench.widget.message.text.startswith("5 slices filled.")
-    assert bench.widget.paint.counts.text() == "2 of 16 annotated"
+    assert bench.widget.paint.counts.text() == "2/16 done"
 
 
 def test_one_slice_is_not_enough(bench):

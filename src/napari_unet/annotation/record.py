@@ -365,13 +365,25 @@ class AnnotationRecord:
         self._held_out[index] = held_out
         return True
 
-    def write_volume(self, labels: NDArray[np.uint8]) -> None:
-        """Let the model label the whole scan (z, y, x), wherever no person has."""
+    def write_volume(
+        self, labels: NDArray[np.uint8], mask_slices: Iterable[int] | None = None
+    ) -> None:
+        """Let the model label the whole scan (z, y, x), wherever no person has.
+
+        Parameters
+        ----------
+        labels : ndarray of uint8, shape (z, y, x)
+            The model's opinion, or a mask that somebody else made.
+        mask_slices : iterable of int, optional
+            It is such a mask: write these slices only. What it says there is no model's
+            held-out prediction.
+        """
         self.sync()
         stack = np.ascontiguousarray(np.moveaxis(labels, self.axis, 0))
-        for index in range(self.n_slices):
+        for index in range(self.n_slices) if mask_slices is None else mask_slices:
             if self.state(index) is not SliceState.ANNOTATED:
                 self._adopt(index, stack[index])
+                self._held_out[index] &= mask_slices is None
         # One strided copy: a slice at a time takes 20 s for sagittal slices of 512x512x400.
         np.copyto(self._labels, np.moveaxis(self._seen, 0, self.axis))
 

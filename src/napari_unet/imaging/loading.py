@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.header_checks import too_large
+from napari_unet.imaging.regridding import (
+    apart_mm,
+    check_overlap,
+    labels_onto,
+    resample,
+    resampling_note,
+    same_grid,
+)
 from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.imaging.volume import Grid, Volume
 
 LARGEST_LABEL = 2**32 - 1
 """Larger values cannot be class numbers."""
-
-GRID_TOLERANCE = 0.05
-"""Fraction of a voxel by which two grids may differ and still be the same.
-
-Programs store the matrix in float32, or only as a quaternion; that moves far
-corners by some micrometres.
-"""
 
 
 def load_volume(
@@ -33,12 +34,13 @@ def load_volume(
     volumes: Sequence[int] | None = None,
     series: str | None = None,
 ) -> Volume:
-    """Read a scan from one file, or from several sequences on the same grid.
+    """Read a scan from one file, or from several sequences of one patient.
 
     Parameters
     ----------
     paths : str, Path or sequence of these
-        One file per channel. All must show the same voxels; the first one's grid is kept.
+        One file per channel. The first one's grid is kept; those on another grid are
+        resampled onto it (linear, through their affines), and `Volume.notes` says so.
     name : str, optional
         Name for messages and layers; default: the first file's name without suffix.
     volumes : sequence of int, optional
@@ -60,23 +62,31 @@ def load_volume(
         If a file cannot be read, is not one three-dimensional scan, holds several
         volumes of which none was chosen, or does not fit into memory.
     GridMismatchError
-        If the files do not share one grid.
+        If a file on another grid shows another place.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not files:
         raise VolumeError("No image was given. Name at least one image file.")
     scans = [open_scan(path, series=series) for path in files]
     grid = scans[0].grid
-    for scan in scans[1:]:
-        _check_same(scan.grid, grid, scan.path, files[0].name)
+    elsewhere = [scan for scan in scans if not same_grid(scan.grid, grid)]
+    for scan in elsewhere:
+        check_overlap(scan.grid, grid, scan.name, scans[0].name)
     channels = [(scan, index) for scan in scans for index in _chosen(scan, volumes)]
+    notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
     try:
         data = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)
+        for out, (scan, index) in zip(data, channels, strict=True):
+            if scan in elsewhere:
+                own = np.empty(scan.grid.shape_zyx, dtype=np.float32)
+                read = _read_into(own, scan, index)
+                resample(own, scan.grid, grid, nearest=False, out=out)
+            else:
+                read = _read_into(out, scan, index)
+            notes += [_about(scan, note, scans) for note in read]
     except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
         raise VolumeError(too_large(files[0], grid)) from error
-    notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
-    for out, (scan, index) in zip(data, channels, strict=True):
-        notes += [_about(scan, note, scans) for note in _read_into(out, scan, index)]
+    notes += [resampling_note(scan.grid, grid, scan.name, scans[0].name) for scan in elsewhere]
     return Volume(
         data=data,
         grid=grid,
@@ -87,7 +97,9 @@ def load_volume(
     )
 
 
-def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
+def load_labels(
+    path: str | Path, grid: Grid | None = None, *, resample: bool = False
+) -> tuple[NDArray[Any], Grid]:
     """Read a mask.
 
     Parameters
@@ -97,25 +109,28 @@ def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any
     grid : Grid, optional
         Grid of the scan that the mask belongs to. The mask may store the same
         voxels in another axis order.
+    resample : bool
+        Whether a mask on another grid is brought onto `grid`, each voxel taking the
+        nearest label, instead of being refused.
 
     Returns
     -------
     labels : ndarray, shape (z, y, x)
         Display order, the smallest unsigned type that holds the values.
     grid : Grid
-        The grid of the mask's own file.
+        The grid of the mask's own file; `same_grid` tells whether it was resampled.
 
     Raises
     ------
     VolumeError
         If the file cannot be read or is not a mask.
     GridMismatchError
-        If the mask is not on `grid`.
+        If the mask is not on `grid`; with `resample`, if none of its labels is.
     """
     path = Path(path)
     scan = open_scan(path)
     own = scan.grid
-    if grid is not None:
+    if grid is not None and not resample:
         _check_same(own, grid, path, "the scan")
     if len(scan.volumes) > 1:
         raise VolumeError(
@@ -145,6 +160,8 @@ def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any
             f"{path.name} holds the value {highest:g}, too large for a class number. "
             "Choose the mask, not an image."
         )
+    if grid is not None and resample:
+        values = labels_onto(values, own, grid, path.name)
     # Always a copy: the voxels may be mapped from a file that changes later.
     return np.array(values, dtype=np.min_scalar_type(int(highest)), order="C"), own
 
@@ -210,16 +227,15 @@ def _read_into(out: NDArray[np.float32], scan: ScanFile, index: int) -> tuple[st
 
 def _check_same(found: Grid, wanted: Grid, path: Path, owner: str) -> None:
     """Refuse a file whose voxels, in display order, are not those of `wanted`."""
-    if found.shape_zyx != wanted.shape_zyx:
+    if same_grid(found, wanted):
+        return
+    apart = apart_mm(found, wanted)
+    if apart is None:
         raise GridMismatchError(
             f"{path.name} has {found.shape_zyx} voxels (z, y, x) but {owner} has "
             f"{wanted.shape_zyx}. Choose a file on the same grid, or resample it first."
         )
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in wanted.shape_zyx])).reshape(3, -1)
-    offset = (found.affine_zyx - wanted.affine_zyx) @ np.vstack([corners, np.ones(8)])
-    apart = float(np.sqrt((offset[:3] ** 2).sum(axis=0)).max())
-    if apart > GRID_TOLERANCE * min(wanted.spacing_mm):
-        raise GridMismatchError(
-            f"{path.name} lies up to {apart:.2g} mm away from {owner}, though both have the same "
-            "number of voxels. Choose a file on the same grid, or resample it first."
-        )
+    raise GridMismatchError(
+        f"{path.name} lies up to {apart:.2g} mm away from {owner}, though both have the same "
+        "number of voxels. Choose a file on the same grid, or resample it first."
+    )

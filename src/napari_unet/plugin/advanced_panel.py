@@ -1,4 +1,4 @@
-"""What can be left alone: training time, network, earlier models, clean-up, a new start."""
+"""What can be left alone: training time, network, models, display, clean-up, a new start."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ _MODEL_HELP = (
     "held-back Dice is its score on annotated slices that it has not learned from"
 )
 
+_DISPLAY_HELP = (
+    "Radiological: the patient's right is on the left of the picture, as if seen from the feet.\n"
+    "Neurological: the right is on the right. Only the picture changes; masks stay as they are."
+)
+
 
 class AdvancedPanel(QCollapsible):
     """What can be left alone: training time, network, earlier models, clean-up, a new start.
@@ -44,12 +49,15 @@ class AdvancedPanel(QCollapsible):
         One of the models shown, by its place in the list, shall be used again.
     forget_model : ()
         The next training shall start from scratch.
+    neurological : (bool)
+        The patient's right shall be shown on the right, or (False) on the left.
     """
 
     config_changed = Signal(object)
     clean_changed = Signal(int, object)
     restore_model = Signal(int)
     forget_model = Signal()
+    neurological = Signal(bool)
 
     def __init__(self, config: TrainConfig) -> None:
         # Blank icons: superqt draws them once, in the colour of the theme at that time.
@@ -77,7 +85,11 @@ class AdvancedPanel(QCollapsible):
         self.model.setPlaceholderText("None yet")
         self.model.setToolTip(_MODEL_HELP)
         self.model.activated.connect(self.restore_model)
-        self._guard.watch(self.seconds.native, self.preset.native, self.model)
+        self.display = QComboBox()
+        self.display.addItems(["Radiological", "Neurological"])
+        self.display.setToolTip(_DISPLAY_HELP)
+        self.display.activated.connect(lambda index: self.neurological.emit(index == 1))
+        self._guard.watch(self.seconds.native, self.preset.native, self.model, self.display)
         self.seconds.changed.connect(lambda value: self._change(seconds=float(value)))
         self.preset.changed.connect(lambda value: self._change(preset=str(value)))
         form = QWidget()
@@ -90,6 +102,8 @@ class AdvancedPanel(QCollapsible):
             rows.labelForField(control.native).setToolTip(control.tooltip)
         rows.addRow("Model", self.model)
         rows.labelForField(self.model).setToolTip(_MODEL_HELP)
+        rows.addRow("Display", self.display)
+        rows.labelForField(self.display).setToolTip(_DISPLAY_HELP)
         self._clean_rows = QWidget()
         self._clean_grid = QGridLayout(self._clean_rows)
         self._clean_grid.setContentsMargins(0, 0, 0, 0)
@@ -107,7 +121,7 @@ class AdvancedPanel(QCollapsible):
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.content().layout().setContentsMargins(0, 4, 0, 0)
         self.content().layout().setSpacing(4)
-        self.toggleButton().setToolTip("Training time, network, earlier models, clean-up")
+        self.toggleButton().setToolTip("Training time, network, earlier models, display, clean-up")
         # Open, it is the heading of what is below, not a pressed button.
         self.toggleButton().setStyleSheet(
             "QPushButton { text-align: left; border: none; outline: none; }"
@@ -127,6 +141,10 @@ class AdvancedPanel(QCollapsible):
         """Show whether there is a model to forget, and nothing that needs it."""
         self.forget.setEnabled(has_model and not activity)
         self.model.setEnabled(self.model.count() > 0 and not activity)
+
+    def show_display(self, neurological: bool) -> None:
+        """Show which way round pictures are."""
+        self.display.setCurrentIndex(int(neurological))
 
     def show_models(self, models: Sequence[tuple[str, str]], present: int | None) -> None:
         """Offer the models to go back to.

@@ -19,13 +19,19 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
+from napari_unet.plugin.label_layers import is_from_elsewhere, lies_over
+from napari_unet.plugin.masks import FoundMask, mask_of_file, mask_of_layer, take_over
 from napari_unet.plugin.rounds import Rounds
-from napari_unet.plugin.scan_layers import METADATA_KEY
+from napari_unet.plugin.scan_layers import check_scan, resampling_notes
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
+from napari_unet.plugin.upright import bring_upright
 
 ROUND_SECONDS = 55.0
 """Training time of a round: every slice is predicted within a minute of pressing Train."""
+
+SHOWN = (SliceState.ANNOTATED, SliceState.PARTIAL, SliceState.PREDICTED)
+"""States of slices that a label layer from elsewhere may bring along."""
 
 
 class Annotator(QObject):
@@ -85,27 +91,37 @@ class Annotator(QObject):
         labels: Labels | None = None,
         *,
         fresh: bool = False,
+        complete: bool = True,
     ) -> None:
         """Annotate a scan; makes its Segmentation layer, or takes up the one it has.
 
         Parameters
         ----------
         images : sequence of Image
-            One layer, or several on one grid as channels.
+            One layer, or several as channels: those on another grid than the first are
+            resampled when they are learned from.
         axis : int, optional
             Slicing axis; default: as before for this scan, else the thickest.
         labels : Labels, optional
-            An existing layer to use.
+            An existing layer to use. One that does not lie over the scan is brought onto
+            its grid, in a new layer.
         fresh : bool
             Make another Segmentation layer even if the scan has one.
+        complete : bool
+            Whether slices that show a structure in a label layer from elsewhere are
+            annotated; otherwise they are predictions.
         """
         if self.rounds.running:
             raise AnnotationError("Stop the running work first, then choose another scan.")
-        ours = labels.metadata.get(METADATA_KEY, {}) if labels is not None else {}
-        adopts = labels is not None and not ours.get("segmentation")
+        check_scan(images)
+        images, turned = bring_upright(self.viewer, images)
+        adopts = labels is not None and is_from_elsewhere(labels)
+        mask = None
+        if labels is not None and adopts and labels.data.any() and not lies_over(labels, images[0]):
+            mask, labels, fresh = mask_of_layer(labels, images[0]), None, True
         session = self._sessions.take_up(images, axis, labels, fresh=fresh)
         if session is None:
-            session = self._sessions.begin(images, axis, labels, fresh=fresh)
+            session = self._sessions.begin(images, axis, labels, fresh=fresh, complete=complete)
             # Queued: a stroke is announced before it has reached the labels.
             session.bridge.edited.connect(
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
@@ -121,12 +137,17 @@ class Annotator(QObject):
         session.bridge.note_focus()
         self.session_changed.emit()
         self.slices_changed.emit()
-        done = len(session.record.slices_in(SliceState.ANNOTATED))
-        if adopts and done:
-            self._say(
-                f"{done} slices of “{session.labels.name}” show a structure: they count as "
-                "annotated. Reset those that are not."
+        if mask is not None:
+            self.take_mask(mask, complete=complete)
+        elif adopts and (shown := session.record.slices_in(*SHOWN)):
+            became = (
+                "they count as annotated. Reset those that are not."
+                if complete
+                else "correct them, or accept them as they are (Shift-Enter)."
             )
+            self._say(f"{len(shown)} slices of “{session.labels.name}” show a structure: {became}")
+        elif notes := " ".join([*resampling_notes(images), turned]).strip():
+            self._say(notes)
 
     def restore_labels(self) -> None:
         """Bring a deleted Segmentation layer back, strokes and all."""
@@ -240,6 +261,21 @@ class Annotator(QObject):
         self._say(f"{model.origin} is in use. Segment the volume, or train on from there.")
 
     # -- files -----------------------------------------------------------------
+
+    def find_mask(self, path: Path) -> FoundMask:
+        """Read a mask of this scan, which may be on another grid; nothing is shown yet."""
+        return mask_of_file(path, self._require_session().images[0])
+
+    def take_mask(self, mask: FoundMask, *, complete: bool) -> None:
+        """Show a mask, wherever no person has decided; see `masks.take_over`."""
+        session = self._require_session()
+        if self.rounds.running:
+            raise AnnotationError("Stop the running work first, then load a mask.")
+        said = take_over(session, mask, complete=complete)
+        self.session_changed.emit()
+        self.edited.emit()
+        self.slices_changed.emit()
+        self._say(said)
 
     def save_mask(self, path: Path) -> None:
         """Write the mask on the grid of the scan's file, and check what was written."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
-from napari_unet.imaging.files import stem
+from napari_unet.imaging.files import READABLE, stem
 from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.label_layers import is_from_elsewhere
 
 MASKS = {
     "NIfTI (*.nii.gz *.nii)": (".nii.gz", ".nii"),
@@ -19,11 +22,12 @@ MASKS = {
 }
 """What the dialog offers for masks, the usual format first, and the suffixes of each."""
 
+READ_MASKS = f"Masks ({' '.join(f'*{suffix}' for suffix in READABLE)});;All files (*)"
 MODELS = {"Model (*.safetensors)": (".safetensors",)}
 
 
 class FileDialogs:
-    """The three file dialogs of the widget; each proposes the scan's folder and name."""
+    """The file dialogs of the widget; each proposes the scan's folder and name."""
 
     def __init__(self, annotator: Annotator, parent: QWidget) -> None:
         self._annotator = annotator
@@ -55,6 +59,18 @@ class FileDialogs:
         )
         if chosen:
             self._annotator.load_model(Path(chosen))
+
+    def load_mask(self) -> None:
+        """Ask for a mask and whether its slices are complete, and show it on the scan."""
+        folder = str(self._proposed("").parent)
+        chosen, _ = QFileDialog.getOpenFileName(self._parent, "Load mask", folder, READ_MASKS)
+        session = self._annotator.session
+        if not chosen or session is None:
+            return
+        mask = self._annotator.find_mask(Path(chosen))
+        complete = _ask_complete(self._parent, mask.name, len(mask.slices(session.axis)))
+        if complete is not None:
+            self._annotator.take_mask(mask, complete=complete)
 
     def _ask_new(self, title: str, ending: str, kinds: Mapping[str, Sequence[str]]) -> Path | None:
         chosen, kind = QFileDialog.getSaveFileName(
@@ -90,6 +106,32 @@ class FileDialogs:
             return sources[0].with_name(name + ending)
         session = self._annotator.session
         return Path.cwd() / ((session.images[0].name if session else "scan") + ending)
+
+
+def ask_complete(parent: QWidget, layer: Labels) -> bool | None:
+    """Ask whether a label layer from elsewhere can be learned from; None to do nothing.
+
+    True without asking where the answer is known: our own layers, and empty ones.
+    """
+    if not is_from_elsewhere(layer) or not np.any(layer.data):
+        return True
+    return _ask_complete(parent, f"“{layer.name}”", None)
+
+
+def _ask_complete(parent: QWidget, name: str, n_slices: int | None) -> bool | None:
+    yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+    cancel = QMessageBox.StandardButton.Cancel
+    shows = "shows structures on some slices" if n_slices is None else f"labels {n_slices} slices"
+    answer = QMessageBox.question(
+        parent,
+        "Use a mask",
+        f"{name} {shows}. Is everything labelled on them?\n\n"
+        "Yes: they count as annotated, and are learned from.\n"
+        "No: they are predictions, to correct or accept.",
+        yes | no | cancel,
+        no,
+    )
+    return None if answer == cancel else bool(answer == yes)
 
 
 def _same_file(path: Path, other: Path) -> bool:

@@ -6,6 +6,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.imaging.orientation import is_oblique, slice_position
+from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Look, SliceStrip
 from napari_unet.plugin.structure_list import StructureList
 
@@ -38,6 +40,7 @@ class PaintPanel(QWidget):
         self.counts = QLabel()
         self.strip = SliceStrip()
         self.slice = QLabel()
+        self.place = QLabel()
         self.accept = QPushButton("Accept slice")
         self.accept.setToolTip(
             "This slice is right as it is, also if it is empty (Shift-Enter).\n"
@@ -56,6 +59,7 @@ class PaintPanel(QWidget):
         self.structures.picked.connect(lambda _value: self.background.setChecked(False))
         top = QHBoxLayout()
         top.addWidget(self.slice, 1)
+        top.addWidget(self.place)
         top.addWidget(self.counts)
         buttons = QHBoxLayout()
         buttons.setSpacing(4)
@@ -95,10 +99,35 @@ class PaintPanel(QWidget):
         self.accept.setText("Accepted" if state is SliceState.ANNOTATED else "Accept slice")
         self.accept.setEnabled(state is not SliceState.ANNOTATED)
 
+    def show_place(self, grid: Grid | None, axis: int, index: int) -> None:
+        """Show where the slice on screen lies in the patient.
+
+        Parameters
+        ----------
+        grid : Grid or None
+            Grid of the scan; None if only its place in the viewer is known.
+        axis, index : int
+            Slicing axis and slice, display order.
+        """
+        self.place.setVisible(grid is not None)
+        if grid is None:
+            self.slice.setToolTip("")
+            return
+        name, number = grid.file_slice(axis, index)
+        self.slice.setToolTip(f"In the file: {name} = {number}")
+        self.place.setText(slice_position(grid, axis, index))
+        self.place.setToolTip(
+            "Scanner position of the middle of this slice; the scan is oblique"
+            if is_oblique(grid)
+            else "Scanner position of this slice"
+        )
+
     def show_counts(self, done: int, total: int, plane: str) -> None:
         """Show how many slices are annotated."""
-        self.counts.setText(f"{done} of {total} annotated")
-        self.counts.setToolTip(f"{plane.capitalize()} slices that you painted or accepted")
+        self.counts.setText(f"{done}/{total} done")
+        self.counts.setToolTip(
+            f"{done} of {total} {plane} slices are annotated: you painted or accepted them"
+        )
 
     def _on_background(self, checked: bool) -> None:
         value = BACKGROUND_BRUSH if checked else self.structures.last

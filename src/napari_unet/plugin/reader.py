@@ -1,66 +1,158 @@
-"""Open NIfTI files in napari: upright, in millimetres, with the way back remembered."""
+"""Open scans and masks in napari: upright, in millimetres, with the way back remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
+from napari.utils.notifications import show_info
+from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.files import READABLE, is_mask, stem
+from napari_unet.imaging.dicom import is_dicom, series_in
+from napari_unet.imaging.files import READABLE, is_mask, open_scan
 from napari_unet.imaging.loading import load_labels, load_volume
-from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.scan_file import ScanFile
+from napari_unet.plugin.choosing import choose, open_window
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
 
-LayerData = tuple[Any, dict[str, Any], str]
+LayerData = tuple[Any, ...]
 Reader = Callable[[str | list[str]], list[LayerData]]
+
+NOTHING: list[LayerData] = [(None,)]
+"""What napari takes for "read, but there is nothing to show"."""
+
+MOST_VOLUMES = 4
+"""Volumes of one file that open as layers without asking."""
+
+FILES_LOOKED_AT = 64
+"""Files of a folder among which there must be a DICOM file for it to be ours."""
 
 
 def get_reader(path: str | list[str]) -> Reader | None:
     """Offer to read images of every format that can be opened; None for anything else."""
     paths = [path] if isinstance(path, str) else path
-    if all(str(p).lower().endswith(READABLE) for p in paths):
-        return read_scans
-    return None
+    return read_scans if all(_can_read(Path(one)) for one in paths) else None
 
 
 def read_scans(path: str | list[str]) -> list[LayerData]:
-    """Read each file as one layer: Labels for masks, Image for everything else."""
-    paths = [path] if isinstance(path, str) else path
-    return [_read_mask(Path(one)) or _read_image(Path(one)) for one in paths]
+    """Read files and DICOM folders: Labels for masks, Image for everything else.
+
+    Of a file with several volumes, and of a folder with several series, the user chooses;
+    where there is no window to ask in, the first volume is read, and series are refused.
+    What somebody who works with the image should know is shown as a notification.
+
+    Raises
+    ------
+    VolumeError
+        If something cannot be read; the sentence says why.
+    """
+    layers: list[LayerData] = []
+    files: set[Path] = set(_open_files())
+    for one in [path] if isinstance(path, str) else path:
+        # Who selects all files of a series gets it once: each file stands for all of them.
+        if Path(one).resolve() in files:
+            continue
+        for series in _chosen_series(Path(one)):
+            scan = open_scan(one, series=series)
+            files.update(file.resolve() for file in scan.files)
+            mask = _read_mask(scan, series)
+            layers += _read_images(scan, series) if mask is None else [mask]
+    return layers or NOTHING
 
 
-def _read_image(path: Path) -> LayerData:
-    volume = load_volume(path)
-    data = volume.data[0]
-    low, high = np.nanpercentile(data[:: max(1, len(data) // 32)], (0.5, 99.8))
-    arguments = {
-        **_arguments(path, volume.grid),
-        "colormap": "gray",
-    }
-    if np.isfinite([low, high]).all() and high > low:
-        arguments["contrast_limits"] = (float(low), float(high))
-    return (data, arguments, "image")
+def _can_read(path: Path) -> bool:
+    if path.is_dir():
+        files = (file for file in sorted(path.iterdir()) if file.is_file())
+        return any(is_dicom(file) for file in islice(files, FILES_LOOKED_AT))
+    return path.name.lower().endswith(READABLE) or (path.is_file() and is_dicom(path))
 
 
-def _read_mask(path: Path) -> LayerData | None:
+def _open_files() -> Iterator[Path]:
+    """Files of the series that the viewer shows already."""
+    viewer = napari.current_viewer()
+    for layer in viewer.layers if viewer is not None else ():
+        for file in layer.metadata.get(METADATA_KEY, {}).get("files", ()):
+            yield file.resolve()
+
+
+def _chosen_series(path: Path) -> list[str | None]:
+    """Series of a folder to open; None stands for the only one, or no series at all."""
+    if not path.is_dir() or open_window() is None:
+        return [None]
+    found = series_in(path)
+    if len(found) == 1:
+        return [None]
+    names = [f"{one.name} ({' x '.join(str(n) for n in one.shape)})" for one in found]
+    text = f"{path.name} holds {len(found)} series. Which shall be opened?"
+    return [found[index].uid for index in choose("Open a series", text, names)]
+
+
+def _chosen_volumes(scan: ScanFile) -> tuple[list[int], str]:
+    """Volumes of a file to open, and a sentence about the others."""
+    count = len(scan.volumes)
+    if count <= MOST_VOLUMES:
+        return list(range(count)), ""
+    if open_window() is None:
+        return [0], f"It holds {count} volumes; the first is shown."
+    text = f"{scan.name} holds {count} volumes. Which shall be opened, each as a layer?"
+    return choose("Open volumes", text, scan.volumes), ""
+
+
+def _read_images(scan: ScanFile, series: str | None) -> list[LayerData]:
+    chosen, note = _chosen_volumes(scan)
+    if not chosen:
+        return []
+    volume = load_volume(scan.path, volumes=chosen, series=series)
+    _tell(scan.name, (*volume.notes, note))
+    names = [f"{scan.name} {scan.volumes[index]}".strip() for index in chosen]
+    return [
+        (
+            data,
+            {**_arguments(scan, name), "colormap": "gray", **_contrast(data)},
+            "image",
+        )
+        for name, data in zip(names, volume.data, strict=True)
+    ]
+
+
+def _contrast(data: NDArray[np.float32]) -> dict[str, Any]:
+    sample = data[:: max(1, len(data) // 32)]
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return {}
+    low, high = np.percentile(sample, (0.5, 99.8))
+    return {"contrast_limits": (float(low), float(high))} if high > low else {}
+
+
+def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
     """Read a file that says it is a mask, and is one; None for others."""
-    if not is_mask(path):
+    # A folder or a DICOM file is no mask by its name.
+    if series is not None or scan.path.is_dir() or not (scan.is_mask or is_mask(scan.path)):
         return None
     try:
-        labels, grid = load_labels(path)
+        labels, _ = load_labels(scan.path)
     except VolumeError:
         return None
-    if labels.dtype != np.uint8:
+    if labels.dtype != np.uint8 and not scan.is_mask:
         return None
-    return (labels, {**_arguments(path, grid), "opacity": 0.5}, "labels")
+    _tell(scan.name, scan.notes)
+    return (labels, {**_arguments(scan, scan.name), "opacity": 0.5}, "labels")
 
 
-def _arguments(path: Path, grid: Grid) -> dict[str, Any]:
+def _tell(name: str, notes: Iterable[str]) -> None:
+    said = [note for note in notes if note]
+    if said:
+        show_info(f"{name}: {' '.join(said)}")
+
+
+def _arguments(scan: ScanFile, name: str) -> dict[str, Any]:
     return {
-        **spatial_arguments(grid),
-        "name": stem(path),
-        "metadata": {METADATA_KEY: {"grid": grid}},
+        **spatial_arguments(scan.grid),
+        "name": name,
+        "metadata": {METADATA_KEY: {"grid": scan.grid, "files": scan.files}},
     }

@@ -1,4 +1,4 @@
-"""Between napari layers and the core's values: volumes, grids, label layers."""
+"""Between napari's image layers and the core's values: volumes and grids."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
+from napari.layers import Image, Layer
+from numpy.typing import NDArray
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
-from napari_unet.errors import GridMismatchError, VolumeError
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.regridding import check_overlap, resample, resampling_note
+from napari_unet.imaging.regridding import same_grid as same_voxels
 from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.plugin.foreign_layers import (
+    is_aligned,
+    is_upright,
+    matrix_of,
+    to_display,
+    world_grid,
+)
 
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
@@ -20,12 +28,12 @@ METADATA_KEY = "napari_unet"
 Every layer of ours has ``grid`` (`Grid`). Segmentation layers have ``segmentation`` and
 ``structures``, and what a `ScanSession` leaves when it ends: ``scan``, ``axis``, ``record``,
 ``models``; samples have ``annotated`` or ``hidden_answer``. ``owner`` is who annotates now.
+Upright copies of other layers have ``upright_of``, and grids that are only places in the
+viewer ``in_viewer``.
 """
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
 """Names of the three display axes, as the viewer's sliders show them."""
-
-BACKGROUND_BRUSH_COLOR = "#8899aa"
 
 
 def spatial_arguments(grid: Grid) -> dict[str, Any]:
@@ -52,24 +60,62 @@ def why_not_a_scan(layer: Image) -> str | None:
             f"“{name}” has shape {layer.data.shape}. A scan needs several slices of at least "
             "8 voxels a side."
         )
-    moved = not np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1))
-    turned = not np.allclose(layer.rotate, np.eye(3)) or np.any(layer.shear)
-    if moved or turned or np.any(np.asarray(layer.scale) <= 0):
+    if is_upright(layer):
+        return None
+    if stored_grid(layer) is not None:
         return (
-            f"“{name}” is rotated, sheared or mirrored in the viewer. Open its file with "
-            "napari-unet-mri, which brings it upright."
+            f"“{layer.name}” was moved or turned in the viewer. Take that back (its transform), or "
+            "open its file again."
+        )
+    if not is_aligned(matrix_of(layer)):
+        return (
+            f"“{layer.name}” is rotated or sheared in the viewer, so its voxels do not lie along "
+            "its axes. Open its file with napari-unet-mri, which brings it upright."
         )
     return None
 
 
-def grid_of(layer: Image) -> Grid:
-    """The file grid of an Image layer; one made from scale and translate for other layers."""
+def stored_grid(layer: Layer) -> Grid | None:
+    """The grid that our reader or annotator left in a layer, if it still fits."""
     stored = layer.metadata.get(METADATA_KEY, {}).get("grid")
     if isinstance(stored, Grid) and stored.shape_zyx == tuple(layer.data.shape):
         return stored
-    z, y, x = (float(s) for s in layer.scale)
-    oz, oy, ox = (float(t) for t in layer.translate)
-    return Grid.from_spacing(tuple(layer.data.shape), (z, y, x), (oz, oy, ox))
+    return None
+
+
+def grid_of(layer: Layer) -> Grid:
+    """The file grid of a 3D layer; for other layers, one made from where the viewer shows it."""
+    stored = stored_grid(layer)
+    return world_grid(tuple(layer.data.shape), matrix_of(layer)) if stored is None else stored
+
+
+def knows_patient(layer: Layer) -> bool:
+    """Whether a layer's grid says where its voxels lie in the patient, not only in the viewer."""
+    in_viewer = layer.metadata.get(METADATA_KEY, {}).get("in_viewer", False)
+    return stored_grid(layer) is not None and not in_viewer
+
+
+def grid_entry(image: Image) -> dict[str, Any]:
+    """What the metadata of a label layer over a scan say of its grid."""
+    entry: dict[str, Any] = {"grid": grid_of(image)}
+    return entry if knows_patient(image) else {**entry, "in_viewer": True}
+
+
+def grids_of(first: Layer, second: Layer) -> tuple[Grid, Grid]:
+    """Grids of two layers in one frame: the patient's if both know it, else the viewer's."""
+    layers = (first, second)
+    if all(knows_patient(layer) for layer in layers):
+        return (grid_of(first), grid_of(second))
+    one, other = (world_grid(tuple(layer.data.shape), matrix_of(layer)) for layer in layers)
+    return (one, other)
+
+
+def display_data(layer: Layer) -> NDArray[Any]:
+    """Voxels of a 3D layer in display order; a view where it can be."""
+    data = np.asarray(layer.data)
+    if is_upright(layer):
+        return data
+    return to_display(data, world_grid(data.shape, matrix_of(layer)))
 
 
 def identity_of(layer: Image) -> str:
@@ -77,13 +123,9 @@ def identity_of(layer: Image) -> str:
     return str(layer.source.path or layer.unique_id)
 
 
-def same_grid(first: Image, second: Image) -> bool:
-    """Whether two layers share shape, voxel size and position."""
-    return (
-        tuple(first.data.shape) == tuple(second.data.shape)
-        and np.allclose(first.scale, second.scale, rtol=1e-3)
-        and np.allclose(first.translate, second.translate, atol=1e-2)
-    )
+def same_grid(first: Layer, second: Layer) -> bool:
+    """Whether two upright layers have the same voxels."""
+    return same_voxels(*grids_of(first, second))
 
 
 def check_scan(layers: Sequence[Image]) -> None:
@@ -94,20 +136,28 @@ def check_scan(layers: Sequence[Image]) -> None:
     VolumeError
         If a layer is no scan.
     GridMismatchError
-        If the layers do not share one grid.
+        If a layer shows another place than the first one.
     """
     for layer in layers:
         if problem := why_not_a_scan(layer):
             raise VolumeError(problem)
-        if not same_grid(layers[0], layer):
-            raise GridMismatchError(
-                f"“{layer.name}” {layer.data.shape} is not on the grid of “{layers[0].name}” "
-                f"{layers[0].data.shape}. Choose sequences with the same shape and voxel size."
-            )
+        own, onto = grids_of(layer, layers[0])
+        check_overlap(own, onto, f"“{layer.name}”", f"“{layers[0].name}”")
+
+
+def resampling_notes(layers: Sequence[Image]) -> tuple[str, ...]:
+    """Say which channels are on another grid than the first one, and what is done about it."""
+    return tuple(
+        resampling_note(*grids_of(layer, layers[0]), f"“{layer.name}”", f"“{layers[0].name}”")
+        for layer in layers[1:]
+        if not same_grid(layer, layers[0])
+    )
 
 
 def volume_of(layers: Sequence[Image]) -> Volume:
     """Return the scan that one or several Image layers show, a channel each.
+
+    Channels on another grid are resampled onto that of the first, in memory.
 
     Raises
     ------
@@ -118,77 +168,19 @@ def volume_of(layers: Sequence[Image]) -> Volume:
     if len(layers) == 1:
         data = np.asarray(layers[0].data, dtype=np.float32)[None]
     else:
-        data = np.stack([np.asarray(layer.data, dtype=np.float32) for layer in layers])
+        data = np.empty((len(layers), *layers[0].data.shape), dtype=np.float32)
+        for channel, layer in zip(data, layers, strict=True):
+            if same_grid(layer, layers[0]):
+                channel[...] = layer.data
+            else:
+                own, onto = grids_of(layer, layers[0])
+                values = np.asarray(layer.data, dtype=np.float32)
+                resample(values, own, onto, nearest=False, out=channel)
     path = layers[0].source.path
-    return Volume(data, grid_of(layers[0]), layers[0].name, Path(path) if path else None)
-
-
-def new_segmentation(image: Image, axis: int) -> Labels:
-    """Make an empty label layer exactly over a scan, quick to write along slicing axis `axis`."""
-    shape = list(image.data.shape)
-    n = shape.pop(axis)
-    return Labels(
-        np.moveaxis(np.zeros((n, *shape), np.uint8), 0, axis),
-        name="Segmentation",
-        scale=image.scale,
-        translate=image.translate,
-        units=image.units,
-        axis_labels=image.axis_labels,
-        opacity=0.5,
-        metadata={METADATA_KEY: {"grid": grid_of(image), "segmentation": True}},
+    return Volume(
+        data,
+        grid_of(layers[0]),
+        layers[0].name,
+        Path(path) if path else None,
+        notes=resampling_notes(layers),
     )
-
-
-def check_place(layer: Labels, image: Image) -> None:
-    """Check that a label layer lies exactly over a scan.
-
-    Raises
-    ------
-    GridMismatchError
-        If its shape, scale or position is another one.
-    """
-    data = layer.data
-    if layer.ndim != 3 or tuple(data.shape) != tuple(image.data.shape):
-        raise GridMismatchError(
-            f"The label layer “{layer.name}” has shape {tuple(data.shape)}, the scan "
-            f"“{image.name}” {tuple(image.data.shape)}. Choose a label layer of the same shape, "
-            "or a new one."
-        )
-    if not np.allclose(layer.scale, image.scale, rtol=1e-3) or not np.allclose(
-        layer.translate, image.translate, atol=1e-2
-    ):
-        raise GridMismatchError(
-            f"The label layer “{layer.name}” lies elsewhere than the scan “{image.name}” "
-            "(another scale or position). Choose a new label layer."
-        )
-
-
-def adopt_segmentation(layer: Labels, image: Image) -> None:
-    """Make an existing Labels layer usable as the segmentation of a scan.
-
-    Raises
-    ------
-    GridMismatchError
-        If its shape or place is another one, or its values do not fit.
-    """
-    check_place(layer, image)
-    data = layer.data
-    if data.dtype != np.uint8 or not isinstance(data, np.ndarray):
-        values = np.asarray(data)
-        if values.min() < 0 or values.max() > 255:
-            raise GridMismatchError(
-                f"The label layer “{layer.name}” holds values from {values.min()} to "
-                f"{values.max()}; 0 to {BACKGROUND_BRUSH - 1} can be used. Choose a new layer."
-            )
-        layer.data = values.astype(np.uint8)
-    ours = dict(layer.metadata.get(METADATA_KEY, {}))
-    ours.setdefault("grid", grid_of(image))
-    layer.metadata = {**layer.metadata, METADATA_KEY: ours}
-
-
-def show_colors(layer: Labels, structures: Sequence[Structure]) -> None:
-    """Give each structure its colour in the layer."""
-    colors: dict[int | None, Any] = {None: "#ffffff", 0: "transparent"}
-    colors.update({value: s.color for value, s in enumerate(structures, start=1)})
-    colors[BACKGROUND_BRUSH] = BACKGROUND_BRUSH_COLOR
-    layer.colormap = DirectLabelColormap(color_dict=colors)

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
+from napari_unet.imaging.orientation import is_oblique, tilt_degrees
 from napari_unet.imaging.volume import PLANES, Grid
 from napari_unet.plugin.wheel_guard import WheelGuard
 
@@ -23,9 +24,12 @@ class ScanPanel(QWidget):
     chosen : (list of Image, int or None, Labels or None, bool)
         Images, slicing axis (None: decide), label layer (None: find one) and
         whether to make a new label layer.
+    load_mask : ()
+        A mask from a file shall be shown on the scan.
     """
 
     chosen = Signal(object, object, object, bool)
+    load_mask = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +40,8 @@ class ScanPanel(QWidget):
         self.sequences = QPushButton()
         self.sequences.setStyleSheet("QPushButton::menu-indicator { image: none; }")
         self.sequences.setToolTip(
-            "Use further sequences of the same patient (same grid), such as FLAIR"
+            "Use further sequences of the same patient, such as FLAIR.\n"
+            "Those on another grid are resampled in memory; nothing is changed on disk."
         )
         self.sequences.hide()  # until there is a second image to add
         self._menu = QMenu(self.sequences)
@@ -44,13 +49,20 @@ class ScanPanel(QWidget):
         self.axis = QComboBox()
         self.axis.setToolTip(
             "The plane you paint in, and the distance of its slices.\n"
-            "By default the plane the scan was acquired in."
+            "By default the plane the scan was acquired in. Oblique: it is tilted by this angle;\n"
+            "planes and letters are the nearest ones."
         )
         self.labels = QComboBox()
         self.labels.setToolTip(
             "The label layer that holds your strokes and the predictions.\n"
             f"“{NEW_LAYER}” starts another one and keeps this one."
         )
+        self.load = QPushButton("Load…")
+        self.load.setToolTip(
+            "Show a mask from a file on this scan, as annotation or as predictions to correct.\n"
+            "It may be on another grid; slices that you annotated stay as they are."
+        )
+        self.load.clicked.connect(lambda: self.load_mask.emit())
         self._guard = WheelGuard(self)
         self._guard.watch(self.image, self.axis, self.labels)
         for box in (self.image, self.axis, self.labels):
@@ -71,13 +83,17 @@ class ScanPanel(QWidget):
             label.setToolTip(box.toolTip())
             label.setBuddy(box)
             form.addWidget(label, row, 0)
-            if box is not self.image:
-                form.addWidget(box, row, 1)
+        form.addWidget(self.axis, 1, 1)
         first = QHBoxLayout()  # a hidden button leaves no gap here, unlike in a grid
         first.setSpacing(4)
         first.addWidget(self.image, 1)
         first.addWidget(self.sequences)
         form.addLayout(first, 0, 1)
+        last = QHBoxLayout()
+        last.setSpacing(4)
+        last.addWidget(self.labels, 1)
+        last.addWidget(self.load)
+        form.addLayout(last, 2, 1)
         form.setColumnStretch(1, 1)
 
     def show_layers(self, images: Sequence[Image], labels: Sequence[Labels]) -> None:
@@ -87,6 +103,7 @@ class ScanPanel(QWidget):
             self._labels[self.labels.currentIndex() - 1] if self.labels.currentIndex() > 0 else None
         )
         self._images, self._labels = list(images), list(labels)
+        self.load.setEnabled(bool(images))
         self.image.clear()
         self.image.addItems([image.name for image in images])
         if chosen and chosen[0] in self._images:
@@ -103,8 +120,12 @@ class ScanPanel(QWidget):
             self.image.setCurrentIndex(self._images.index(images[0]))
         self._fill_menu(images[1:])
         self.axis.clear()
+        oblique = f", oblique {tilt_degrees(grid):.0f}°" if is_oblique(grid) else ""
         self.axis.addItems(
-            [f"{p.capitalize()} ({s:.3g} mm)" for p, s in zip(PLANES, grid.spacing_mm, strict=True)]
+            [
+                f"{plane.capitalize()} ({mm:.3g} mm{oblique})"
+                for plane, mm in zip(PLANES, grid.spacing_mm, strict=True)
+            ]
         )
         self.axis.setCurrentIndex(axis)
         if labels in self._labels:

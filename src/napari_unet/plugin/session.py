@@ -22,15 +22,15 @@ from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
+from napari_unet.plugin.label_layers import check_place, show_colors
 from napari_unet.plugin.layer_bridge import LayerBridge
 from napari_unet.plugin.models import KeptModel, ModelShelf
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
-    check_place,
     check_scan,
+    grid_entry,
     grid_of,
     identity_of,
-    show_colors,
     volume_of,
 )
 from napari_unet.plugin.slice_notes import SliceNotes
@@ -355,7 +355,7 @@ class ScanSession:
     def remember(self) -> None:
         """Leave record, structures and models in the layer's metadata."""
         self.labels.metadata[METADATA_KEY] = {
-            "grid": self.grid,
+            **grid_entry(self.images[0]),
             "segmentation": True,
             "scan": identity_of(self.images[0]),
             "axis": self.axis,

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.annotation.states import PALETTE, SliceState, Structure
 from napari_unet.errors import AnnotationError
+from napari_unet.plugin.label_layers import adopt_segmentation, new_segmentation
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
-    adopt_segmentation,
     check_scan,
+    grid_entry,
     grid_of,
     identity_of,
-    new_segmentation,
     same_grid,
 )
 from napari_unet.plugin.session import ScanSession
@@ -68,7 +68,13 @@ class Sessions:
         return None
 
     def begin(
-        self, images: Sequence[Image], axis: int | None, labels: Labels | None, *, fresh: bool
+        self,
+        images: Sequence[Image],
+        axis: int | None,
+        labels: Labels | None,
+        *,
+        fresh: bool,
+        complete: bool,
     ) -> ScanSession:
         """Start a session on a given, left over or new label layer.
 
@@ -95,13 +101,13 @@ class Sessions:
         if axis is None:
             axis = ours.get("axis", grid_of(images[0]).default_axis())
         structures = ours.get("structures", (FIRST_STRUCTURE,))
-        record = _record_of(layer, axis)
+        record = _record_of(layer, axis, complete)
         models = ours.get("models")
         session = ScanSession(self._viewer, images, layer, axis, structures, record, models)
         # What a copy of the layer must not share is the session's from now on.
         layer.metadata[METADATA_KEY] = {
             "segmentation": True,
-            "grid": session.grid,
+            **grid_entry(images[0]),
             "scan": identity_of(images[0]),
             "owner": self._owner,
             "structures": tuple(session.structures),
@@ -138,7 +144,7 @@ class Sessions:
         return next((s for s in self._sessions if s.labels == layer), None)
 
 
-def _record_of(layer: Labels, axis: int) -> AnnotationRecord:
+def _record_of(layer: Labels, axis: int, complete: bool) -> AnnotationRecord:
     """Find who labelled what in a layer, as far as it says so itself."""
     ours = layer.metadata[METADATA_KEY]
     record = ours.get("record")
@@ -150,16 +156,19 @@ def _record_of(layer: Labels, axis: int) -> AnnotationRecord:
         return AnnotationRecord(data, axis, record.slices_in(SliceState.ANNOTATED))
     if ours.get("axis") == axis and "annotated" in ours:
         return AnnotationRecord(data, axis, ours["annotated"])
-    return _record_of_mask(data, axis)
+    return _record_of_mask(data, axis, complete)
 
 
-def _record_of_mask(labels: NDArray[np.uint8], axis: int) -> AnnotationRecord:
+def _record_of_mask(labels: NDArray[np.uint8], axis: int, complete: bool) -> AnnotationRecord:
     """Take a mask from elsewhere as annotation: slices with any label are annotated.
 
-    255 means "not annotated": it becomes background, and its slices partial.
+    255 means "not annotated": it becomes background, and its slices partial. A mask that
+    is not `complete` is taken for predictions.
     """
     unknown = labels == NOT_ANNOTATED
     labels[unknown] = 0
+    if not complete:
+        return AnnotationRecord(labels, axis)
     others = tuple(a for a in range(3) if a != axis)
     annotated = np.flatnonzero(labels.any(axis=others))
     return AnnotationRecord(labels, axis, annotated, unknown if unknown.any() else None)

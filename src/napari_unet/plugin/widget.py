@@ -16,11 +16,13 @@ from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.annotator import Annotator
-from napari_unet.plugin.file_dialogs import FileDialogs
+from napari_unet.plugin.file_dialogs import FileDialogs, ask_complete
+from napari_unet.plugin.keys import bind_keys, release_keys
 from napari_unet.plugin.message_line import MessageLine
+from napari_unet.plugin.orientation_marks import OrientationMarks
 from napari_unet.plugin.paint_panel import PaintPanel
 from napari_unet.plugin.result_panel import ResultPanel
-from napari_unet.plugin.scan_layers import METADATA_KEY, why_not_a_scan
+from napari_unet.plugin.scan_layers import METADATA_KEY, knows_patient, why_not_a_scan
 from napari_unet.plugin.scan_panel import ScanPanel
 from napari_unet.plugin.slice_strip import FILLED, Look
 from napari_unet.plugin.train_panel import TrainPanel
@@ -34,25 +36,15 @@ RENDER_MS = 100
 """Slices change hundreds of times a second while predictions arrive; ten redraws do."""
 
 
-KEYS = {"Shift-Enter": "accept_slice", "N": "next_slice"}
-"""Viewer keys and the `Annotator` methods they call; free in napari's own settings."""
-
-
-def _key_action(widget: AnnotatorWidget, action: str) -> Callable[[Viewer], None]:
-    # A function and no partial: napari asks every key binding for its __name__.
-    def napari_unet_key(_viewer: Viewer) -> None:
-        widget.try_to(getattr(widget.annotator, action))
-
-    return napari_unet_key
-
-
-def _let_go(viewer: Viewer, annotator: Annotator, connections: tuple[Any, ...]) -> None:
+def _let_go(
+    viewer: Viewer, annotator: Annotator, marks: OrientationMarks, connections: tuple[Any, ...]
+) -> None:
     for emitter, callback in connections:
         emitter.disconnect(callback)
     if annotator.open:
         annotator.close()
-        for key in KEYS:
-            viewer.bind_key(key, None)
+        marks.close()
+        release_keys(viewer)
 
 
 class AnnotatorWidget(QWidget):
@@ -70,6 +62,7 @@ class AnnotatorWidget(QWidget):
         super().__init__()
         self.viewer: Viewer = viewer
         self.annotator = Annotator(viewer)
+        self.marks = OrientationMarks(viewer)
         self.scan = ScanPanel()
         self.paint = PaintPanel()
         self.train = TrainPanel()
@@ -100,10 +93,11 @@ class AnnotatorWidget(QWidget):
         )
         for emitter, callback in self._connections:
             emitter.connect(callback)
-        for key, action in KEYS.items():
-            viewer.bind_key(key, _key_action(self, action), overwrite=True)
+        bind_keys(viewer, self.annotator, self.try_to)
         # When the window goes, the C++ half of this widget goes first: only Python here.
-        self.destroyed.connect(partial(_let_go, viewer, self.annotator, self._connections))
+        self.destroyed.connect(
+            partial(_let_go, viewer, self.annotator, self.marks, self._connections)
+        )
         self._on_theme()
         self._on_layers()
 
@@ -147,7 +141,10 @@ class AnnotatorWidget(QWidget):
         self.result.segment.clicked.connect(self._segment_or_stop)
         self.result.fill.clicked.connect(lambda: self.try_to(act.fill))
         self.advanced.clean_changed.connect(self._set_clean)
+        self.advanced.show_display(self.marks.neurological)
+        self.advanced.neurological.connect(self.marks.set_neurological)
         files = FileDialogs(act, self)
+        self.scan.load_mask.connect(lambda: self.try_to(files.load_mask))
         self.result.save_mask.clicked.connect(lambda: self.try_to(files.save_mask))
         self.result.save_model.clicked.connect(lambda: self.try_to(files.save_model))
         self.result.load_model.clicked.connect(lambda: self.try_to(files.load_model))
@@ -173,7 +170,7 @@ class AnnotatorWidget(QWidget):
 
     def disconnect_viewer(self) -> None:
         """Stop the work and disconnect from the viewer; safe to call twice."""
-        _let_go(self.viewer, self.annotator, self._connections)
+        _let_go(self.viewer, self.annotator, self.marks, self._connections)
         self._connections = ()
 
     def try_to(self, action: Callable[[], object]) -> bool:
@@ -225,8 +222,13 @@ class AnnotatorWidget(QWidget):
     def _choose(
         self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
     ) -> None:
+        complete = labels is None or ask_complete(self, labels)
+        if complete is None:
+            self._render_scan()  # the boxes show the present choice again
+            return
         self.message.say(WELCOME)
-        if not self.try_to(partial(self.annotator.choose, images, axis, labels, fresh=fresh)):
+        choose = partial(self.annotator.choose, images, axis, labels, fresh=fresh)
+        if not self.try_to(partial(choose, complete=complete)):
             self._render_session()
 
     def _on_active(self, event: Any) -> None:
@@ -248,6 +250,7 @@ class AnnotatorWidget(QWidget):
             self._shown = session
             self.result.clear_measures()
             self.train.reset()
+        self.marks.show(session is not None and knows_patient(session.images[0]))
         if session is None:
             self.paint.strip.show_states((), 0, None)
             return
@@ -308,8 +311,8 @@ class AnnotatorWidget(QWidget):
             # Elsewhere it would paint what an eraser does, and look different.
             label = session.labels.selected_label = self.paint.structures.last
         session.bridge.refresh_if_stale()
-        name, number = session.grid.file_slice(session.axis, index)
-        self.paint.slice.setToolTip(f"In the file: {name} = {number}")
+        known = knows_patient(session.images[0])
+        self.paint.show_place(session.grid if known else None, session.axis, index)
         looks: list[Look] = [*states]
         for filled in session.record.filled_slices():
             looks[filled] = FILLED

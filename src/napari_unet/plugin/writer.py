@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pint
 from napari.utils.notifications import show_info, show_warning
-from napari.utils.transforms import CompositeAffine
-from numpy.typing import NDArray
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
-from napari_unet.errors import GridMismatchError, SaveError
+from napari_unet.errors import SaveError
 from napari_unet.imaging.output import StructureRow
-from napari_unet.imaging.placing import grid_of_array
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
+from napari_unet.plugin.foreign_layers import is_aligned, to_display, world_grid, world_matrix
 from napari_unet.plugin.scan_layers import METADATA_KEY
 
 
@@ -41,11 +38,14 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     ours = attributes.get("metadata", {}).get(METADATA_KEY, {})
     grid = ours.get("grid")
     if not isinstance(grid, Grid) or grid.shape_zyx != labels.shape:
-        try:
-            grid = grid_of_array(labels.shape, world_of(attributes))
-        except GridMismatchError as error:
-            raise SaveError(f"This layer cannot be saved as a mask. {error}") from error
-        labels = grid.to_display(labels.T)
+        matrix = world_matrix(attributes)
+        if not is_aligned(matrix):
+            raise SaveError(
+                "This layer cannot be saved as a mask: it is rotated, sheared or flat in the "
+                "viewer. Open its file with napari-unet-mri, or undo the rotation."
+            )
+        grid = world_grid(labels.shape, matrix)
+        labels = to_display(labels, grid)
     if ours:
         labels = np.where(labels == BACKGROUND_BRUSH, 0, labels)
     # napari's dialog has asked before it chose us.
@@ -59,30 +59,3 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 def rows_of(structures: Sequence[Structure]) -> list[StructureRow]:
     """Value, name and colour of structures that count from 1."""
     return [(value, s.name, s.color) for value, s in enumerate(structures, start=1)]
-
-
-def world_of(attributes: dict[str, Any]) -> NDArray[np.float64]:
-    """Matrix (4, 4) from indices of a 3D layer to millimetres in the viewer.
-
-    Parameters
-    ----------
-    attributes : dict
-        What `as_layer_data_tuple` says of the layer.
-    """
-    placed = CompositeAffine(
-        scale=attributes.get("scale", (1.0, 1.0, 1.0)),
-        translate=attributes.get("translate", (0.0, 0.0, 0.0)),
-        rotate=attributes.get("rotate", np.eye(3)),
-        shear=attributes.get("shear", np.zeros(3)),
-    ).affine_matrix
-    moved = np.asarray(attributes.get("affine", np.eye(4)), dtype=np.float64)
-    units = attributes.get("units") or ("mm",) * 3
-    return np.asarray(np.diag([*map(_millimetres, units), 1.0]) @ moved @ placed)
-
-
-def _millimetres(unit: Any) -> float:
-    """Length of a unit; pixels, and what else is no length, count as millimetres."""
-    try:
-        return float(pint.get_application_registry().Quantity(1.0, str(unit)).to("mm").magnitude)
-    except pint.DimensionalityError:
-        return 1.0

@@ -1,0 +1,177 @@
+"""Bringing voxels from one grid onto another through the millimetres that both name.
+
+(In-plane resizing for the network is `learning.resampling`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_unet.errors import GridMismatchError
+from napari_unet.imaging.volume import Grid
+
+GRID_TOLERANCE = 0.05
+"""Fraction of a voxel by which two grids may differ and still be the same.
+
+Programs store the matrix in float32, or only as a quaternion; that moves far
+corners by some micrometres.
+"""
+
+LEAST_OVERLAP = 0.1
+"""Share of a scan that a further sequence of it must cover; less is another body part."""
+
+SAMPLES = 24
+"""Points along each axis at which `overlap` looks."""
+
+DIGITS = 6
+"""Decimals of a voxel that count: a point halfway between two must not flip with rounding."""
+
+
+def apart_mm(found: Grid, wanted: Grid) -> float | None:
+    """How far corners of two grids lie apart, in mm; None if they differ in shape.
+
+    Both are compared in display order, so that the axis order of the files does not matter.
+    """
+    if found.shape_zyx != wanted.shape_zyx:
+        return None
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in wanted.shape_zyx])).reshape(3, -1)
+    offset = (found.affine_zyx - wanted.affine_zyx) @ np.vstack([corners, np.ones(8)])
+    return float(np.sqrt((offset[:3] ** 2).sum(axis=0)).max())
+
+
+def same_grid(found: Grid, wanted: Grid) -> bool:
+    """Whether two grids have the same voxels, in whatever axis order their files store them."""
+    apart = apart_mm(found, wanted)
+    return apart is not None and apart <= GRID_TOLERANCE * min(wanted.spacing_mm)
+
+
+def overlap(own: Grid, onto: Grid) -> float:
+    """Share of the volume of `onto` that the voxels of `own` cover, 0 to 1."""
+    steps = [(np.arange(SAMPLES) + 0.5) / SAMPLES * n - 0.5 for n in onto.shape_zyx]
+    points = np.stack([axis.ravel() for axis in np.meshgrid(*steps, indexing="ij")])
+    matrix = _to_own(own, onto)
+    return float(_inside(matrix[:3, :3] @ points + matrix[:3, 3:], own).mean())
+
+
+def resample(
+    data_zyx: NDArray[np.generic],
+    own: Grid,
+    onto: Grid,
+    *,
+    nearest: bool,
+    out: NDArray[np.generic] | None = None,
+) -> NDArray[np.generic]:
+    """Sample an image or a mask at the voxels of another grid.
+
+    The outermost voxels reach half a voxel beyond their centres; beyond them a mask
+    is 0, and an image what its corners show (air). Two planes are in memory besides
+    the two volumes.
+
+    Parameters
+    ----------
+    data_zyx : ndarray, shape of `own` in display order (z, y, x)
+        Its values; a mask keeps them all.
+    own, onto : Grid
+        The grid that the values are on, and the one that they are wanted on.
+    nearest : bool
+        Take the nearest voxel (masks) instead of interpolating linearly (images).
+    out : ndarray, shape of `onto` in display order, optional
+        Where to write.
+
+    Returns
+    -------
+    ndarray, shape of `onto` in display order (z, y, x)
+        `out`, or a new array of the type of `data_zyx`.
+    """
+    result = np.empty(onto.shape_zyx, data_zyx.dtype) if out is None else out
+    background = 0.0 if nearest else _corner_value(data_zyx)
+    matrix = _to_own(own, onto)
+    _, height, width = onto.shape_zyx
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None]
+    for index, plane in enumerate(result):
+        points = np.stack(
+            [z * index + y * rows + x * columns + start for z, y, x, start in matrix[:3].tolist()]
+        ).round(DIGITS)
+        inside = _inside(points, own)
+        if not inside.any():
+            plane[...] = background
+            continue
+        ndimage.map_coordinates(
+            data_zyx, points, output=plane, order=0 if nearest else 1, mode="nearest"
+        )
+        plane[~inside] = background
+    return result
+
+
+def labels_onto(
+    labels_zyx: NDArray[np.generic], own: Grid, onto: Grid, name: str
+) -> NDArray[np.generic]:
+    """Bring a mask onto the grid of a scan: as it is on the same grid, else by nearest voxel.
+
+    Raises
+    ------
+    GridMismatchError
+        If it has labels, and none of them lies in the scan.
+    """
+    if same_grid(own, onto):
+        return labels_zyx
+    labels = resample(labels_zyx, own, onto, nearest=True)
+    if labels_zyx.any() and not labels.any():
+        raise GridMismatchError(
+            f"No label of {name} lies in the scan: they show different places. Choose the mask "
+            "of this scan, or register it first."
+        )
+    return labels
+
+
+def check_overlap(own: Grid, onto: Grid, name: str, reference: str) -> None:
+    """Refuse a further sequence that does not show what the scan shows.
+
+    Raises
+    ------
+    GridMismatchError
+        If it covers less than `LEAST_OVERLAP` of the scan.
+    """
+    covered = overlap(own, onto)
+    if covered < LEAST_OVERLAP:
+        share = f"only {covered:.0%} of" if covered > 0 else "nothing of"
+        raise GridMismatchError(
+            f"{name} covers {share} {reference}: they lie in different places. Choose sequences "
+            "of one examination, or register them first."
+        )
+
+
+def resampling_note(own: Grid, onto: Grid, name: str, reference: str) -> str:
+    """Say what was resampled, from what voxel size onto what, and what it does not cover."""
+    covered = overlap(own, onto)
+    part = "" if covered > 0.99 else f"; it covers {covered:.0%} of it"
+    return f"{name} was resampled from {size_mm(own)} onto the grid of {reference}{part}."
+
+
+def size_mm(grid: Grid) -> str:
+    """Voxel size for people, in the order x, y, z: ``0.9 x 0.9 x 5 mm``."""
+    return " x ".join(f"{mm:.3g}" for mm in reversed(grid.spacing_mm)) + " mm"
+
+
+def _to_own(own: Grid, onto: Grid) -> NDArray[np.float64]:
+    """Matrix from voxels (z, y, x) of `onto` to those of `own`, shape (4, 4)."""
+    return np.asarray(np.linalg.solve(own.affine_zyx, onto.affine_zyx))
+
+
+def _inside(points: NDArray[np.float64], grid: Grid) -> NDArray[np.bool_]:
+    """Which points (3, ...), in voxels (z, y, x), lie in a voxel of the grid."""
+    within: Iterable[NDArray[np.bool_]] = (
+        (axis >= -0.5) & (axis <= n - 0.5) for axis, n in zip(points, grid.shape_zyx, strict=True)
+    )
+    return np.asarray(np.logical_and.reduce(list(within)))
+
+
+def _corner_value(data: NDArray[np.generic]) -> float:
+    """What an image shows in most of its eight corners."""
+    corners = np.asarray(data[np.ix_(*[(0, n - 1) for n in data.shape])], dtype=np.float64)
+    finite = corners[np.isfinite(corners)]
+    return float(np.median(finite)) if finite.size else 0.0

@@ -1,0 +1,104 @@
+"""Label layers: new ones over a scan, and whether others can be used there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
+from napari_unet.errors import GridMismatchError
+from napari_unet.plugin.foreign_layers import is_upright
+from napari_unet.plugin.scan_layers import METADATA_KEY, grid_entry, same_grid
+
+BACKGROUND_BRUSH_COLOR = "#8899aa"
+
+
+def new_segmentation(image: Image, axis: int) -> Labels:
+    """Make an empty label layer exactly over a scan, quick to write along slicing axis `axis`."""
+    shape = list(image.data.shape)
+    n = shape.pop(axis)
+    return Labels(
+        np.moveaxis(np.zeros((n, *shape), np.uint8), 0, axis),
+        name="Segmentation",
+        scale=image.scale,
+        translate=image.translate,
+        units=image.units,
+        axis_labels=image.axis_labels,
+        opacity=0.5,
+        metadata={METADATA_KEY: {**grid_entry(image), "segmentation": True}},
+    )
+
+
+def is_from_elsewhere(layer: Labels) -> bool:
+    """Whether a label layer is no Segmentation layer of ours."""
+    return not layer.metadata.get(METADATA_KEY, {}).get("segmentation")
+
+
+def lies_over(layer: Labels, image: Image) -> bool:
+    """Whether a label layer lies exactly over a scan; see `check_place`."""
+    try:
+        check_place(layer, image)
+    except GridMismatchError:
+        return False
+    return True
+
+
+def check_place(layer: Labels, image: Image) -> None:
+    """Check that a label layer lies exactly over a scan.
+
+    Raises
+    ------
+    GridMismatchError
+        If its shape, scale or position is another one.
+    """
+    data = layer.data
+    if layer.ndim != 3 or tuple(data.shape) != tuple(image.data.shape):
+        raise GridMismatchError(
+            f"The label layer “{layer.name}” has shape {tuple(data.shape)}, the scan "
+            f"“{image.name}” {tuple(image.data.shape)}. Choose a label layer of the same shape, "
+            "or a new one."
+        )
+    moved = not np.allclose(layer.scale, image.scale, rtol=1e-3) or not np.allclose(
+        layer.translate, image.translate, atol=1e-2
+    )
+    if moved or not is_upright(layer) or not same_grid(layer, image):
+        raise GridMismatchError(
+            f"The label layer “{layer.name}” lies elsewhere than the scan “{image.name}” "
+            "(another scale, position or direction). Choose a new label layer."
+        )
+
+
+def adopt_segmentation(layer: Labels, image: Image) -> None:
+    """Make an existing Labels layer usable as the segmentation of a scan.
+
+    Raises
+    ------
+    GridMismatchError
+        If its shape or place is another one, or its values do not fit.
+    """
+    check_place(layer, image)
+    data = layer.data
+    if data.dtype != np.uint8 or not isinstance(data, np.ndarray):
+        values = np.asarray(data)
+        if values.min() < 0 or values.max() > 255:
+            raise GridMismatchError(
+                f"The label layer “{layer.name}” holds values from {values.min()} to "
+                f"{values.max()}; 0 to {BACKGROUND_BRUSH - 1} can be used. Choose a new layer."
+            )
+        layer.data = values.astype(np.uint8)
+    ours = dict(layer.metadata.get(METADATA_KEY, {}))
+    if "grid" not in ours:
+        ours.update(grid_entry(image))
+    layer.metadata = {**layer.metadata, METADATA_KEY: ours}
+
+
+def show_colors(layer: Labels, structures: Sequence[Structure]) -> None:
+    """Give each structure its colour in the layer."""
+    colors: dict[int | None, Any] = {None: "#ffffff", 0: "transparent"}
+    colors.update({value: s.color for value, s in enumerate(structures, start=1)})
+    colors[BACKGROUND_BRUSH] = BACKGROUND_BRUSH_COLOR
+    layer.colormap = DirectLabelColormap(color_dict=colors)

@@ -1,0 +1,142 @@
+"""Masks that other tools made, or another scan's: brought onto a scan and taken over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_unet.annotation.record import NOT_ANNOTATED
+from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.loading import load_labels
+from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
+from napari_unet.imaging.volume import Grid
+from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
+from napari_unet.plugin.scan_layers import display_data, grid_of, grids_of, stored_grid
+from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundMask:
+    """A mask from elsewhere, on the grid of the scan.
+
+    Parameters
+    ----------
+    name : str
+        Its file or layer.
+    labels : ndarray of uint8, shape (z, y, x)
+        Its values, display order; 255 where nobody has annotated.
+    note : str
+        A sentence that says what was resampled; empty where nothing was.
+    """
+
+    name: str
+    labels: NDArray[np.uint8]
+    note: str = ""
+
+    def slices(self, axis: int) -> list[int]:
+        """Slices along a display axis that show a structure, ascending."""
+        shown = (self.labels > 0) & (self.labels != NOT_ANNOTATED)
+        others = tuple(a for a in range(3) if a != axis)
+        return [int(index) for index in np.flatnonzero(shown.any(axis=others))]
+
+
+def mask_of_file(path: Path, image: Image) -> FoundMask:
+    """Read a mask and bring it onto the grid of a scan.
+
+    Raises
+    ------
+    VolumeError, GridMismatchError
+        If it is no mask, its values cannot be used, or it lies elsewhere.
+    """
+    grid = grid_of(image)
+    labels, own = load_labels(path, grid, resample=True)
+    return _found(labels, own, grid, path.name, image)
+
+
+def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
+    """Bring a label layer, made by whatever, onto the grid of a scan.
+
+    Raises
+    ------
+    VolumeError, GridMismatchError
+        If it is rotated or sheared, its values cannot be used, or it lies elsewhere.
+    """
+    name = f"“{layer.name}”"
+    if layer.ndim != 3 or layer.multiscale:
+        raise VolumeError(f"{name} is {layer.ndim}D or multiscale. Choose a 3D label layer.")
+    moved = stored_grid(layer) is not None and not is_upright(layer)
+    if moved or not is_aligned(matrix_of(layer)):
+        raise VolumeError(
+            f"{name} is rotated, sheared or moved in the viewer. Press “Load…” and choose its "
+            "file instead."
+        )
+    values = display_data(layer)
+    if values.min() < 0:
+        raise VolumeError(f"{name} holds negative values. In a mask, classes count from 1.")
+    own, grid = grids_of(layer, image)
+    return _found(labels_onto(values, own, grid, name), own, grid, name, image)
+
+
+def _found(labels: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
+    """Check the values of a mask on the grid of its scan."""
+    unknown = labels == NOT_ANNOTATED
+    highest = int(np.max(labels, where=~unknown, initial=0))
+    if highest == 0:
+        only = " but 255, which means “not annotated”" if unknown.any() else ""
+        raise VolumeError(
+            f"{name} holds no label{only}. Save its structures as 1, 2 and so on, then load it."
+        )
+    if highest >= BACKGROUND_BRUSH:
+        raise VolumeError(
+            f"{name} holds the value {highest}; 1 to {BACKGROUND_BRUSH - 1} can be used. "
+            "Renumber its structures first."
+        )
+    note = "" if same_grid(own, grid) else resampling_note(own, grid, name, f"“{image.name}”")
+    return FoundMask(name, labels.astype(np.uint8), note)
+
+
+def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
+    """Show a mask on a scan, wherever no person has decided; say what became of it.
+
+    Parameters
+    ----------
+    session : ScanSession
+        Where it goes. Slices that are annotated there stay as they are, and so do the
+        voxels painted on partial ones.
+    mask : FoundMask
+        A mask on its grid.
+    complete : bool
+        Whether slices that show a structure are right as they are and become annotated;
+        otherwise they are predictions to correct.
+    """
+    record, axis = session.record, session.axis
+    unknown = mask.labels == NOT_ANNOTATED
+    labels = np.where(unknown, np.uint8(0), mask.labels)
+    others = tuple(a for a in range(3) if a != axis)
+    shown, unsure = mask.slices(axis), np.flatnonzero(unknown.any(axis=others))
+    kept = set(record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL))
+    before = np.flatnonzero(record.labels.any(axis=others))
+    record.write_volume(labels, sorted({*shown, *(int(index) for index in before)}))
+    new = [index for index in shown if index not in kept]
+    for index in new if complete else ():
+        record.accept(index)
+        if index in unsure:
+            record.set_partial(index, True)
+    highest = int(labels.max())
+    session.ensure_structures(highest)
+    session.show_structures()
+    session.bridge.refresh()
+    session.edited(new)
+    became = "annotated" if complete else "predictions: correct them, or accept them (Shift-Enter)"
+    said = [f"{len(new)} slices of {mask.name} are {became}."]
+    if stayed := len(shown) - len(new):
+        said.append(f"{stayed} that you had annotated stay as they were.")
+    if highest > MAX_STRUCTURES:
+        said.append(f"Labels above {MAX_STRUCTURES} are kept, but not learned.")
+    return " ".join([*said, mask.note]).strip()

@@ -1,0 +1,64 @@
+"""Scans that another reader opened mirrored, turned by right angles or by an affine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari.layers import Image, Layer
+from napari.viewer import Viewer
+
+from napari_unet.plugin.foreign_layers import is_upright
+from napari_unet.plugin.scan_layers import METADATA_KEY, display_data, grid_of, spatial_arguments
+
+
+def upright_layer(layer: Image, others: Sequence[Layer]) -> Image:
+    """Give the layer itself, or one of the same voxels in display order.
+
+    Parameters
+    ----------
+    layer : Image
+        A scan (`check_scan`).
+    others : sequence of Layer
+        Where an upright copy may be found that was made before.
+    """
+    if is_upright(layer):
+        return layer
+    for other in others:
+        if other.metadata.get(METADATA_KEY, {}).get("upright_of") == layer.unique_id:
+            return other
+    grid = grid_of(layer)
+    ours = {"grid": grid, "in_viewer": True, "upright_of": layer.unique_id}
+    return Image(
+        display_data(layer),
+        name=f"{layer.name} (upright)",
+        colormap=layer.colormap,
+        contrast_limits=layer.contrast_limits,
+        metadata={METADATA_KEY: ours},
+        **spatial_arguments(grid),
+    )
+
+
+def bring_upright(viewer: Viewer, images: Sequence[Image]) -> tuple[list[Image], str]:
+    """Replace scans (`check_scan`) by upright layers of the same voxels, where needed.
+
+    Returns
+    -------
+    layers : list of Image
+        Layers of the viewer in display order, each once.
+    said : str
+        A sentence about layers that were added; empty if there are none.
+    """
+    layers: list[Image] = []
+    said = ""
+    for image in images:
+        layer = upright_layer(image, viewer.layers)
+        if layer not in viewer.layers:
+            viewer.add_layer(layer)
+            image.visible = False
+            said = (
+                f"“{image.name}” is mirrored or turned; “{layer.name}” shows the same voxels and "
+                "saves onto its grid."
+            )
+        if layer not in layers:
+            layers.append(layer)
+    return layers, said

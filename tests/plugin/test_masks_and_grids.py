@@ -1,0 +1,185 @@
+"""Masks, sequences and layers that other tools made, on whatever grid."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Image
+from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+from napari_unet.annotation.states import SliceState
+from napari_unet.imaging.volume import Grid
+from napari_unet.plugin.scan_layers import (
+    METADATA_KEY,
+    grid_of,
+    spatial_arguments,
+    volume_of,
+    why_not_a_scan,
+)
+from napari_unet.plugin.upright import upright_layer
+
+YES, NO = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+
+
+@pytest.fixture
+def answer(monkeypatch, tmp_path):
+    """Choose the file mask.nii in the dialog; answer the question as the list says."""
+    answers = []
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "mask.nii"), ""))
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop())
+    return answers
+
+
+def save_on_half_grid(bench, path, value=2):
+    """Save the ball as a mask with voxels twice as large, stored R-A-S."""
+    own = grid_of(bench.image)
+    labels = own.to_source(bench.truth.astype(np.uint8) * value)[::-1, ::-1, ::-1]
+    step = np.diag([2.0, 2.0, 4.0])
+    first = own.affine[:3, :3] @ (np.array(own.shape) - 1) + own.affine[:3, 3]
+    affine = np.eye(4)
+    affine[:3, :3] = step
+    affine[:3, 3] = first + np.array([0.5, 0.5, 1.0])
+    nib.save(nib.Nifti1Image(labels[::2, ::2, ::2].copy(), affine), path)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_mask_on_another_grid_becomes_annotation_if_it_is_complete(
+    bench, answer, tmp_path, complete
+):
+    save_on_half_grid(bench, tmp_path / "mask.nii")
+    answer.append(YES if complete else NO)
+    bench.widget.scan.load.click()
+    assert not answer, bench.widget.message.text
+    record = bench.session.record
+    found = bench.session.labels.data == 2
+    assert 2 * (found & bench.truth).sum() / (found.sum() + bench.truth.sum()) > 0.85
+    shown = [int(i) for i in np.flatnonzero(found.any(axis=(1, 2)))]
+    state = SliceState.ANNOTATED if complete else SliceState.PREDICTED
+    assert record.slices_in(state) == shown
+    assert "resampled from 2 x 2 x 4 mm onto the grid of “scan”" in bench.widget.message.text
+    assert len(bench.session.structures) == 2
+    assert bench.session.score() is None, "what somebody else labelled is no prediction"
+
+
+def test_a_loaded_mask_leaves_what_was_annotated(bench, answer, tmp_path):
+    corner = np.zeros_like(bench.truth[8])
+    corner[:4, :4] = True
+    bench.paint(8, mask=corner)
+    grid = grid_of(bench.image)
+    stored = grid.to_source(bench.truth.astype(np.int16))
+    nib.save(nib.Nifti1Image(stored, grid.affine), tmp_path / "mask.nii")
+    answer.append(YES)
+    bench.widget.scan.load.click()
+    np.testing.assert_array_equal(bench.session.labels.data[8] == 1, corner)
+    np.testing.assert_array_equal(bench.session.labels.data[7] == 1, bench.truth[7])
+    assert "1 that you had annotated stay" in bench.widget.message.text
+    assert "resampled" not in bench.widget.message.text
+    bench.train()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"), [((0, 300), "holds the value 300"), ((0, 255), "means “not annotated”")]
+)
+def test_masks_whose_values_cannot_be_kept_are_refused(bench, answer, tmp_path, values, says):
+    grid = grid_of(bench.image)
+    stored = grid.to_source(np.where(bench.truth, *values[::-1]).astype(np.int16))
+    nib.save(nib.Nifti1Image(stored, grid.affine), tmp_path / "mask.nii")
+    bench.widget.scan.load.click()
+    assert bench.widget.message.failed
+    assert says in bench.widget.message.text
+    assert not bench.session.labels.data.any()
+
+
+def test_a_label_layer_on_another_grid_is_brought_onto_the_scan_in_a_new_layer(bench, answer):
+    bench.paint(5)
+    mine = bench.session.labels
+    flipped = bench.truth[::-1, :, ::-1].astype(np.int32) * 3
+    other = bench.viewer.add_labels(
+        flipped,
+        name="theirs",
+        scale=(-2.0, 1.0, -1.0),
+        translate=(-10.0 + 2 * 15, 5.0, 3.0 + 39),
+    )
+    bench.qtbot.wait(5)
+    row = [bench.widget.scan.labels.itemText(i) for i in range(bench.widget.scan.labels.count())]
+    answer.append(YES)
+    bench.widget.scan.labels.setCurrentIndex(row.index("theirs"))
+    bench.widget.scan.labels.activated.emit(row.index("theirs"))
+    assert bench.session.labels not in (mine, other)
+    np.testing.assert_array_equal(bench.session.labels.data == 3, bench.truth)
+    assert mine.data[5].any()
+    assert "resampled" not in bench.widget.message.text, "the same voxels, only flipped"
+
+
+def test_new_labels_of_napari_over_our_scan_can_be_used(bench):
+    bench.viewer.layers.selection.active = bench.image
+    bench.viewer._new_labels()
+    layer = bench.viewer.layers[-1]
+    bench.annotator.choose([bench.image], labels=layer)
+    assert bench.session.labels is layer
+    bench.paint(8)
+    bench.train()
+
+
+def test_sequences_on_two_grids_are_trained_on_together(bench):
+    coarse = Grid.from_spacing((8, 24, 20), (4.0, 2.0, 2.0), (-9.0, 5.5, 3.5))
+    flair = bench.viewer.add_image(
+        bench.image.data[::2, ::2, ::2],
+        name="flair",
+        metadata={METADATA_KEY: {"grid": coarse}},
+        **spatial_arguments(coarse),
+    )
+    bench.annotator.choose([bench.image, flair])
+    assert bench.widget.message.text == (
+        "“flair” was resampled from 2 x 2 x 4 mm onto the grid of “scan”."
+    )
+    volume = volume_of(bench.session.images)
+    assert volume.data.shape == (2, 16, 48, 40)
+    assert np.corrcoef(volume.data[0].ravel(), volume.data[1].ravel())[0, 1] > 0.8
+    bench.paint(8)
+    bench.train()
+    assert not bench.widget.message.failed
+
+
+@pytest.mark.parametrize(
+    "placed",
+    [
+        {"scale": (-2.0, 1.0, 1.0), "translate": (20.0, 5.0, 3.0)},
+        {"scale": (2.0, -1.0, -1.0)},
+        {"affine": np.diag([2.0, 1.0, -1.0, 1.0])},
+        {"scale": (2.0, 1.0, 1.0), "affine": np.diag([0.5, 2.0, 2.0, 1.0])},
+    ],
+)
+def test_scans_that_other_readers_mirrored_are_annotated_and_saved_on_their_own_voxels(
+    bench, tmp_path, placed
+):
+    theirs = bench.viewer.add_image(bench.image.data.copy(), name="theirs", **placed)
+    assert why_not_a_scan(theirs) is None
+    bench.annotator.choose([theirs])
+    scan = bench.session.images[0]
+    voxel = (5, 20, 11)
+    world = np.array(theirs.data_to_world(voxel))
+    at = tuple(int(i) for i in np.round(scan.world_to_data(world)))
+    assert scan.data[at] == theirs.data[voxel]
+    bench.session.bridge.go_to(at[0])
+    bench.session.labels.paint(at, 1)
+    bench.qtbot.wait(1)
+    bench.annotator.save_mask(tmp_path / "mask.nii.gz")
+    saved = nib.load(tmp_path / "mask.nii.gz")
+    mask = np.asarray(saved.dataobj).T
+    assert mask.shape == theirs.data.shape
+    assert mask[voxel] == 1
+    np.testing.assert_allclose((saved.affine @ [*voxel[::-1], 1])[:3], -world[::-1], atol=1e-4)
+    assert not theirs.visible
+    bench.annotator.choose([theirs])
+    assert bench.session.images[0] is scan, "one upright copy is enough"
+
+
+def test_axes_in_another_order_are_brought_back_exactly():
+    data = np.random.default_rng(0).normal(size=(20, 30, 12))
+    affine = np.array([[0, 0, 4.0, 7], [-1, 0, 0, 0], [0, 1.5, 0, -2], [0, 0, 0, 1]])
+    layer = Image(data, affine=affine)
+    upright = upright_layer(layer, [])
+    assert upright.data.shape == (12, 20, 30)
+    voxel = (3, 8, 5)
+    ijk = np.round(upright.world_to_data(layer.data_to_world(voxel))).astype(int)
+    assert upright.data[tuple(ijk)] == data[voxel]
