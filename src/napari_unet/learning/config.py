@@ -31,7 +31,7 @@ Upsampling: TypeAlias = Literal["transposed", "nearest"]
 each pixel before a 2x2 convolution."""
 
 Initialisation: TypeAlias = Literal["uniform", "he"]
-"""Small uniform weights, or Gaussian ones of variance 2 / (inputs of a neuron) (He et al., 2015)."""
+"""Small uniform weights, or Gaussian ones of variance 2 / inputs of a neuron (He et al., 2015)."""
 
 OptimiserName: TypeAlias = Literal["adamw", "sgd"]
 """AdamW, or stochastic gradient descent with momentum."""

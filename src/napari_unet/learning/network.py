@@ -9,9 +9,11 @@ arXiv:1505.04597.) One class makes them all, from the paper's own to the fast on
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -172,6 +174,17 @@ class UNet(nn.Module):
     def sight(self) -> int:
         """How far around it a pixel's score can depend on the image, in pixels."""
         return layer_sizes.sight(self.config)
+
+    @contextlib.contextmanager
+    def dropping(self, generator: torch.Generator) -> Iterator[None]:
+        """Let dropout, if any, draw from a generator, and leave torch's own randomness alone."""
+        if not self.config.dropout:
+            yield
+            return
+        device = self.head.weight.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            yield
 
     def forward(self, images: Tensor) -> Tensor:
         """Score every pixel for every class.

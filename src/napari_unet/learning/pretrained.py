@@ -38,7 +38,10 @@ def pretrained_state(model: ModelConfig) -> dict[str, Tensor] | None:
         `UNet.state_dict`, on the CPU; None if there are none for this shape.
     """
     known = PRESETS[PRETRAINED_PRESET]
-    if dataclasses.replace(known, in_channels=model.in_channels, n_classes=model.n_classes) != model:
+    if (
+        dataclasses.replace(known, in_channels=model.in_channels, n_classes=model.n_classes)
+        != model
+    ):
         return None
     file = resources.files("napari_unet") / "weights" / f"{PRETRAINED_PRESET}.safetensors"
     state = {
