@@ -36,7 +36,8 @@ def run(scene, config, **kwargs):
 @pytest.fixture(scope="module")
 def learned(scene):
     """What a narrow network of the paper gives while it learns from one slice."""
-    config = TrainConfig(seconds=300, max_steps=40, threads=1, device="cpu", model=NARROW)
+    model = dataclasses.replace(NARROW, width=8)
+    config = TrainConfig(seconds=300, max_steps=40, threads=1, device="cpu", model=model)
     return run(scene, config, annotations=scene.annotated(5), focus=lambda: (0, 5))
 
 
@@ -50,7 +51,7 @@ def test_its_predictions_are_shown_while_it_learns_and_found_again_in_its_model(
     assert {event.index for event in shown} == set(range(scene.scan.n_slices))
     assert all(event.labels.shape == scene.truth[0].shape for event in shown)
     model = learned[-1].checkpoint
-    assert model.card.model == dataclasses.replace(NARROW, in_channels=1, n_classes=2)
+    assert model.card.model == dataclasses.replace(NARROW, width=8)
     for event in segment(scene.scan, model, order=[5]):
         overlap = 2 * np.count_nonzero(event.labels & scene.truth[5])
         assert overlap / (event.labels.sum() + scene.truth[5].sum()) > 0.5
