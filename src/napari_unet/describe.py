@@ -1,4 +1,4 @@
-"""What is in a file: the lines of ``napari-unet info``."""
+"""What is in a file, or in a network: the lines of ``napari-unet info``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_unet import describe_network
 from napari_unet.imaging.dicom import series_in
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.scan_file import Voxels
@@ -106,8 +107,7 @@ def model(path: Path) -> list[tuple[str, str]]:
         ("pixel size", f"{' x '.join(f'{size:.4g}' for size in card.spacing_mm)} mm"),
         (
             "network",
-            f"U-Net of width {net.width}, {net.levels} levels, stride {net.stride}; "
-            f"{weights:,} weights",
+            f"{describe_network.summary(net)}; {weights:,} weights",
         ),
         ("normalisation", card.normalisation),
         (

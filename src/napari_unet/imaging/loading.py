@@ -73,19 +73,18 @@ def load_volume(
     for scan in elsewhere:
         check_overlap(scan.grid, grid, scan.name, scans[0].name)
     channels = [(scan, index) for scan in scans for index in _chosen(scan, volumes)]
-    notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
     try:
         data = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)
-        for out, (scan, index) in zip(data, channels, strict=True):
-            if scan in elsewhere:
-                own = np.empty(scan.grid.shape_zyx, dtype=np.float32)
-                read = _read_into(own, scan, index)
-                resample(own, scan.grid, grid, nearest=False, out=out)
-            else:
-                read = _read_into(out, scan, index)
-            notes += [_about(scan, note, scans) for note in read]
     except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
         raise VolumeError(too_large(files[0], grid)) from error
+    notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
+    for out, (scan, index) in zip(data, channels, strict=True):
+        found = (
+            _read_onto(out, grid, scan, index)
+            if scan in elsewhere
+            else (_read_into(out, scan, index))
+        )
+        notes += [_about(scan, note, scans) for note in found]
     notes += [resampling_note(scan.grid, grid, scan.name, scans[0].name) for scan in elsewhere]
     return Volume(
         data=data,
@@ -160,10 +159,11 @@ def load_labels(
             f"{path.name} holds the value {highest:g}, too large for a class number. "
             "Choose the mask, not an image."
         )
-    if grid is not None and resample:
-        values = labels_onto(values, own, grid, path.name)
     # Always a copy: the voxels may be mapped from a file that changes later.
-    return np.array(values, dtype=np.min_scalar_type(int(highest)), order="C"), own
+    labels = np.array(values, dtype=np.min_scalar_type(int(highest)), order="C")
+    if grid is None or not resample:
+        return labels, own
+    return labels_onto(labels, own, grid, path.name), own
 
 
 def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
@@ -203,6 +203,17 @@ def _channel_name(scan: ScanFile, index: int) -> str:
 def _about(scan: ScanFile, note: str, scans: Sequence[ScanFile]) -> str:
     """Say which file a note is about, where there are several."""
     return f"{scan.name}: {note}" if len(scans) > 1 else note
+
+
+def _read_onto(out: NDArray[np.float32], grid: Grid, scan: ScanFile, index: int) -> tuple[str, ...]:
+    """Read one volume and resample it onto another grid; see `_read_into`."""
+    try:
+        own = np.empty(scan.grid.shape_zyx, dtype=np.float32)
+    except (MemoryError, ValueError) as error:
+        raise VolumeError(too_large(scan.path, scan.grid)) from error
+    notes = _read_into(own, scan, index)
+    resample(own, scan.grid, grid, nearest=False, out=out)
+    return notes
 
 
 def _read_into(out: NDArray[np.float32], scan: ScanFile, index: int) -> tuple[str, ...]:
