@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,8 +14,10 @@ from napari_unet.errors import AnnotationError
 from napari_unet.learning.augmentation import (
     AugmentationRange,
     apply_augmentation,
+    move_along,
     sample_augmentation,
 )
+from napari_unet.learning.border_weights import border_weights
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
@@ -85,6 +88,10 @@ class TrainingSet:
         Names of classes 1..K.
     spacing_mm : tuple of float
         Pixel size (rows, columns) of the network.
+    elastic : float
+        See `TrainConfig.elastic`.
+    borders : bool
+        Whether batches come with `border_weights`.
 
     Raises
     ------
@@ -98,11 +105,19 @@ class TrainingSet:
         annotations: Sequence[LabelledSlice],
         class_names: Sequence[str],
         spacing_mm: tuple[float, float],
+        *,
+        elastic: float = 0.0,
+        borders: bool = False,
     ) -> None:
         self._scans = scans
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
         self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
+        if elastic > 0:
+            self._limits = dataclasses.replace(
+                self._limits, elastic=0.0, bend=elastic, mirrored=True
+            )
+        self._border_weights: dict[bytes, Tensor] | None = {} if borders else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
         self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
@@ -150,10 +165,26 @@ class TrainingSet:
         ]
         self._members = [members for members in self._members if len(members)]
         self.weights = class_weights(labels, self._n_classes)
+        self.balance = class_weights(labels, self._n_classes, power=1.0)
+        self._borders = self._weigh_borders(labels)
         self.learned_from = {
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
         }
+
+    def _weigh_borders(self, labels: Tensor) -> Tensor | None:
+        """Weigh the gaps (n, h, w) between objects, once for each example, where asked to."""
+        if self._border_weights is None:
+            return None
+        finer = min(self._spacing_mm)
+        spacing = (self._spacing_mm[0] / finer, self._spacing_mm[1] / finer)
+        known, self._border_weights = self._border_weights, {}
+        for each in labels.numpy():
+            key = each.tobytes()
+            if key not in known:
+                known[key] = torch.from_numpy(border_weights(each, spacing=spacing))
+            self._border_weights[key] = known[key]
+        return torch.stack([known[each.tobytes()] for each in labels.numpy()])
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
@@ -184,7 +215,7 @@ class TrainingSet:
 
     def batch(
         self, size: int, generator: torch.Generator, strength: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Draw an augmented batch.
 
         Half of the slices are drawn by class, so that a rare structure is seen
@@ -202,7 +233,7 @@ class TrainingSet:
         Returns
         -------
         tuple
-            Images (n, c, h, w) and labels (n, h, w) of int64.
+            Images (n, c, h, w), labels (n, h, w) of int64, `border_weights` (n, h, w) or None.
         """
 
         def draw(count: int) -> int:
@@ -216,8 +247,11 @@ class TrainingSet:
                 members = self._members[draw(len(self._members))]
                 chosen.append(int(members[draw(len(members))]))
         images, labels = self._images[chosen], self._labels[chosen]
+        borders = None if self._borders is None else self._borders[chosen]
         if len(self._air) and draw(AIR_EVERY) == 0:
             images[-1], labels[-1] = self._air[draw(len(self._air))], 0
+            if borders is not None:
+                borders[-1] = 0
         rows, columns = (min(side, MAX_SIDE) for side in images.shape[-2:])
         centres = None
         if (rows, columns) != images.shape[-2:]:
@@ -228,7 +262,10 @@ class TrainingSet:
         drawn = sample_augmentation(
             size, self._limits.scaled(strength), generator, aspect=self._aspect
         )
-        return apply_augmentation(images, labels, drawn, centres=centres, size=(rows, columns))
+        patch = (rows, columns)
+        if borders is not None:
+            borders = move_along(borders, drawn, centres=centres, size=patch)
+        return *apply_augmentation(images, labels, drawn, centres=centres, size=patch), borders
 
     def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return slices as they were annotated, whole and not augmented.
