@@ -13,7 +13,8 @@ of the whole stack:
 * warping error (Jain et al., 2010, doi:10.1109/CVPR.2010.5539950): the truth is changed pixel
   by pixel towards the prediction as far as that is possible without changing its topology.
   Of the pixels that still differ, those that would split or merge cells count; mean over
-  all pixels of the stack.
+  all pixels of the stack. A cell that is missed altogether is no split: read it beside the
+  others only.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ THRESHOLDS = tuple(step / 10 for step in range(10))
 """Thresholds of the challenge (at its last, 1.0, there are no cells at all)."""
 
 SPLIT_RADIUS = 20
-"""Whether taking a pixel away splits a cell is looked at within so many pixels, as its script did."""
+"""Whether a cell is split is looked at within so many pixels around, as its script did."""
 
 EVERY_NEIGHBOUR = np.ones((3, 3), dtype=bool)
 SIDES = ndimage.generate_binary_structure(2, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.learning import training_set
+from napari_unet.learning import border_weights as module
 from napari_unet.learning.border_weights import border_weights
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.losses import masked_cross_entropy
@@ -107,7 +107,7 @@ def test_border_weights_move_with_the_labels_and_are_computed_once(scene, monkey
         calls.append(1)
         return border_weights(*args, **kwargs)
 
-    monkeypatch.setattr(training_set, "border_weights", counted)
+    monkeypatch.setattr(module, "border_weights", counted)
     annotations = squares_scene(scene)
     spacing = scene.scan.spacing_mm
     examples = TrainingSet(

@@ -92,3 +92,29 @@ def _objects(
             )
             found.append(((rows, columns), parts[rows, columns] == number))
     return found
+
+
+class BorderCache:
+    """`border_weights` of slices, computed once for each drawing.
+
+    Parameters
+    ----------
+    spacing_mm : tuple of float
+        Size of a pixel (rows, columns). Sigma is the paper's in pixels, of the
+        shorter side where they are not square.
+    """
+
+    def __init__(self, spacing_mm: tuple[float, float]) -> None:
+        finer = min(spacing_mm)
+        self._spacing = (spacing_mm[0] / finer, spacing_mm[1] / finer)
+        self._known: dict[tuple[tuple[int, ...], bytes], NDArray[np.float32]] = {}
+
+    def __call__(self, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Weigh the gaps (n, h, w) of slices (n, h, w); what is not among them is forgotten."""
+        keys = [(each.shape, each.tobytes()) for each in labels]
+        known = {key: self._known[key] for key in keys if key in self._known}
+        for key, each in zip(keys, labels, strict=True):
+            if key not in known:
+                known[key] = border_weights(each, spacing=self._spacing)
+        self._known = known
+        return np.stack([known[key] for key in keys])

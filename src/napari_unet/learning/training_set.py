@@ -17,7 +17,7 @@ from napari_unet.learning.augmentation import (
     move_along,
     sample_augmentation,
 )
-from napari_unet.learning.border_weights import border_weights
+from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
@@ -117,7 +117,7 @@ class TrainingSet:
             self._limits = dataclasses.replace(
                 self._limits, elastic=0.0, bend=elastic, mirrored=True
             )
-        self._border_weights: dict[bytes, Tensor] | None = {} if borders else None
+        self._weigh_borders = BorderCache(spacing_mm) if borders else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
         self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
@@ -166,25 +166,13 @@ class TrainingSet:
         self._members = [members for members in self._members if len(members)]
         self.weights = class_weights(labels, self._n_classes)
         self.balance = class_weights(labels, self._n_classes, power=1.0)
-        self._borders = self._weigh_borders(labels)
+        self._borders = None
+        if self._weigh_borders is not None:
+            self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
         self.learned_from = {
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
         }
-
-    def _weigh_borders(self, labels: Tensor) -> Tensor | None:
-        """Weigh the gaps (n, h, w) between objects, once for each example, where asked to."""
-        if self._border_weights is None:
-            return None
-        finer = min(self._spacing_mm)
-        spacing = (self._spacing_mm[0] / finer, self._spacing_mm[1] / finer)
-        known, self._border_weights = self._border_weights, {}
-        for each in labels.numpy():
-            key = each.tobytes()
-            if key not in known:
-                known[key] = torch.from_numpy(border_weights(each, spacing=spacing))
-            self._border_weights[key] = known[key]
-        return torch.stack([known[each.tobytes()] for each in labels.numpy()])
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
@@ -263,9 +251,10 @@ class TrainingSet:
             size, self._limits.scaled(strength), generator, aspect=self._aspect
         )
         patch = (rows, columns)
+        images, labels = apply_augmentation(images, labels, drawn, centres=centres, size=patch)
         if borders is not None:
             borders = move_along(borders, drawn, centres=centres, size=patch)
-        return *apply_augmentation(images, labels, drawn, centres=centres, size=patch), borders
+        return images, labels, borders
 
     def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return slices as they were annotated, whole and not augmented.
