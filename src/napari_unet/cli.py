@@ -79,6 +79,8 @@ def train(arguments: argparse.Namespace) -> None:
         seconds=arguments.seconds,
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
+        loss=arguments.loss,
+        elastic=arguments.elastic,
     )
 
     rounds: list[RoundDone] = []
