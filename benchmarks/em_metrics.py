@@ -91,6 +91,14 @@ AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 """The eight neighbours of a pixel (row, column); bit k of a neighbourhood is neighbour k."""
 
 
+def _patch(neighbours: Sequence[bool]) -> Mask:
+    """Draw a neighbourhood (3, 3), its middle empty."""
+    patch = np.zeros((3, 3), dtype=bool)
+    for (row, column), cell in zip(AROUND, neighbours, strict=True):
+        patch[row + 1, column + 1] = cell
+    return patch
+
+
 def is_simple(neighbours: Sequence[bool]) -> bool:
     """Whether a pixel can change between cell and membrane without changing the topology.
 
@@ -106,9 +114,7 @@ def is_simple(neighbours: Sequence[bool]) -> bool:
         and so do the membrane pixels (over corners), and there are some of both. (Bertrand
         and Malandain, 1994: both topological numbers are 1.)
     """
-    patch = np.zeros((3, 3), dtype=bool)
-    for (row, column), cell in zip(AROUND, neighbours, strict=True):
-        patch[row + 1, column + 1] = cell
+    patch = _patch(neighbours)
     cells, _ = ndimage.label(patch, SIDES)
     touching = {int(cells[at]) for at in ((0, 1), (1, 0), (1, 2), (2, 1))} - {0}
     ring = ~patch
@@ -117,10 +123,14 @@ def is_simple(neighbours: Sequence[bool]) -> bool:
     return len(touching) == 1 and n_membranes == 1
 
 
-SIMPLE = tuple(
-    is_simple(neighbours[::-1]) for neighbours in itertools.product((False, True), repeat=8)
-)
-"""`is_simple` of each of the 256 neighbourhoods, by its number."""
+NEIGHBOURHOODS = tuple(each[::-1] for each in itertools.product((False, True), repeat=8))
+"""Which of the neighbours are cell, for each of the 256 neighbourhoods, by its number."""
+
+SIMPLE = tuple(map(is_simple, NEIGHBOURHOODS))
+"""`is_simple` of each neighbourhood."""
+
+IN_PARTS = np.array([ndimage.label(_patch(each), SIDES)[1] > 1 for each in NEIGHBOURHOODS])
+"""Whether the cell pixels of each neighbourhood do not all hang together there."""
 
 
 def warp(truth: Mask, predicted: Mask, certainty: Probability | None = None) -> Mask:
@@ -144,25 +154,25 @@ def warp(truth: Mask, predicted: Mask, certainty: Probability | None = None) -> 
     width = truth.shape[1] + 2
     # Pixel after pixel depends on the one before: plain bytes are fastest there.
     warped = bytearray(np.pad(truth, 1).tobytes())
-    wrong = np.pad(truth != predicted, 1)
-    places = np.flatnonzero(wrong)
+    wrong = bytearray(np.pad(truth != predicted, 1).tobytes())
+    places = np.flatnonzero(np.frombuffer(wrong, dtype=bool))
     if certainty is not None:
         places = places[np.argsort(-np.pad(certainty, 1).ravel()[places], kind="stable")]
-    offsets = [row * width + column for row, column in AROUND]
     waiting = places.tolist()
-    while True:
-        left = []
+    rank = {at: number for number, at in enumerate(waiting)}
+    offsets = [row * width + column for row, column in AROUND]
+    while waiting:
+        again = set()
         for at in waiting:
             number = 0
             for bit, offset in enumerate(offsets):
                 number |= warped[at + offset] << bit
             if SIMPLE[number]:
                 warped[at] ^= 1
-            else:
-                left.append(at)
-        if len(left) == len(waiting):
-            break
-        waiting = left
+                wrong[at] = 0
+                # Others can have become simple only around it.
+                again.update(at + offset for offset in offsets if wrong[at + offset])
+        waiting = sorted((at for at in again if wrong[at]), key=rank.__getitem__)
     return np.frombuffer(bytes(warped), dtype=bool).reshape(-1, width)[1:-1, 1:-1]
 
 
@@ -175,16 +185,22 @@ def splits_and_mergers(warped: Mask, predicted: Mask) -> Mask:
     """
     cells, _ = ndimage.label(np.pad(warped, 1), SIDES)
     result = np.zeros(warped.shape, dtype=bool)
-    for row, column in np.argwhere(warped != predicted):
+    # Where all neighbours hang together, there is only one cell to be seen.
+    height, width = warped.shape
+    around = np.zeros(warped.shape, dtype=np.uint8)
+    for bit, (down, right) in enumerate(AROUND):
+        moved = np.pad(warped, 1)[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        around |= moved.astype(np.uint8) << bit
+    for row, column in np.argwhere((warped != predicted) & IN_PARTS[around]):
         if warped[row, column]:
             top, left = max(row - SPLIT_RADIUS, 0), max(column - SPLIT_RADIUS, 0)
             without = warped[top : row + SPLIT_RADIUS + 1, left : column + SPLIT_RADIUS + 1].copy()
             without[row - top, column - left] = False
             parts, _ = ndimage.label(np.pad(without, 1), SIDES)
-            around = parts[row - top : row - top + 3, column - left : column - left + 3]
+            seen = parts[row - top : row - top + 3, column - left : column - left + 3]
         else:
-            around = cells[row : row + 3, column : column + 3]
-        result[row, column] = len(set(around.ravel().tolist()) - {0}) > 1
+            seen = cells[row : row + 3, column : column + 3]
+        result[row, column] = len(set(seen.ravel().tolist()) - {0}) > 1
     return result
 
 
