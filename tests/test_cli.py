@@ -229,6 +229,21 @@ def test_slices_and_axis_choose_what_is_learned(scan, capsys):
     assert "no slice 17 along axial (z): slices count from 0 to 16" in error_of(capsys)
 
 
+def test_the_losses_and_the_deformation_of_the_paper_can_be_chosen(scan, capsys, monkeypatch):
+    given = []
+
+    def note(*_, config, **__):
+        given.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "train", note)
+    train(scan)
+    train(scan, "--loss", "border-ce", "--elastic", "10")
+    assert [(each.loss, each.elastic) for each in given] == [(None, None), ("border-ce", 10)]
+    with pytest.raises(SystemExit):
+        train(scan, "--loss", "hinge")
+
+
 def test_init_goes_on_from_a_model_and_its_axis(scan, capsys):
     first = scan / "first.safetensors"
     train(scan, "--axis", "coronal", "--out", str(first))

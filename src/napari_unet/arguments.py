@@ -6,11 +6,11 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from napari_unet import __version__
 from napari_unet.imaging.volume import FILE_AXES, PLANES
-from napari_unet.learning.config import AUTO, LARGEST, PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, LARGEST, PRESETS, LossName, TrainConfig
 
 MODEL_SUFFIX = ".safetensors"
 
@@ -175,6 +175,19 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         default=_DEFAULTS.seconds,
         help="training time (default: %(default)g)",
+    )
+    add(
+        "--loss",
+        choices=get_args(LossName),
+        help="border-ce: gaps between objects weigh more, as in the U-Net paper "
+        "(default: as --preset asks for; dice+ce, and border-ce for paper)",
+    )
+    add(
+        "--elastic",
+        type=_positive,
+        metavar="PIXELS",
+        help="deform slices as in the U-Net paper, which took 10 (default: smaller and finer; "
+        "10 for paper)",
     )
     add("--init", metavar="MODEL", help="model to start from; kept where the new one is worse")
     add(

@@ -86,6 +86,8 @@ def train(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
         model=None if arguments.width is None else _wide(arguments.preset, arguments.width),
+        loss=arguments.loss,
+        elastic=arguments.elastic,
     )
     volume = api.load_volume(arguments.image, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)

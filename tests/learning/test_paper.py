@@ -126,7 +126,7 @@ def test_tiles_are_learned_with_what_is_around_them():
             [scan], [LabelledSlice(0, 0, truth[0])], ["x"], (1.0, 1.0), model=model, tile=41
         )
         for seed in range(5):
-            images, labels = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
+            images, labels, _ = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
             side = layer_sizes.input_size(model, 41)
             assert images.shape == (1, 1, side, side)
             assert labels.shape == (1, 41, 41)

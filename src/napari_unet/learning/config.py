@@ -14,6 +14,9 @@ SliceName: TypeAlias = tuple[str, int]
 Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
 """How a round uses the weights it starts from; see `learning.restart`."""
 
+LossName: TypeAlias = Literal["dice+ce", "ce", "weighted-ce", "border-ce"]
+"""What training minimises; see `Recipe.loss`."""
+
 
 AUTO = "auto"
 """The preset that is chosen for the computer, see `presets.choose_preset`."""
@@ -132,6 +135,14 @@ class Recipe:
     tile : int
         Slices with longer sides, in pixels, are learned in tiles of this side, of
         which every pixel is scored.
+    loss : str
+        ``dice+ce``: Dice and cross-entropy, rare classes weighing more at first;
+        ``ce``: plain cross-entropy; ``weighted-ce``: classes balanced by frequency;
+        ``border-ce``: the same, and gaps between objects weigh more (the paper's).
+    elastic : float
+        Pixels. Above 0, slices are deformed as in the paper: by displacements of this
+        standard deviation on a coarse 3x3 grid (10 in the paper), with mirrored
+        borders; they take the place of the finer and smaller ones that are the default.
     """
 
     optimiser: OptimiserName = "adamw"
@@ -139,6 +150,8 @@ class Recipe:
     weight_decay: float = 1e-4
     batch_size: int = 4
     tile: int = 256
+    loss: LossName = "dice+ce"
+    elastic: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +164,7 @@ class TrainConfig:
         Wall-clock budget.
     max_steps : int or None
         Stop after this many steps even if time is left (tests, reproducibility).
-    optimiser, learning_rate, weight_decay, batch_size, tile : optional
+    optimiser, learning_rate, weight_decay, batch_size, tile, loss, elastic : optional
         See `Recipe`; None: as the recipe of the network says.
     seed : int
         Seed of initialisation, sampling and augmentation.
@@ -178,6 +191,8 @@ class TrainConfig:
     weight_decay: float | None = None
     batch_size: int | None = None
     tile: int | None = None
+    loss: LossName | None = None
+    elastic: float | None = None
     seed: int = 0
     threads: int | None = None
     preset: str = AUTO
@@ -206,7 +221,15 @@ RECIPES: dict[str, Recipe] = {
     "fast": Recipe(),
     "standard": Recipe(),
     # One tile of 572 x 572 pixels a step, of which 388 x 388 are scored.
-    "paper": Recipe("sgd", learning_rate=1e-2, weight_decay=0.0, batch_size=1, tile=388),
+    "paper": Recipe(
+        "sgd",
+        learning_rate=1e-2,
+        weight_decay=0.0,
+        batch_size=1,
+        tile=388,
+        loss="border-ce",
+        elastic=10.0,
+    ),
 }
 """How the networks of `PRESETS` are trained."""
 

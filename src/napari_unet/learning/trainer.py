@@ -41,7 +41,7 @@ from napari_unet.learning.answer import Answerer  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
 from napari_unet.learning.live import SLICES_AT_ONCE, outwards  # noqa: E402
-from napari_unet.learning.losses import segmentation_loss  # noqa: E402
+from napari_unet.learning.losses import masked_cross_entropy, segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import OPTIMISERS, AveragedWeights  # noqa: E402
 from napari_unet.learning.predictor import Predictor  # noqa: E402
@@ -120,6 +120,8 @@ class Trainer:
             self.card.spacing_mm,
             model=self.card.model,
             tile=self._recipe.tile,
+            elastic=self._recipe.elastic,
+            borders=self._recipe.loss == "border-ce",
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
@@ -223,12 +225,10 @@ class Trainer:
 
     def _step(self, progress: float) -> float:
         strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
-        images, labels = self.examples.batch(self._recipe.batch_size, self._generator, strength)
+        size = self._recipe.batch_size
+        images, labels, borders = self.examples.batch(size, self._generator, strength)
         logits = self._scores(images.to(self.device), labels)
-        # Rare classes are found because they weigh more, but drawn too large as
-        # long as they do: towards the end all pixels count the same.
-        weights = self.examples.weights.to(self.device) ** (1 - progress)
-        loss = segmentation_loss(logits, labels.to(self.device), weights)
+        loss = self._loss(logits, labels.to(self.device), borders, progress)
         loss.backward()
         if self._optimiser.step(self._learning_rate(progress)):
             self._average.update()
@@ -243,6 +243,22 @@ class Trainer:
                 return self._net(images)  # type: ignore[no-any-return]
             rows, columns = labels.shape[-2:]
             return self._net.scores(images)[..., :rows, :columns]
+
+    def _loss(
+        self, logits: Tensor, labels: Tensor, borders: Tensor | None, progress: float
+    ) -> Tensor:
+        """Loss of a batch, see `Recipe.loss`."""
+        if self._recipe.loss == "dice+ce":
+            # Rare classes are found because they weigh more, but drawn too large as
+            # long as they do: towards the end all pixels count the same.
+            weights = self.examples.weights.to(self.device) ** (1 - progress)
+            return segmentation_loss(logits, labels, weights)
+        balance = self.examples.balance.to(self.device)
+        if self._recipe.loss == "ce":
+            balance = torch.ones_like(balance)
+        if borders is not None:
+            borders = borders.to(self.device)
+        return masked_cross_entropy(logits, labels, balance, borders)
 
     def _learning_rate(self, progress: float) -> float:
         """Cosine over the budget, after a few careful steps."""

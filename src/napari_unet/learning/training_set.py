@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,8 +15,10 @@ from napari_unet.learning import layer_sizes
 from napari_unet.learning.augmentation import (
     AugmentationRange,
     apply_augmentation,
+    move_along,
     sample_augmentation,
 )
+from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
@@ -87,6 +90,10 @@ class TrainingSet:
         The network: one with valid convolutions is shown what is around a tile.
     tile : int, optional
         Slices with longer sides, in pixels, are learned in tiles of this side.
+    elastic : float
+        See `Recipe.elastic`.
+    borders : bool
+        Whether batches come with `border_weights`.
 
     Raises
     ------
@@ -103,6 +110,8 @@ class TrainingSet:
         *,
         model: ModelConfig | None = None,
         tile: int | None = None,
+        elastic: float = 0.0,
+        borders: bool = False,
     ) -> None:
         self._scans = scans
         self._model = model or ModelConfig()
@@ -110,6 +119,11 @@ class TrainingSet:
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
         self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
+        if elastic > 0:
+            self._limits = dataclasses.replace(
+                self._limits, elastic=0.0, bend=elastic, mirrored=True
+            )
+        self._weigh_borders = BorderCache(spacing_mm) if borders else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
         self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
@@ -163,6 +177,10 @@ class TrainingSet:
         ]
         self._members = [members for members in self._members if len(members)]
         self.weights = class_weights(labels, self._n_classes)
+        self.balance = class_weights(labels, self._n_classes, power=1.0)
+        self._borders = None
+        if self._weigh_borders is not None:
+            self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
         self.learned_from = {
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
@@ -197,7 +215,7 @@ class TrainingSet:
 
     def batch(
         self, size: int, generator: torch.Generator, strength: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Draw an augmented batch.
 
         Half of the slices are drawn by class, so that a rare structure is seen
@@ -215,8 +233,9 @@ class TrainingSet:
         Returns
         -------
         tuple
-            Images (n, c, h, w) and labels (n, h, w) of int64. For valid convolutions,
-            images of tiles show as much around the labels as `UNet.scores` needs.
+            Images (n, c, h, w), labels (n, h, w) of int64, `border_weights` (n, h, w) or
+            None. For valid convolutions, images of tiles show as much around the labels
+            as `UNet.scores` needs.
         """
 
         def draw(count: int) -> int:
@@ -230,8 +249,11 @@ class TrainingSet:
                 members = self._members[draw(len(self._members))]
                 chosen.append(int(members[draw(len(members))]))
         images, labels = self._images[chosen], self._labels[chosen]
+        borders = None if self._borders is None else self._borders[chosen]
         if len(self._air) and draw(AIR_EVERY) == 0:
             images[-1], labels[-1] = self._air[draw(len(self._air))], 0
+            if borders is not None:
+                borders[-1] = 0
         rows, columns = (min(side, self._tile or side) for side in images.shape[-2:])
         centres = None
         shown, start = (rows, columns), 0
@@ -249,7 +271,10 @@ class TrainingSet:
             size, self._limits.scaled(strength), generator, aspect=self._aspect
         )
         images, labels = apply_augmentation(images, labels, drawn, centres=centres, size=shown)
-        return images, labels[..., start : start + rows, start : start + columns]
+        inner = (..., slice(start, start + rows), slice(start, start + columns))
+        if borders is not None:
+            borders = move_along(borders, drawn, centres=centres, size=shown)[inner]
+        return images, labels[inner], borders
 
     def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return slices as they were annotated, whole and not augmented.
