@@ -23,7 +23,8 @@ def make_parser(
     doc : str
         Docstring of the command.
     families, methods : sequence of str
-        Defaults of ``--cases`` and ``--methods``; no ``--methods`` if there are none.
+        Defaults of ``--cases`` and ``--methods``; without any, there is no such option
+        (nor ``--scans``, without families).
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,10 +38,11 @@ def make_parser(
     )
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--device", default="cpu", help="for the networks; default: cpu")
-    parser.add_argument(
-        "--cases", nargs="+", choices=FAMILIES, default=list(families), help="kinds of scans"
-    )
-    parser.add_argument("--scans", type=int, help="at most so many scans of each kind")
+    if families:
+        parser.add_argument(
+            "--cases", nargs="+", choices=FAMILIES, default=list(families), help="kinds of scans"
+        )
+        parser.add_argument("--scans", type=int, help="at most so many scans of each kind")
     if methods:
         parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(methods))
     parser.add_argument("--out", type=Path, help="folder for the CSV, the table and the plot")

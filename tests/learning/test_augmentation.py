@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
 from napari_unet.learning.augmentation import (
     AugmentationRange,
     apply_augmentation,
+    move_along,
     sample_augmentation,
 )
+from napari_unet.learning.augmentation_preview import KINDS, augmented
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.training_set import may_mirror
 
-STILL = AugmentationRange(0, 0, 0, 0, 6, 0, 0, 0, 0, flip=False)
+STILL = dataclasses.replace(AugmentationRange().scaled(0), flip=False)
 
 
 def _batch(n=3, size=(40, 50)):
@@ -55,7 +60,7 @@ def test_pixels_from_outside_the_slice_are_ignored_and_labels_never_mixed():
 
 def test_flip_mirrors_columns():
     images, labels, generator = _batch(16)
-    limits = AugmentationRange(0, 0, 0, 0, 6, 0, 0, 0, 0, flip=True)
+    limits = dataclasses.replace(STILL, flip=True)
     _, new = apply_augmentation(images, labels, sample_augmentation(16, limits, generator))
     mirrored = [torch.equal(a, b.flip(1).long()) for a, b in zip(new, labels, strict=True)]
     same = [torch.equal(a, b.long()) for a, b in zip(new, labels, strict=True)]
@@ -68,7 +73,7 @@ def test_rotation_turns_anatomy_where_pixels_are_not_square():
     # Rows 3 mm, columns 1 mm: a disc in millimetres must stay that disc.
     y, x = torch.meshgrid(torch.arange(21.0) * 3 - 30, torch.arange(61.0) - 30, indexing="ij")
     disc = (x**2 + y**2 < 20**2).to(torch.uint8)[None].repeat(8, 1, 1)
-    limits = AugmentationRange(90, 0, 0, 0, 6, 0, 0, 0, 0, flip=True)
+    limits = dataclasses.replace(STILL, rotation_degrees=90, flip=True)
     drawn = sample_augmentation(8, limits, torch.Generator().manual_seed(1), aspect=3.0)
     _, turned = apply_augmentation(disc[:, None].float(), disc, drawn)
     known = turned != IGNORE_LABEL
@@ -104,3 +109,116 @@ def test_the_same_parameters_give_the_same_batch():
 )
 def test_sides_are_mirrored_only_where_anatomy_allows(axis, names, expected):
     assert may_mirror(axis, names) is expected
+
+
+# -- the paper's elastic deformation -----------------------------------------------
+
+
+def _cubic(t: np.ndarray) -> np.ndarray:
+    """Kernel of cubic convolution with a = -0.75 (Keys, 1981)."""
+    a, t = -0.75, np.abs(t)
+    near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    far = a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a
+    return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+
+def _bicubic(knots: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Spread knots (k, k) over `size`: corners on corners, outer knots repeated."""
+    weights = []
+    for pixels, n in zip(size, knots.shape):
+        at = np.linspace(0, n - 1, pixels)
+        share = np.zeros((pixels, n))
+        for knot in range(-2, n + 2):
+            share[:, min(max(knot, 0), n - 1)] += _cubic(at - knot)
+        weights.append(share)
+    return weights[0] @ knots @ weights[1].T
+
+
+PAPER = dataclasses.replace(STILL, bend=10.0, mirrored=True)
+
+
+def test_the_elastic_deformation_is_the_bicubic_field_of_a_coarse_grid_in_pixels():
+    size = (61, 83)
+    drawn = sample_augmentation(1, PAPER, torch.Generator().manual_seed(3))
+    assert drawn.bend.shape == (1, 2, 3, 3)
+    # An image whose grey value says where each pixel was, in a larger slice around it.
+    y, x = torch.meshgrid(torch.arange(300.0), torch.arange(300.0), indexing="ij")
+    moved, _ = apply_augmentation(
+        torch.stack([x, y])[None],
+        torch.zeros(1, 300, 300, dtype=torch.uint8),
+        drawn,
+        centres=torch.tensor([[150.0, 150.0]]),
+        size=size,
+    )
+    rows, columns = np.indices(size)
+    for channel, still, knots in zip(
+        moved[0].numpy(), (columns - 41 + 150, rows - 30 + 150), drawn.bend[0].double().numpy()
+    ):
+        np.testing.assert_allclose(channel - still, _bicubic(knots, size), atol=2e-3)
+
+
+def test_displacements_have_the_standard_deviation_asked_for():
+    drawn = sample_augmentation(500, PAPER, torch.Generator().manual_seed(0))
+    assert drawn.bend.std() == pytest.approx(10, rel=0.03)
+    assert drawn.bend.mean() == pytest.approx(0, abs=0.3)
+    assert drawn.displacement.abs().max() == 0
+
+
+def test_mirrored_borders_continue_the_slice_and_its_labels():
+    _, _, generator = _batch()
+    images = torch.rand(1, 1, 20, 30, generator=generator)
+    labels = torch.randint(0, 3, (1, 20, 30), generator=generator, dtype=torch.uint8)
+    drawn = sample_augmentation(1, dataclasses.replace(STILL, mirrored=True), generator)
+    shown, truth = apply_augmentation(images, labels, drawn, size=(30, 44))
+    padding = ((5, 5), (7, 7))
+    expected = np.pad(images[0, 0].numpy(), padding, mode="symmetric")
+    np.testing.assert_allclose(shown[0, 0].numpy(), expected, atol=1e-4)
+    np.testing.assert_array_equal(
+        truth[0].numpy(), np.pad(labels[0].numpy(), padding, mode="symmetric")
+    )
+
+
+def test_bent_labels_are_never_mixed_and_move_with_the_image_and_its_weights():
+    labels = torch.zeros(6, 64, 64, dtype=torch.uint8)
+    labels[:, 20:44, 10:30] = 2
+    labels[:, 10:20, 40:60] = IGNORE_LABEL
+    drawn = sample_augmentation(6, PAPER, torch.Generator().manual_seed(0))
+    images, truth = apply_augmentation((labels == 2)[:, None].float(), labels, drawn)
+    assert set(truth.unique().tolist()) == {0, 2, IGNORE_LABEL}
+    assert ((images[:, 0] > 0.5) == (truth == 2)).float().mean() > 0.99
+    assert torch.equal(move_along(labels.float(), drawn), truth.float())
+    assert not torch.equal(truth[0], labels[0].long())
+
+
+# -- preview -----------------------------------------------------------------------
+
+
+def _slice():
+    y, x = np.mgrid[:60, :70].astype(np.float32)
+    labels = (np.hypot(y - 30, x - 25) < 14).astype(np.uint8)
+    return np.stack([labels * 2 + np.sin(x / 9) * 0.3, y / 60]).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_every_variation_can_be_looked_at_and_looked_at_again(what):
+    image, labels = _slice()
+    seen = [augmented(image, labels, seed, what) for seed in range(6)]
+    assert all(a.shape == image.shape and b.shape == labels.shape for a, b in seen)
+    assert all(a.dtype == np.float32 and b.dtype == np.uint8 for a, b in seen)
+    assert any(not np.allclose(a, image, atol=1e-3) for a, _ in seen)
+    np.testing.assert_array_equal(augmented(image, labels, 5, what)[0], seen[5][0])
+
+
+def test_grey_value_changes_leave_the_labels_where_they_are():
+    image, labels = _slice()
+    for what in ("contrast and brightness", "noise", "shading"):
+        np.testing.assert_array_equal(augmented(image, labels, 1, what)[1], labels)
+
+
+def test_what_a_crop_leaves_out_is_ignored():
+    image, labels = _slice()
+    shown, truth = augmented(image, labels, 0, "crop")
+    inside = truth != IGNORE_LABEL
+    assert inside.sum() == 30 * 35
+    np.testing.assert_allclose(shown[:, inside], image[:, inside], atol=1e-4)
+    np.testing.assert_array_equal(truth[inside], labels[inside])

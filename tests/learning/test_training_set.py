@@ -18,7 +18,7 @@ def test_slices_of_air_are_background_although_nobody_annotates_them(scene):
     drawn = [examples.batch(2, generator, 0.0) for _ in range(40)]
     air = [
         (image, truth)
-        for images, labels in drawn
+        for images, labels, _ in drawn
         for image, truth in zip(images, labels)
         if image.std() < 0.2
     ]

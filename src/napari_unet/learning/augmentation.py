@@ -33,12 +33,18 @@ class AugmentationRange:
         Standard deviation of the elastic displacement, as a fraction of the side.
     elastic_knots : int
         Control points of the elastic displacement along each side.
+    bend : float
+        Standard deviation, in pixels, of the displacements of a coarse 3x3 grid
+        (Ronneberger et al., 2015: 10 pixels).
     gain, offset, noise, shading : float
         Standard deviation of the logarithm of the contrast factor, of the
         brightness shift, of the largest noise level and of the smooth
         multiplicative bias field (intensities have unit variance).
     flip : bool
         Whether columns are mirrored half of the time.
+    mirrored : bool
+        What lies outside the slice: its mirror image, labels and all, or the colour of
+        its edge, which is ignored.
     """
 
     rotation_degrees: float = 15.0
@@ -46,11 +52,13 @@ class AugmentationRange:
     shift: float = 0.05
     elastic: float = 0.012
     elastic_knots: int = 6
+    bend: float = 0.0
     gain: float = 0.1
     offset: float = 0.1
     noise: float = 0.1
     shading: float = 0.1
     flip: bool = True
+    mirrored: bool = False
 
     def scaled(self, strength: float) -> AugmentationRange:
         """Ranges times `strength` (0 to 1); mirroring stays as it is."""
@@ -60,6 +68,7 @@ class AugmentationRange:
             scale=self.scale * strength,
             shift=self.shift * strength,
             elastic=self.elastic * strength,
+            bend=self.bend * strength,
             gain=self.gain * strength,
             offset=self.offset * strength,
             noise=self.noise * strength,
@@ -77,6 +86,8 @@ class Augmentation:
         Maps (x, y) of the result to (x, y) of the slice, relative to the centre.
     displacement : Tensor, shape (n, 2, knots, knots)
         Elastic displacement (x, y) as a fraction of the side.
+    bend : Tensor, shape (n, 2, 3, 3)
+        Elastic displacement (x, y) in pixels.
     shift : Tensor, shape (n, 2)
         Shift (x, y) as a fraction of the side.
     gain, offset, noise : Tensor, shape (n,)
@@ -85,16 +96,20 @@ class Augmentation:
         Logarithm of the bias field.
     noise_seed : int
         Seed of the noise itself.
+    mirrored : bool
+        See `AugmentationRange`.
     """
 
     matrix: Tensor
     displacement: Tensor
+    bend: Tensor
     shift: Tensor
     gain: Tensor
     offset: Tensor
     noise: Tensor
     shading: Tensor
     noise_seed: int
+    mirrored: bool
 
 
 def sample_augmentation(
@@ -128,7 +143,10 @@ def sample_augmentation(
         mirror[torch.rand(n, generator=generator) < 0.5] = -1
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     matrix = torch.stack([cos * mirror, -sin * aspect, sin * mirror / aspect, cos], dim=1)
+    # Drawn only where it is wanted: otherwise everything else stays what it was.
+    bend = normal(n, 2, 3, 3) * limits.bend if limits.bend else torch.zeros(n, 2, 3, 3)
     return Augmentation(
+        bend=bend,
         matrix=matrix.reshape(n, 2, 2),
         displacement=normal(n, 2, limits.elastic_knots, limits.elastic_knots) * limits.elastic,
         shift=uniform(n, 2) * limits.shift,
@@ -137,6 +155,7 @@ def sample_augmentation(
         noise=torch.rand(n, generator=generator) * limits.noise,
         shading=normal(n, 1, 4, 4) * limits.shading,
         noise_seed=int(torch.randint(2**31, (1,), generator=generator)),
+        mirrored=limits.mirrored,
     )
 
 
@@ -167,10 +186,63 @@ def apply_augmentation(
     -------
     tuple
         Images (n, c, *size) and labels (n, *size) of int64; pixels that come
-        from outside the slice are `IGNORE_LABEL`.
+        from outside the slice are `IGNORE_LABEL`, unless borders are mirrored.
     """
-    n, _, height, width = images.shape
-    rows, columns = size or (height, width)
+    height, width = images.shape[-2:]
+    size = size or (height, width)
+    grid = _sampling_grid(drawn, (height, width), centres, size)
+    images = functional.grid_sample(
+        images,
+        grid,
+        padding_mode="reflection" if drawn.mirrored else "border",
+        align_corners=False,
+    )
+    # Shifted by one: outside the slice grid_sample gives 0, an impossible label.
+    truth = _nearest(labels.float() + 1, grid, drawn.mirrored).round_().long() - 1
+    truth[truth < 0] = IGNORE_LABEL
+
+    shading = _spread(drawn.shading, size)
+    images = images * (drawn.gain[:, None, None, None] * shading.exp())
+    images += drawn.offset[:, None, None, None]
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(drawn.noise_seed))
+    return images.addcmul_(noise, drawn.noise[:, None, None, None]), truth
+
+
+def move_along(
+    maps: Tensor,
+    drawn: Augmentation,
+    *,
+    centres: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Move values of pixels (weights, say) as `apply_augmentation` moves labels.
+
+    Parameters
+    ----------
+    maps : Tensor of float, shape (n, h, w)
+        A value for each pixel of the slices.
+    drawn, centres, size
+        As of `apply_augmentation`.
+
+    Returns
+    -------
+    Tensor, shape (n, *size)
+        The value of the pixel that each label comes from; 0 outside the slice.
+    """
+    height, width = maps.shape[-2:]
+    grid = _sampling_grid(drawn, (height, width), centres, size or (height, width))
+    return _nearest(maps, grid, drawn.mirrored)
+
+
+def _sampling_grid(
+    drawn: Augmentation,
+    shape: tuple[int, int],
+    centres: Tensor | None,
+    size: tuple[int, int],
+) -> Tensor:
+    """Where in slices of `shape` each pixel of the results comes from, as grid_sample counts."""
+    (height, width), (rows, columns) = shape, size
+    n = len(drawn.matrix)
     middle = torch.tensor([(height - 1) / 2, (width - 1) / 2])
     centres = middle.expand(n, 2) if centres is None else centres.float()
 
@@ -181,27 +253,31 @@ def apply_augmentation(
         indexing="ij",
     )
     grid = torch.stack([x, y], dim=-1).reshape(1, -1, 2) @ drawn.matrix.transpose(1, 2)
+    grid = grid.reshape(n, rows, columns, 2)
     side = torch.tensor([columns, rows], dtype=torch.float32)
-    smooth = functional.interpolate(
-        drawn.displacement, size=(rows, columns), mode="bicubic", align_corners=True
-    )
-    grid = grid.reshape(n, rows, columns, 2) + smooth.movedim(1, -1) * side
+    grid += _spread(drawn.displacement, size).movedim(1, -1) * side
+    if drawn.bend.any():
+        grid += _spread(drawn.bend, size).movedim(1, -1)
     grid += (centres.flip(1) + drawn.shift * side)[:, None, None]
     # grid_sample counts from -1 to 1 over the outer edges of the slice.
-    grid = (grid + 0.5) * (2 / torch.tensor([width, height])) - 1
+    return (grid + 0.5) * (2 / torch.tensor([width, height])) - 1
 
-    images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    # Shifted by one: outside the slice grid_sample gives 0, an impossible label.
-    shifted = functional.grid_sample(
-        labels[:, None].float() + 1, grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )
-    truth = shifted[:, 0].round_().long() - 1
-    truth[truth < 0] = IGNORE_LABEL
 
-    shading = functional.interpolate(
-        drawn.shading, size=(rows, columns), mode="bicubic", align_corners=True
+def _spread(knots: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate knots (n, c, k, k), the outer ones on the outer pixels, to `size`.
+
+    Bicubic: cubic convolution (Keys, 1981) with a = -0.75, the outer knots repeated.
+    """
+    return functional.interpolate(knots, size=size, mode="bicubic", align_corners=True)
+
+
+def _nearest(maps: Tensor, grid: Tensor, mirrored: bool) -> Tensor:
+    """Values (n, *size) of the pixels of maps (n, h, w) that are nearest to a grid."""
+    moved = functional.grid_sample(
+        maps[:, None],
+        grid,
+        mode="nearest",
+        padding_mode="reflection" if mirrored else "zeros",
+        align_corners=False,
     )
-    images = images * (drawn.gain[:, None, None, None] * shading.exp())
-    images += drawn.offset[:, None, None, None]
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(drawn.noise_seed))
-    return images.addcmul_(noise, drawn.noise[:, None, None, None]), truth
+    return moved[:, 0]

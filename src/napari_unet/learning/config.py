@@ -14,6 +14,9 @@ SliceName: TypeAlias = tuple[str, int]
 Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
 """How a round uses the weights it starts from; see `learning.restart`."""
 
+LossName: TypeAlias = Literal["dice+ce", "ce", "weighted-ce", "border-ce"]
+"""What training minimises; see `TrainConfig.loss`."""
+
 
 AUTO = "auto"
 """The preset that is chosen for the computer, see `presets.choose_preset`."""
@@ -74,6 +77,14 @@ class TrainConfig:
         What becomes of the weights that a round starts from: ``warm`` goes on from
         them, ``shrink`` shrinks and perturbs them first, ``scratch`` only compares
         with them at the end.
+    loss : str
+        ``dice+ce``: Dice and cross-entropy, rare classes weighing more at first;
+        ``ce``: plain cross-entropy; ``weighted-ce``: classes balanced by frequency;
+        ``border-ce``: the same, and gaps between objects weigh more (the paper's).
+    elastic : float
+        Pixels. Above 0, slices are deformed as in the paper: by displacements of this
+        standard deviation on a coarse 3x3 grid (10 in the paper), with mirrored
+        borders; they take the place of the finer and smaller ones that are the default.
     """
 
     seconds: float = 60.0
@@ -86,6 +97,8 @@ class TrainConfig:
     preset: str = AUTO
     device: str = "auto"
     restart: Restart = "warm"
+    loss: LossName = "dice+ce"
+    elastic: float = 0.0
 
 
 PRESETS: dict[str, ModelConfig] = {

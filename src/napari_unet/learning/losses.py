@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy plus Dice, on annotated pixels only."""
+"""What training minimises, on annotated pixels only: cross-entropy, with or without Dice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MAX_WEIGHT_RATIO = 30.0
 """A rare class counts at most this much more than the most frequent one."""
 
 
-def class_weights(labels: Iterable[Tensor], n_classes: int) -> Tensor:
-    """Weigh each class by one over the square root of its frequency.
+def class_weights(labels: Iterable[Tensor], n_classes: int, power: float = 0.5) -> Tensor:
+    """Weigh each class by one over a power of its frequency, the square root by default.
 
     Without it, a structure of a hundred pixels in a slice of thirty thousand
     is not found within the first hundreds of steps; with weights of one over
@@ -27,6 +27,8 @@ def class_weights(labels: Iterable[Tensor], n_classes: int) -> Tensor:
         Integer labels of any shape; `IGNORE_LABEL` is not counted.
     n_classes : int
         Classes including background.
+    power : float
+        0.5, or 1 for classes that all have the same weight in total.
 
     Returns
     -------
@@ -37,11 +39,13 @@ def class_weights(labels: Iterable[Tensor], n_classes: int) -> Tensor:
     for each in labels:
         known = each[each != IGNORE_LABEL].long()
         counts += torch.bincount(known.flatten(), minlength=n_classes)
-    weights = torch.sqrt(counts.max() / counts.clamp(min=1))
+    weights = (counts.max() / counts.clamp(min=1)) ** power
     return weights.clamp(max=MAX_WEIGHT_RATIO)
 
 
-def masked_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def masked_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, extra: Tensor | None = None
+) -> Tensor:
     """Mean weighted cross-entropy over annotated pixels; 0 where there are none.
 
     Parameters
@@ -52,12 +56,18 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Ten
         Truth, `IGNORE_LABEL` where nobody annotated.
     weights : Tensor, shape (k,)
         Weight of each class.
+    extra : Tensor, shape (n, h, w), optional
+        Weight of each pixel on top of that of its class.
     """
-    total = functional.cross_entropy(
-        logits, labels, weight=weights, ignore_index=IGNORE_LABEL, reduction="sum"
-    )
     known = labels != IGNORE_LABEL
-    return total / weights[labels.masked_fill(~known, 0)].mul(known).sum().clamp(min=1e-6)
+    if extra is None:
+        total = functional.cross_entropy(
+            logits, labels, weight=weights, ignore_index=IGNORE_LABEL, reduction="sum"
+        )
+        return total / weights[labels.masked_fill(~known, 0)].mul(known).sum().clamp(min=1e-6)
+    each = functional.cross_entropy(logits, labels, ignore_index=IGNORE_LABEL, reduction="none")
+    share = (weights[labels.masked_fill(~known, 0)] + extra) * known
+    return (each * share).sum() / share.sum().clamp(min=1e-6)
 
 
 def masked_dice_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ from napari_unet.learning.answer import Answerer  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
 from napari_unet.learning.live import SLICES_AT_ONCE, outwards  # noqa: E402
-from napari_unet.learning.losses import segmentation_loss  # noqa: E402
+from napari_unet.learning.losses import masked_cross_entropy, segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
 from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
 from napari_unet.learning.predictor import Predictor  # noqa: E402
@@ -113,7 +113,14 @@ class Trainer:
         self._comparison: Comparison | None = None
         self._rejected: dict[str, Tensor] | None = None
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
-        self.examples = TrainingSet(scans, self._split.training, class_names, self.card.spacing_mm)
+        self.examples = TrainingSet(
+            scans,
+            self._split.training,
+            class_names,
+            self.card.spacing_mm,
+            elastic=config.elastic,
+            borders=config.loss == "border-ce",
+        )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
@@ -216,18 +223,32 @@ class Trainer:
 
     def _step(self, progress: float) -> float:
         strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
-        images, labels = self.examples.batch(self._config.batch_size, self._generator, strength)
+        size = self._config.batch_size
+        images, labels, borders = self.examples.batch(size, self._generator, strength)
         logits = self._net(images.to(self.device))
-        # Rare classes are found because they weigh more, but drawn too large as
-        # long as they do: towards the end all pixels count the same.
-        weights = self.examples.weights.to(self.device) ** (1 - progress)
-        loss = segmentation_loss(logits, labels.to(self.device), weights)
+        loss = self._loss(logits, labels.to(self.device), borders, progress)
         loss.backward()
         if self._optimiser.step(self._learning_rate(progress)):
             self._average.update()
         else:
             self._average.restore()
         return float(loss.detach())
+
+    def _loss(
+        self, logits: Tensor, labels: Tensor, borders: Tensor | None, progress: float
+    ) -> Tensor:
+        """Loss of a batch, see `TrainConfig.loss`."""
+        if self._config.loss == "dice+ce":
+            # Rare classes are found because they weigh more, but drawn too large as
+            # long as they do: towards the end all pixels count the same.
+            weights = self.examples.weights.to(self.device) ** (1 - progress)
+            return segmentation_loss(logits, labels, weights)
+        balance = self.examples.balance.to(self.device)
+        if self._config.loss == "ce":
+            balance = torch.ones_like(balance)
+        if borders is not None:
+            borders = borders.to(self.device)
+        return masked_cross_entropy(logits, labels, balance, borders)
 
     def _learning_rate(self, progress: float) -> float:
         """Cosine over the budget, after a few careful steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,8 +14,10 @@ from napari_unet.errors import AnnotationError
 from napari_unet.learning.augmentation import (
     AugmentationRange,
     apply_augmentation,
+    move_along,
     sample_augmentation,
 )
+from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
@@ -85,6 +88,10 @@ class TrainingSet:
         Names of classes 1..K.
     spacing_mm : tuple of float
         Pixel size (rows, columns) of the network.
+    elastic : float
+        See `TrainConfig.elastic`.
+    borders : bool
+        Whether batches come with `border_weights`.
 
     Raises
     ------
@@ -98,11 +105,19 @@ class TrainingSet:
         annotations: Sequence[LabelledSlice],
         class_names: Sequence[str],
         spacing_mm: tuple[float, float],
+        *,
+        elastic: float = 0.0,
+        borders: bool = False,
     ) -> None:
         self._scans = scans
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
         self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
+        if elastic > 0:
+            self._limits = dataclasses.replace(
+                self._limits, elastic=0.0, bend=elastic, mirrored=True
+            )
+        self._weigh_borders = BorderCache(spacing_mm) if borders else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
         self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
@@ -150,6 +165,10 @@ class TrainingSet:
         ]
         self._members = [members for members in self._members if len(members)]
         self.weights = class_weights(labels, self._n_classes)
+        self.balance = class_weights(labels, self._n_classes, power=1.0)
+        self._borders = None
+        if self._weigh_borders is not None:
+            self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
         self.learned_from = {
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
@@ -184,7 +203,7 @@ class TrainingSet:
 
     def batch(
         self, size: int, generator: torch.Generator, strength: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Draw an augmented batch.
 
         Half of the slices are drawn by class, so that a rare structure is seen
@@ -202,7 +221,7 @@ class TrainingSet:
         Returns
         -------
         tuple
-            Images (n, c, h, w) and labels (n, h, w) of int64.
+            Images (n, c, h, w), labels (n, h, w) of int64, `border_weights` (n, h, w) or None.
         """
 
         def draw(count: int) -> int:
@@ -216,8 +235,11 @@ class TrainingSet:
                 members = self._members[draw(len(self._members))]
                 chosen.append(int(members[draw(len(members))]))
         images, labels = self._images[chosen], self._labels[chosen]
+        borders = None if self._borders is None else self._borders[chosen]
         if len(self._air) and draw(AIR_EVERY) == 0:
             images[-1], labels[-1] = self._air[draw(len(self._air))], 0
+            if borders is not None:
+                borders[-1] = 0
         rows, columns = (min(side, MAX_SIDE) for side in images.shape[-2:])
         centres = None
         if (rows, columns) != images.shape[-2:]:
@@ -228,7 +250,11 @@ class TrainingSet:
         drawn = sample_augmentation(
             size, self._limits.scaled(strength), generator, aspect=self._aspect
         )
-        return apply_augmentation(images, labels, drawn, centres=centres, size=(rows, columns))
+        patch = (rows, columns)
+        images, labels = apply_augmentation(images, labels, drawn, centres=centres, size=patch)
+        if borders is not None:
+            borders = move_along(borders, drawn, centres=centres, size=patch)
+        return images, labels, borders
 
     def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return slices as they were annotated, whole and not augmented.

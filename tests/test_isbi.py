@@ -1,0 +1,80 @@
+"""The ISBI benchmark runs on a drawn stack and reports each slice once."""
+
+import csv
+import importlib.util
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from benchmarks import em_data, isbi
+from benchmarks.em_results import Gatherer
+from napari_unet.learning.config import PRESETS, ModelConfig
+
+
+@pytest.fixture(scope="module")
+def stack() -> em_data.Stack:
+    return em_data.phantom((4, 48, 56))
+
+
+def test_the_drawn_stack_has_bright_cells_that_dark_membranes_keep_apart(stack):
+    for image, cells in zip(stack.image, stack.cells):
+        assert ndimage.label(cells)[1] > 5
+        assert 0.5 < cells.mean() < 0.95
+        assert image[cells].mean() > image[~cells].mean() + 30
+
+
+def test_slices_turned_and_turned_back_are_what_they_were(stack):
+    scan = stack.scan()
+    whole = scan.slices[:, 0]
+    assert whole.shape == stack.image.shape  # nothing is cropped
+    for turns in range(4):
+        for mirrored in (False, True):
+            twisted = isbi._twisted(scan, turns, mirrored)
+            assert twisted.shape == twisted.full_shape
+            back = isbi._untwist(twisted.slices[:, 0], turns, mirrored)
+            np.testing.assert_array_equal(back, whole)
+
+
+def test_a_perfect_prediction_has_no_error_and_a_blank_one_misses_every_cell(stack):
+    perfect, blank = Gatherer(stack), Gatherer(stack)
+    rows = list(perfect.add(range(4), stack.cells.astype(np.float32)))
+    assert [row["slice"] for row in rows] == [0, 1, 2, 3]
+    list(blank.add(range(4), np.zeros(stack.cells.shape, np.float32)))
+    assert all(perfect.errors()[f"{name}_half"] == 0 for name in ("pixel", "rand", "warping"))
+    assert blank.errors()["rand"] == blank.errors()["pixel"] == 1
+
+
+def test_the_paper_network_is_narrower_only_while_it_is_measured(monkeypatch):
+    monkeypatch.setitem(PRESETS, "paper", ModelConfig(width=64))
+    with isbi.narrowed("paper", 8):
+        assert PRESETS["paper"].width == 8
+    assert PRESETS["paper"].width == 64
+
+
+def test_the_benchmark_predicts_each_slice_once_by_a_network_that_has_not_seen_it(
+    tmp_path, monkeypatch, stack
+):
+    monkeypatch.setattr(em_data, "load", lambda data: stack)
+    seen = []
+    real = isbi.learn
+
+    def learn(stack, held_back, *rest):
+        seen.append(set(held_back.tolist()))
+        return real(stack, held_back, *rest)
+
+    monkeypatch.setattr(isbi, "learn", learn)
+    isbi.main(
+        f"--quick --steps 2 --threads 1 --methods fast unknown --ways whole tiles "
+        f"--tile 32 --out {tmp_path}".split()
+    )
+    assert seen == [{0, 1}, {2, 3}]
+    with (tmp_path / "isbi.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for way in ("whole", "tiles"):
+        assert [int(row["slice"]) for row in rows if row["way"] == way] == [0, 1, 2, 3]
+    assert {row["method"] for row in rows} == {"fast"}
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("pixel", "rand", "warping"))
+    summary = (tmp_path / "isbi.md").read_text()
+    assert "| 0.0611 | 0.0382 | 0.000353 |" in summary
+    assert len(list(tmp_path.glob("*.png"))) == 2 * bool(importlib.util.find_spec("matplotlib"))
