@@ -222,10 +222,10 @@ def _score(number: int, true: Mask, answer: Mask, spacing_mm: Spacing) -> Lesion
     errors = boundary_errors(true, answer, spacing_mm) if found else (math.nan,) * 3
     return LesionScore(
         number=number,
-        diameter_mm=(6 * volume / math.pi) ** (1 / 3),
+        diameter_mm=float(6 * volume / math.pi) ** (1 / 3),
         found=found,
         dice=dice(true, answer, True),
-        volume_ratio=np.count_nonzero(answer) / np.count_nonzero(true),
+        volume_ratio=int(np.count_nonzero(answer)) / int(np.count_nonzero(true)),
         assd_mm=errors[0],
         hd95_mm=errors[1],
         surface_dice=errors[2],

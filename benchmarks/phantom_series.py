@@ -28,6 +28,9 @@ COURSES = ("grows", "shrinks", "stays", "appears")
 LOBED_FROM_MM = 8.0
 """Diameter from which every second lesion has lobes."""
 
+LOBED_SIZE = 0.85
+"""Radius of such a lesion without its lobes, so that it is about as large with them."""
+
 TURN_DEGREES = 2.0
 """Standard deviation of the rotation about each axis."""
 
@@ -153,7 +156,7 @@ def _course(
     lobed = number % 2 == 0 and 2 * radius >= LOBED_FROM_MM
     return Lesion(
         centre=centre,
-        radius=radius,
+        radius=radius * (LOBED_SIZE if lobed else 1),
         course=course,
         starts=int(rng.integers(1, n_times)) if late else 0,
         lobes=_lobes(rng) if lobed else (),
@@ -162,12 +165,12 @@ def _course(
 
 
 def _lobes(rng: np.random.Generator) -> tuple[tuple[Point, float], ...]:
-    """Two or three balls that bulge out of a lesion."""
+    """Three or four balls that bulge out of a lesion."""
     lobes = []
-    for _ in range(int(rng.integers(2, 4))):
+    for _ in range(int(rng.integers(3, 5))):
         direction = rng.normal(size=3)
-        z, y, x = direction / np.linalg.norm(direction) * rng.uniform(0.8, 1.0)
-        lobes.append(((float(z), float(y), float(x)), float(rng.uniform(0.4, 0.6))))
+        z, y, x = direction / np.linalg.norm(direction) * rng.uniform(0.9, 1.2)
+        lobes.append(((float(z), float(y), float(x)), float(rng.uniform(0.45, 0.65))))
     return tuple(lobes)
 
 

@@ -212,7 +212,7 @@ def grow_metastasis(
         steps = (o - np.float32(radius * a) for o, a in zip(offsets, at, strict=True))
         away = np.sqrt(sum(step**2 for step in steps))
         lobe = np.asarray(away + radius * (1 - size), dtype=np.float32)
-        distance = union(distance, lobe, 0.25 * radius)
+        distance = union(distance, lobe, 0.15 * radius)
     outline = distance - radius * (1 + 0.13 * bumps + 0.07 * grain)
     outline = _in_one_piece(np.maximum(outline, 0.5 - depth))  # stays within the brain
     if ring:
