@@ -119,7 +119,8 @@ def make_series(
     rng = np.random.default_rng([seed, 0])
     head = draw_head(rng, space)
     draw_vessels(rng, head, space)
-    smallest = max(diameters_mm[0], smallest_diameter(space))
+    # A little more: random sizes, motion and voxels take something away.
+    smallest = 1.15 * max(diameters_mm[0], smallest_diameter(space))
     diameters = np.geomspace(max(diameters_mm[1], smallest), smallest, n_lesions)
     lesions = [
         _course(rng, seed, number, centre, radius, n_times)

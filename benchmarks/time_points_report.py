@@ -106,9 +106,14 @@ def failures_plot(lesions: Sequence[Row], outlines: Sequence[Row]) -> Draw:
         found.tick_params(axis="x", rotation=30)
         found.legend()
         volume.axhline(1, color="grey", lw=1)
-        volume.set(title="predicted / true volume", xlabel="true diameter in mm", ylim=(0, 2.5))
+        volume.set(
+            title="predicted / true volume, up to 2.5", xlabel="diameter in mm", ylim=(-0.05, 2.5)
+        )
         shape.axline((1, 1), slope=1, color="grey", lw=1)
-        shape.set(title="circularity of outlines", xlabel="true", ylabel="predicted")
+        shape.set(
+            title="circularity of outlines", xlabel="true", ylabel="predicted",
+            xlim=(0.2, 1.15), ylim=(0.2, 1.15), aspect="equal",
+        )  # fmt: skip
         for axis in (found, volume, shape):
             axis.grid(alpha=0.3)
 
