@@ -59,6 +59,7 @@ class Report:
         self.rows: list[Row] = []
         self._name = name
         self._out: Path | None = options.out
+        self._begun: set[str] = set()
         self._lines = [f"# {name}", "", machine(options.threads), ""]
         self._lines += [f"`python -m benchmarks.{name} {' '.join(options.argv)}`".strip(), ""]
         print(*self._lines, sep="\n")
@@ -75,13 +76,22 @@ class Report:
             " ".join(f"{_shown(value):>{_width(key, row)}}" for key, value in row.items()),
             flush=True,
         )
-        if self._out:
-            path = self._out / f"{self._name}.csv"
-            with path.open("w" if len(self.rows) == 1 else "a", newline="") as file:
-                writer = csv.DictWriter(file, list(self.rows[0]))
-                if len(self.rows) == 1:
-                    writer.writeheader()
-                writer.writerow(row)
+        self._write(self._name, [row])
+
+    def details(self, name: str, rows: Sequence[Row]) -> None:
+        """Note rows of a finer kind (same columns each time) in a file of their own, unprinted."""
+        self._write(f"{self._name}-{name}", rows)
+
+    def _write(self, name: str, rows: Sequence[Row]) -> None:
+        """Append rows to a CSV file, which begins anew with each run."""
+        if not self._out or not rows:
+            return
+        with (self._out / f"{name}.csv").open("a" if name in self._begun else "w", newline="") as f:
+            writer = csv.DictWriter(f, list(rows[0]))
+            if name not in self._begun:
+                writer.writeheader()
+            writer.writerows(rows)
+        self._begun.add(name)
 
     def table(self, title: str, text: str) -> None:
         """Show a table, and keep it for the summary file."""
@@ -92,7 +102,12 @@ class Report:
             path = self._out / f"{self._name}.md"
             path.write_text("\n".join(self._lines), encoding="utf-8")
 
-    def plot(self, draw: Callable[[object], None], suffix: str = "") -> None:
+    def plot(
+        self,
+        draw: Callable[[object], None],
+        suffix: str = "",
+        size: tuple[float, float] = (9, 4),
+    ) -> None:
         """Draw a figure with matplotlib, where that is installed and `--out` is given.
 
         Parameters
@@ -101,6 +116,8 @@ class Report:
             Draws into the figure that it gets.
         suffix : str
             Added to the name of the file.
+        size : tuple of float
+            Width and height, in inches.
         """
         if not self._out:
             return
@@ -109,7 +126,7 @@ class Report:
             return
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9, 4), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(self._out / f"{self._name}{suffix}.png", dpi=120)
 

@@ -6,6 +6,7 @@ used. They look like an MRI; they are no model of disease.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from napari_unet.synthetic_shapes import (
     inside,
     noise,
     resample,
+    union,
 )
 from napari_unet.synthetic_vessels import draw_vessels
 
@@ -90,12 +92,13 @@ def make_phantom(
     head = draw_head(rng, space)
     draw_vessels(rng, head, space)
     truth = np.zeros(shape_zyx, dtype=np.uint8)
-    smallest = max(diameters_mm[0], 3.0 * float(np.cbrt(np.prod(space.spacing))))
+    smallest = max(diameters_mm[0], smallest_diameter(space))
     largest = max(diameters_mm[1], smallest)
     diameters = np.geomspace(largest, smallest, max(n_metastases, 1))[:n_metastases]
-    _grow_metastases(rng, head, space, truth, diameters)
+    for centre, radius in metastasis_places(rng, head, space, diameters):
+        grow_metastasis(rng, head, space, truth, centre, radius)
     volume = Volume(
-        data=_acquire(rng, head.canvas.image, space)[None],
+        data=acquire(rng, head.canvas.image, space)[None],
         grid=Grid.from_spacing(shape_zyx, spacing_mm),
         name=f"synthetic T1c {seed}",
     )
@@ -137,14 +140,23 @@ def annotated_example(
     return labels, indices
 
 
-def _grow_metastases(
-    rng: np.random.Generator,
-    head: Head,
-    space: Space,
-    truth: NDArray[np.uint8],
-    diameters: NDArray[np.float64],
-) -> None:
-    """Place lesions of these diameters (head mm), the largest first, apart from each other."""
+def smallest_diameter(space: Space) -> float:
+    """Diameter (head mm) of the smallest lesion that voxels of this size show."""
+    return 3.0 * float(np.cbrt(np.prod(space.spacing)))
+
+
+def metastasis_places(
+    rng: np.random.Generator, head: Head, space: Space, diameters: NDArray[np.float64]
+) -> Iterator[tuple[Point, float]]:
+    """Find places, apart from each other, for lesions of these diameters (head mm).
+
+    Yields
+    ------
+    centre : tuple of float
+        Head millimetres (z, y, x).
+    radius : float
+        Head millimetres. Lesions that the brain has no room for are left out.
+    """
     placed: list[tuple[Point, float]] = []
     image = head.canvas.image
     fertile = np.argwhere((head.brain > 1.5) & (image > 300) & (image < 600))
@@ -161,19 +173,34 @@ def _grow_metastases(
                 continue
             if apart and 0.45 * radius + 2 < head.brain[tuple(voxel)] < 0.45 * radius + 16:
                 placed.append(((z, y, x), radius))
-                _grow(rng, head, space, truth, (z, y, x), radius)
+                yield (z, y, x), radius
                 break
 
 
-def _grow(
+def grow_metastasis(
     rng: np.random.Generator,
     head: Head,
     space: Space,
     truth: NDArray[np.uint8],
     centre: Point,
     radius: float,
+    lobes: Sequence[tuple[Point, float]] = (),
 ) -> None:
-    """Draw one lesion: oedema, enhancing rim or solid body, necrotic core."""
+    """Draw one lesion: oedema, enhancing rim or solid body, necrotic core.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+        Source of its shape and brightness: the same seed gives the same shape at any radius.
+    head, space
+        What it is drawn into, in place.
+    truth : ndarray of uint8, shape (z, y, x)
+        Its voxels become 1.
+    centre, radius
+        Head millimetres.
+    lobes : sequence of (offset, radius)
+        Balls melted into the lesion, centre (z, y, x) and radius as multiples of its radius.
+    """
     ring = 2 * radius >= RING_FROM_MM
     box = space.box(centre, 2.6 * radius + 3)
     canvas, depth = head.canvas[box], head.brain[box]
@@ -181,6 +208,11 @@ def _grow(
     bumps, grain = _lumps(rng, depth.shape, 5), _lumps(rng, depth.shape, 9)
     stretch = np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     distance = np.sqrt(sum((o * s) ** 2 for o, s in zip(offsets, stretch, strict=True)))
+    for at, size in lobes:
+        steps = (o - np.float32(radius * a) for o, a in zip(offsets, at, strict=True))
+        away = np.sqrt(sum(step**2 for step in steps))
+        lobe = np.asarray(away + radius * (1 - size), dtype=np.float32)
+        distance = union(distance, lobe, 0.15 * radius)
     outline = distance - radius * (1 + 0.13 * bumps + 0.07 * grain)
     outline = _in_one_piece(np.maximum(outline, 0.5 - depth))  # stays within the brain
     if ring:
@@ -211,7 +243,7 @@ def _lumps(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> Arra
     return resample(ndimage.zoom(field, 2, order=3, mode="nearest"), shape)
 
 
-def _acquire(rng: np.random.Generator, image: Array, space: Space) -> Array:
+def acquire(rng: np.random.Generator, image: Array, space: Space) -> Array:
     """Simulate the scanner: texture, blur, uneven sensitivity, Rician noise."""
     texture = resample(noise(rng, space.coarse(3.0), 9.0), space.shape)
     signal = ndimage.gaussian_filter(image * (1 + 0.02 * texture), 0.45, truncate=2.5)
