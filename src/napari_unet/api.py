@@ -112,7 +112,7 @@ def train(
         before it began; the message says why.
     """
     config = config or TrainConfig()
-    if config.preset not in (presets := (AUTO, *PRESETS)):
+    if config.model is None and config.preset not in (presets := (AUTO, *PRESETS)):
         raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(presets)}.")
     volume = _as_volume(image)
     start = _as_checkpoint(init) if init is not None else None

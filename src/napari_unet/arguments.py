@@ -10,13 +10,14 @@ from typing import NoReturn
 
 from napari_unet import __version__
 from napari_unet.imaging.volume import FILE_AXES, PLANES
-from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, LARGEST, PRESETS, TrainConfig
 
 MODEL_SUFFIX = ".safetensors"
 
 _DEFAULTS = TrainConfig()
 
 _SLICES_HELP = "the annotated slices (default: all that show a structure)"
+_WIDTH_HELP = "feature channels of the first level (default: those of --preset)"
 _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
@@ -90,6 +91,17 @@ def _seed(text: str) -> int:
     return seed
 
 
+def _count(text: str) -> int:
+    # int() refuses thousands of digits with a ValueError too.
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to {LARGEST}")
+    return count
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser; `command` of its result is the name of the command."""
     root = _Parser(
@@ -152,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
         help="random seed (default: %(default)s)",
     )
     add("--preset", choices=(AUTO, *PRESETS), help=f"network (default: {_DEFAULTS.preset})")
+    add("--width", type=_count, metavar="N", help=_WIDTH_HELP)
 
     add = command("segment", "Segment whole scans with a trained model.", _SEGMENT_NOTES)
     add("--model", required=True, metavar="MODEL", help=f"model file ({MODEL_SUFFIX})")
@@ -190,6 +203,16 @@ def parser() -> argparse.ArgumentParser:
         help="plane, or the voxel axis of the file (default: thickest spacing, else axial)",
     )
 
-    add = command("info", "Describe a scan, a mask or a model.")
-    add("file", type=Path, metavar="FILE", help=f"NIfTI or {MODEL_SUFFIX} file")
+    add = command("info", "Describe a scan, a mask, a model, or the layers of a network.")
+    add("file", type=Path, nargs="?", metavar="FILE", help=f"NIfTI or {MODEL_SUFFIX} file")
+    add(
+        "--preset", choices=tuple(PRESETS), help="instead of a file: network to list layer by layer"
+    )
+    add("--width", type=_count, metavar="N", help=_WIDTH_HELP)
+    add(
+        "--size",
+        type=_count,
+        metavar="N",
+        help="side of its input in pixels (default: that for a tile of training)",
+    )
     return root

@@ -7,6 +7,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
 from napari_unet.imaging.files import stem
 from napari_unet.imaging.nifti import SUFFIXES
-from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, ModelConfig, TrainConfig
 from napari_unet.learning.events import (
     Notice,
     RoundDone,
@@ -75,11 +76,14 @@ def train(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--out {out}: give the model a name ending in {MODEL_SUFFIX}.")
     if arguments.init is not None and arguments.preset is not None:
         raise UsageError("--init keeps the network of that model: leave --preset out.")
+    if arguments.init is not None and arguments.width is not None:
+        raise UsageError("--init keeps the network of that model: leave --width out.")
     _check_folder_of(out)
     config = TrainConfig(
         seconds=arguments.seconds,
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
+        model=None if arguments.width is None else _wide(arguments.preset, arguments.width),
     )
 
     rounds: list[RoundDone] = []
@@ -122,6 +126,16 @@ def train(arguments: argparse.Namespace) -> None:
         _say_which_is_kept(done, out)
     if failures:
         raise NapariUnetError(str(failures[0]))
+
+
+def _wide(preset: str | None, width: int | None) -> ModelConfig:
+    """Find the network of a preset, perhaps wider or narrower."""
+    if preset is None or preset == AUTO:
+        raise UsageError(f"--width changes a network: add --preset {' or '.join(PRESETS)}.")
+    network = PRESETS[preset]
+    if width is None:
+        return network
+    return replace(network, width=width, max_width=max(width, network.max_width))
 
 
 def _say_which_is_kept(done: RoundDone, out: Path) -> None:
@@ -274,7 +288,15 @@ def info(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet info``."""
     from napari_unet import describe
 
-    path: Path = arguments.file
+    path: Path | None = arguments.file
+    if path is None:
+        if arguments.preset is None:
+            raise UsageError(f"Name a file, or a network: --preset {' or '.join(PRESETS)}.")
+        for line in describe.network(_wide(arguments.preset, arguments.width), arguments.size):
+            say(line)
+        return
+    if (arguments.preset, arguments.width, arguments.size) != (None, None, None):
+        raise UsageError("A file says itself what is in it: leave --preset, --width, --size out.")
     if not path.exists():
         raise NapariUnetError(f"There is no file {path}.")
     lines = describe.model(path) if path.suffix == MODEL_SUFFIX else describe.volume(path)

@@ -1,4 +1,4 @@
-"""What is in a file: the lines of ``napari-unet info``."""
+"""What is in a file, or in a network: the lines of ``napari-unet info``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import numpy as np
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.loading import load_volume
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
+from napari_unet.learning import layer_sizes
+from napari_unet.learning.config import ModelConfig
+from napari_unet.learning.layer_table import layer_table
+from napari_unet.learning.presets import recipe_of
 from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title, label_values
 
@@ -73,8 +77,7 @@ def model(path: Path) -> list[tuple[str, str]]:
         ("pixel size", f"{' x '.join(f'{size:.4g}' for size in card.spacing_mm)} mm"),
         (
             "network",
-            f"U-Net of width {net.width}, {net.levels} levels, stride {net.stride}; "
-            f"{weights:,} weights",
+            f"{_shape(net)}; {weights:,} weights",
         ),
         ("normalisation", card.normalisation),
         (
@@ -86,6 +89,57 @@ def model(path: Path) -> list[tuple[str, str]]:
         ("created", f"{made.created} {_in_brackets(made.software)}".strip()),
         ("started from", made.parent or "nothing"),
     ]
+
+
+def network(net: ModelConfig, size: int | None = None) -> list[str]:
+    """Describe a network that is not trained yet: lines of text, its layers as a table.
+
+    Parameters
+    ----------
+    net : ModelConfig
+        The network.
+    size : int, optional
+        Side of its (square) input, in pixels; default: that for a tile of training.
+    """
+    recipe = recipe_of(net)
+    size = layer_sizes.input_size(net, recipe.tile) if size is None else size
+    side = layer_sizes.fitting_size(net, size)
+    table = layer_table(net, (side, side))
+    cells = [("layer", "what it does", "channels", "size", "parameters")]
+    for row in table:
+        channels = f"{row.in_channels} -> {row.out_channels}"
+        number = str(row.parameters) if row.parameters else ""
+        cells.append((row.name, row.kind, channels, _by(row.size), number))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+    filled = "" if side == size else f" ({size} is not a valid size: filled up to {side})"
+    return [
+        f"{_shape(net)}; {counted(net.in_channels, 'channel')}, {net.n_classes} classes",
+        "",
+        *lines,
+        "",
+        f"{sum(row.parameters for row in table)} parameters",
+        f"{sum(row.is_convolution for row in table)} convolutional layers",
+        f"{side} -> {layer_sizes.output_size(net, side)}{filled}",
+        layer_sizes.explain_sizes(net),
+        f"Trained with {recipe.optimiser}, learning rate {recipe.learning_rate:g}, "
+        f"{counted(recipe.batch_size, 'slice')} a step, in tiles of at most "
+        f"{recipe.tile} x {recipe.tile} pixels.",
+    ]
+
+
+def _shape(net: ModelConfig) -> str:
+    """Name the options of a network."""
+    normalisation = "no" if net.normalisation == "none" else net.normalisation
+    return (
+        f"U-Net of width {net.width} (at most {net.max_width}), {net.levels} levels, "
+        f"stride {net.stride}; kernels of {net.kernel} x {net.kernel}, {net.padding} padding, "
+        f"{normalisation} normalisation, {net.upsampling} upsampling, "
+        f"dropout {net.dropout:g}"
+    )
 
 
 def _label_counts(data: np.ndarray) -> list[tuple[int, int]] | None:

@@ -320,10 +320,9 @@ def test_several_scans_of_different_size_and_channels_train_together(make, quick
     assert done.checkpoint.card.provenance.annotated_slices == 4
 
 
-def test_slices_larger_than_a_patch_are_learned_in_patches(make, quick, monkeypatch):
-    monkeypatch.setattr("napari_unet.learning.training_set.MAX_SIDE", 32)
+def test_slices_larger_than_a_patch_are_learned_in_patches(make, quick):
     scene = make()
-    events = _train(scene, quick, scene.annotated(4, 6))
+    events = _train(scene, dataclasses.replace(quick, tile=32), scene.annotated(4, 6))
     assert all(np.isfinite(event.loss) for event in events[:-1])
 
 

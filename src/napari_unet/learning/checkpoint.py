@@ -25,7 +25,7 @@ from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.network import UNet  # noqa: E402
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the model file; raised when older software could not read it."""
 
 _CARD_KEY = "napari_unet"
@@ -207,7 +207,7 @@ def _parse_card(text: str, name: str) -> ModelCard:
             provenance[key] = tuple((str(scan), int(index)) for scan, index in slices)
         rows, columns = raw.pop("spacing_mm")
         card = ModelCard(
-            model=ModelConfig(**raw.pop("model")),
+            model=ModelConfig(**raw.pop("model")),  # formats 1 and 2: with fewer options
             provenance=Provenance(**provenance),
             spacing_mm=(float(rows), float(columns)),
             class_names=tuple(raw.pop("class_names")),
@@ -215,10 +215,7 @@ def _parse_card(text: str, name: str) -> ModelCard:
             channel_names=tuple(raw.pop("channel_names")),
             **raw,
         )
-        if card.model.n_classes != len(card.class_names) + 1 or not all(
-            isinstance(value, int) and 1 <= value <= 4096
-            for value in dataclasses.astuple(card.model)
-        ):
+        if card.model.n_classes != len(card.class_names) + 1:
             raise ValueError("impossible network shape")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(

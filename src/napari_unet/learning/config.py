@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 IGNORE_LABEL = 255
 """Label value that means "not annotated": such voxels do not count in the loss."""
@@ -19,9 +19,27 @@ AUTO = "auto"
 """The preset that is chosen for the computer, see `presets.choose_preset`."""
 
 
+Padding: TypeAlias = Literal["zero", "mirror", "valid"]
+"""What a convolution sees beyond the border: zeros, the mirror image, or nothing, so that
+its result is smaller (valid)."""
+
+Normalisation: TypeAlias = Literal["batch", "none"]
+"""Whether features are normalised over the batch after each convolution."""
+
+Upsampling: TypeAlias = Literal["transposed", "nearest"]
+"""How the decoder doubles the size: by a learned 2x2 transposed convolution, or by repeating
+each pixel before a 2x2 convolution."""
+
+Initialisation: TypeAlias = Literal["uniform", "he"]
+"""Small uniform weights, or Gaussian ones of variance 2 / inputs of a neuron (He et al., 2015)."""
+
+OptimiserName: TypeAlias = Literal["adamw", "sgd"]
+"""AdamW, or stochastic gradient descent with momentum."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Shape of the U-Net.
+    """Shape of the U-Net; `fast`, `standard` and `paper` are three of them, see `PRESETS`.
 
     Parameters
     ----------
@@ -36,6 +54,20 @@ class ModelConfig:
     stride : int
         Pixels folded into channels at the input (space to depth): 2 works at
         half resolution, 1 at full resolution.
+    max_width : int
+        Feature channels are not doubled beyond this.
+    kernel : int
+        Side of the convolution kernels, in pixels; odd.
+    padding, normalisation, upsampling, initialisation : str
+        See the types of these names.
+    dropout : float
+        Share of the features that each training step leaves out at the end of the
+        contracting path (last level of the encoder, and bridge).
+
+    Raises
+    ------
+    ValueError
+        If there is no such network.
     """
 
     in_channels: int = 1
@@ -43,6 +75,70 @@ class ModelConfig:
     width: int = 16
     levels: int = 5
     stride: int = 2
+    max_width: int = 256
+    kernel: int = 3
+    padding: Padding = "zero"
+    normalisation: Normalisation = "batch"
+    upsampling: Upsampling = "transposed"
+    dropout: float = 0.0
+    initialisation: Initialisation = "uniform"
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "n_classes", "width", "levels", "stride", "max_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= LARGEST:
+                raise ValueError(f"{name} of a network is from 1 to {LARGEST}, not {value!r}")
+        if not isinstance(self.kernel, int) or self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel of a network is odd (1, 3, 5, ...), not {self.kernel!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout of a network is from 0 to below 1, not {self.dropout!r}")
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(
+                    f"{name} of a network is one of {', '.join(choices)}, not {value!r}"
+                )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Feature channels of each level, from the first to the bridge."""
+        return tuple(min(self.max_width, self.width * 2**level) for level in range(self.levels))
+
+
+LARGEST = 4096
+"""No count in a `ModelConfig` exceeds this; a damaged model file's might."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "padding": get_args(Padding),
+    "normalisation": get_args(Normalisation),
+    "upsampling": get_args(Upsampling),
+    "initialisation": get_args(Initialisation),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a kind of network is trained, unless `TrainConfig` says otherwise.
+
+    Parameters
+    ----------
+    optimiser : str
+        See `OptimiserName`.
+    learning_rate : float
+        Its peak.
+    weight_decay : float
+        Decoupled weight decay.
+    batch_size : int
+        Slices per step.
+    tile : int
+        Slices with longer sides, in pixels, are learned in tiles of this side, of
+        which every pixel is scored.
+    """
+
+    optimiser: OptimiserName = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    batch_size: int = 4
+    tile: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +151,8 @@ class TrainConfig:
         Wall-clock budget.
     max_steps : int or None
         Stop after this many steps even if time is left (tests, reproducibility).
-    batch_size : int
-        Slices per step.
-    learning_rate : float
-        Peak learning rate of AdamW.
-    weight_decay : float
-        Decoupled weight decay.
+    optimiser, learning_rate, weight_decay, batch_size, tile : optional
+        See `Recipe`; None: as the recipe of the network says.
     seed : int
         Seed of initialisation, sampling and augmentation.
     threads : int or None
@@ -68,6 +160,9 @@ class TrainConfig:
         may use (with `max_steps`: all of them, for reproducible models).
     preset : str
         Name of the `ModelConfig` in `PRESETS`, or ``auto`` (see `presets`).
+    model : ModelConfig or None
+        A network of one's own instead of a preset, such as
+        ``replace(PRESETS["paper"], width=16)``; channels and classes are filled in.
     device : str
         ``auto`` (CUDA, then Apple MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
     restart : str
@@ -78,12 +173,15 @@ class TrainConfig:
 
     seconds: float = 60.0
     max_steps: int | None = None
-    batch_size: int = 4
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
+    optimiser: OptimiserName | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    batch_size: int | None = None
+    tile: int | None = None
     seed: int = 0
     threads: int | None = None
     preset: str = AUTO
+    model: ModelConfig | None = None
     device: str = "auto"
     restart: Restart = "warm"
 
@@ -91,8 +189,26 @@ class TrainConfig:
 PRESETS: dict[str, ModelConfig] = {
     "fast": ModelConfig(width=16, stride=2),
     "standard": ModelConfig(width=32, stride=1),
+    # Ronneberger, Fischer & Brox, 2015, arXiv:1505.04597: 31,030,658 parameters.
+    "paper": ModelConfig(
+        width=64,
+        stride=1,
+        max_width=1024,
+        padding="valid",
+        normalisation="none",
+        dropout=0.5,
+        initialisation="he",
+    ),
 }
 """Named networks; channels and classes are filled in from the data."""
+
+RECIPES: dict[str, Recipe] = {
+    "fast": Recipe(),
+    "standard": Recipe(),
+    # One tile of 572 x 572 pixels a step, of which 388 x 388 are scored.
+    "paper": Recipe("sgd", learning_rate=1e-3, weight_decay=0.0, batch_size=1, tile=388),
+}
+"""How the networks of `PRESETS` are trained."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,15 +48,17 @@ def available_bytes(device: torch.device) -> int:
 
 
 def bytes_per_pixel(config: ModelConfig) -> int:
-    """Memory that a prediction needs at its peak, per pixel of the slice, in float32.
+    """Memory that a prediction needs at its peak, per pixel that the network sees, in float32.
 
     The peak is at the top of the decoder: skip connection, upsampled features,
     both side by side and the next features (five widths together), the skip
     connections below (about another), and one for scratch; then the
     probabilities, what they are made of and what is made of them, at the pixels of
-    the slice. Measured peaks are some four fifths of this.
+    the slice. Measured peaks are some four fifths of this. Mirrored borders and enlarged
+    features, where the network makes them, are copies of two widths more.
     """
-    features = 7 * config.width / config.stride**2
+    copies = config.padding == "mirror" or config.upsampling == "nearest"
+    features = (9 if copies else 7) * config.width / config.stride**2
     return int(4 * (features + 6 * config.n_classes + 2 * config.in_channels))
 
 

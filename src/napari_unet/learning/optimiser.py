@@ -1,4 +1,4 @@
-"""AdamW and an averaged copy of the weights, on one flat vector.
+"""AdamW, momentum, and an averaged copy of the weights, on one flat vector.
 
 Why not `torch.optim`: creating the first optimiser of a process imports
 torch's compiler, a second of Python that competes with the window the
@@ -8,11 +8,14 @@ operations rather than hundreds.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from napari_unet.learning.config import OptimiserName
 
 MAX_GRADIENT_NORM = 5.0
 """Longer gradients are shortened to this: one odd batch must not undo a hundred good ones."""
@@ -23,6 +26,8 @@ Net = TypeVar("Net", bound=nn.Module)
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
     """Move tensors into one vector; they become views of it."""
+    if not tensors:
+        return torch.zeros(0)
     flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
     start = 0
     for tensor in tensors:
@@ -37,20 +42,18 @@ def float_buffers(net: nn.Module) -> list[Tensor]:
     return [buffer for buffer in net.buffers() if buffer.is_floating_point()]
 
 
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019) over a whole network.
+class Optimiser(ABC):
+    """What moves the weights of a whole network, by their gradient.
 
     Parameters
     ----------
     net : nn.Module
         Network to train; its parameters become views of one vector.
     weight_decay : float
-        Decoupled weight decay.
+        Decoupled weight decay (Loshchilov & Hutter, 2019).
     """
 
-    def __init__(
-        self, net: nn.Module, weight_decay: float, betas: tuple[float, float] = (0.9, 0.99)
-    ) -> None:
+    def __init__(self, net: nn.Module, weight_decay: float) -> None:
         parameters = list(net.parameters())
         self.weights = flatten(parameters)
         self.gradient = torch.zeros_like(self.weights)
@@ -61,15 +64,13 @@ class AdamW:
             parameter.grad = self.gradient[start:stop].view(parameter.shape)
             start = stop
         self.weight_decay = weight_decay
-        self.betas = betas
-        self.mean = torch.zeros_like(self.weights)
-        self.square = torch.zeros_like(self.weights)
         self.steps = 0
+        self.memory: list[Tensor] = []
 
-    def resume(self, before: AdamW) -> None:
-        """Go on where the optimiser of a copy of the network has come to."""
-        self.mean.copy_(before.mean)
-        self.square.copy_(before.square)
+    def resume(self, before: Optimiser) -> None:
+        """Go on where the same optimiser of a copy of the network has come to."""
+        for own, other in zip(self.memory, before.memory, strict=True):
+            own.copy_(other)
         self.steps = before.steps
 
     def step(self, learning_rate: float) -> bool:
@@ -81,14 +82,58 @@ class AdamW:
         if norm > MAX_GRADIENT_NORM:
             self.gradient.mul_(MAX_GRADIENT_NORM / norm)
         self.steps += 1
+        self.weights.mul_(1 - learning_rate * self.weight_decay)
+        self._move(learning_rate)
+        self.gradient.zero_()
+        return True
+
+    @abstractmethod
+    def _move(self, learning_rate: float) -> None:
+        """Move the weights, given their gradient."""
+
+
+class AdamW(Optimiser):
+    """Adam with decoupled weight decay."""
+
+    betas = (0.9, 0.99)
+    """Shares of the running means of the gradient and of its square that survive a step."""
+
+    def __init__(self, net: nn.Module, weight_decay: float) -> None:
+        super().__init__(net, weight_decay)
+        self.mean = torch.zeros_like(self.weights)
+        self.square = torch.zeros_like(self.weights)
+        self.memory = [self.mean, self.square]
+
+    def _move(self, learning_rate: float) -> None:
         first, second = self.betas
         self.mean.lerp_(self.gradient, 1 - first)
         self.square.mul_(second).addcmul_(self.gradient, self.gradient, value=1 - second)
         scale = self.square.sqrt().div_((1 - second**self.steps) ** 0.5).add_(1e-8)
-        self.weights.mul_(1 - learning_rate * self.weight_decay)
         self.weights.addcdiv_(self.mean, scale, value=-learning_rate / (1 - first**self.steps))
-        self.gradient.zero_()
-        return True
+
+
+class Momentum(Optimiser):
+    """Stochastic gradient descent with momentum: the paper's way to train with one tile a step.
+
+    With so much momentum a step is a sum over about the last hundred tiles, as if they had
+    been one batch.
+    """
+
+    momentum = 0.99
+    """Share of the last step that is made again (Ronneberger et al., 2015)."""
+
+    def __init__(self, net: nn.Module, weight_decay: float) -> None:
+        super().__init__(net, weight_decay)
+        self.velocity = torch.zeros_like(self.weights)
+        self.memory = [self.velocity]
+
+    def _move(self, learning_rate: float) -> None:
+        self.velocity.mul_(self.momentum).add_(self.gradient)
+        self.weights.add_(self.velocity, alpha=-learning_rate)
+
+
+OPTIMISERS: dict[OptimiserName, type[Optimiser]] = {"adamw": AdamW, "sgd": Momentum}
+"""The optimisers that a `Recipe` can name."""
 
 
 class AveragedWeights(Generic[Net]):

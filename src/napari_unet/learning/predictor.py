@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+from napari_unet.learning import layer_sizes
 from napari_unet.learning.events import Notice
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.runtime import is_out_of_memory, load_torch
@@ -16,6 +18,10 @@ from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.memory import pixels_for_speed, pixels_that_fit  # noqa: E402
 from napari_unet.learning.network import UNet, folded  # noqa: E402
+from napari_unet.learning.overlap_tile import (  # noqa: E402
+    plan_overlap_tiles,
+    predict_overlap_tiles,
+)
 from napari_unet.learning.precision import half_if_faster  # noqa: E402
 from napari_unet.learning.resampling import network_size, resample_images  # noqa: E402
 from napari_unet.learning.tiling import (  # noqa: E402
@@ -67,9 +73,8 @@ class Predictor:
 
     def batch_size(self, scan: PreparedScan) -> int:
         """How many slices of a scan to predict at once."""
-        rows, columns = network_size(scan, self._spacing_mm)
         pixels = min(self._pixels, pixels_for_speed(self._net.config, self._device))
-        return max(1, pixels // (rows * columns))
+        return max(1, pixels // self._pixels_of(scan))
 
     def speed_up(self, scan: PreparedScan, index: int) -> None:
         """Use sixteen-bit arithmetic from now on if that is faster and says the same.
@@ -89,9 +94,9 @@ class Predictor:
 
     def probabilities(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
         """Class probabilities (n, k, h, w) of slices, within the scan's window."""
-        rows, columns = network_size(scan, self._spacing_mm)
+        slice_pixels = self._pixels_of(scan)
         while True:
-            at_once = max(1, self._pixels // (rows * columns))
+            at_once = max(1, self._pixels // slice_pixels)
             try:
                 with torch.inference_mode():
                     parts = [
@@ -104,29 +109,48 @@ class Predictor:
                     raise
                 failure = error
                 traceback.clear_frames(error.__traceback__)  # they hold what is to be freed
-            self._do_with_less(rows * columns, len(indices), failure)
+            self._do_with_less(slice_pixels, len(indices), failure)
 
     def _probabilities(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
         size = network_size(scan, self._spacing_mm)
         images = resample_images(self._images(scan, indices), size)
         tiling = self._tiling(size)
+        n_classes = self._net.config.n_classes
         if len(tiling) == 1:
-            probabilities = self._classify(images)
+            probabilities = self._classify(self._net_in_use, images)
+        elif self._net.config.padding == "valid":
+            surrounded = self._net.surround(images, tiling.size)
+            rows, columns = size
+            probabilities = predict_overlap_tiles(
+                partial(self._classify, self._net_in_use.scores), surrounded, tiling, n_classes
+            )[..., :rows, :columns]
         else:
-            n_classes = self._net.config.n_classes
-            probabilities = predict_tiled(self._classify, images, tiling, n_classes)
+            classify = partial(self._classify, self._net_in_use)
+            probabilities = predict_tiled(classify, images, tiling, n_classes)
         return resample_images(probabilities, scan.shape)
+
+    def _pixels_of(self, scan: PreparedScan) -> int:
+        """Pixels that the network sees of a slice, with what is added around it."""
+        size = network_size(scan, self._spacing_mm)
+        rows, columns = (layer_sizes.input_size(self._net.config, side) for side in size)
+        return rows * columns
 
     def _images(self, scan: PreparedScan, indices: Sequence[int]) -> Tensor:
         return torch.from_numpy(scan.slices[list(indices)]).to(self._device)
 
     def _tiling(self, size: tuple[int, int]) -> Tiling:
+        if self._net.config.padding == "valid":
+            return plan_overlap_tiles(self._net.config, size, self._pixels)
         return plan_tiles(size, self._pixels, 2 * self._net.sight, self._net.multiple)
 
-    def _classify(self, images: Tensor) -> Tensor:
+    @property
+    def _net_in_use(self) -> UNet:
+        """The network, in sixteen-bit numbers where that is better."""
+        return self._net if self._half is None else self._half
+
+    def _classify(self, score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Class probabilities (n, k, h, w), float32, of images that fit into memory."""
-        net = self._net if self._half is None else self._half
-        logits: Tensor = net(images.to(net.head.weight.dtype))
+        logits = score(images.to(self._net_in_use.head.weight.dtype))
         return logits.float().softmax(dim=1)
 
     def _move_to(self, device: torch.device) -> None:
@@ -139,7 +163,8 @@ class Predictor:
     def _do_with_less(self, slice_pixels: int, n_slices: int, failure: Exception) -> None:
         """After a failure predict fewer pixels at once, or move to the CPU; else raise it."""
         tried = min(self._pixels, n_slices * slice_pixels)
-        least = min((SMALLEST_TILE * self._net.multiple) ** 2, slice_pixels)
+        smallest = layer_sizes.input_size(self._net.config, SMALLEST_TILE * self._net.multiple)
+        least = min(smallest**2, slice_pixels)
         if tried > least:
             self._pixels = max(least, tried // 2)
         elif self._device.type != "cpu":

@@ -1,8 +1,10 @@
-"""Which network, at which pixel size, for which scan and device. No torch here."""
+"""Which network, trained how, at which pixel size, for which scan and device. No torch here."""
 
 from __future__ import annotations
 
-from napari_unet.learning.config import AUTO, PRESETS, ModelConfig
+import dataclasses
+
+from napari_unet.learning.config import AUTO, PRESETS, RECIPES, ModelConfig, Recipe, TrainConfig
 from napari_unet.learning.preparation import PreparedScan
 
 FEWEST_PIXELS = 96
@@ -24,6 +26,27 @@ def choose_preset(name: str, device_type: str) -> ModelConfig:
     if name == AUTO:
         name = "fast" if device_type == "cpu" else "standard"
     return PRESETS[name]
+
+
+def choose_model(config: TrainConfig, device_type: str) -> ModelConfig:
+    """Find the network for a new model: one's own, or a preset."""
+    return config.model or choose_preset(config.preset, device_type)
+
+
+def recipe_of(model: ModelConfig) -> Recipe:
+    """Find how a network is trained, whatever its size.
+
+    Without normalisation the step that suits a weight depends on all others: such a
+    network is trained as the paper's is, any other as `standard`.
+    """
+    return RECIPES["paper" if model.normalisation == "none" else "standard"]
+
+
+def choose_recipe(config: TrainConfig, model: ModelConfig) -> Recipe:
+    """Take the recipe of a network, and what the training settings say otherwise."""
+    given = {each.name: getattr(config, each.name) for each in dataclasses.fields(Recipe)}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(recipe_of(model), **wanted)
 
 
 def working_spacing(scan: PreparedScan, model: ModelConfig) -> tuple[float, float]:

@@ -6,6 +6,7 @@ always learned anew. See `weights/README.md` for where they come from.
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import resources
 
 from napari_unet.learning.config import PRESETS, ModelConfig
@@ -37,7 +38,10 @@ def pretrained_state(model: ModelConfig) -> dict[str, Tensor] | None:
         `UNet.state_dict`, on the CPU; None if there are none for this shape.
     """
     known = PRESETS[PRETRAINED_PRESET]
-    if (model.width, model.levels, model.stride) != (known.width, known.levels, known.stride):
+    if (
+        dataclasses.replace(known, in_channels=model.in_channels, n_classes=model.n_classes)
+        != model
+    ):
         return None
     file = resources.files("napari_unet") / "weights" / f"{PRETRAINED_PRESET}.safetensors"
     state = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -24,7 +25,9 @@ def restart(net: UNet, state: Mapping[str, Tensor], how: Restart) -> None:
     learned stays the larger part of every weight, but the network is less sure of
     it, and new examples move it further. Behind each convolution its normalisation
     takes the smaller scale out again; so the statistics are shrunk with the weights,
-    and what it learned itself (scale and shift of features) is left as it was.
+    and what it learned itself (scale and shift of features) is left as it was. Without
+    normalisation nothing takes it out, and two dozen halved layers would say nothing
+    any more: there weights keep their length, but for those of the last layer.
 
     Parameters
     ----------
@@ -43,11 +46,15 @@ def restart(net: UNet, state: Mapping[str, Tensor], how: Restart) -> None:
         return
     if how != "shrink":
         raise ValueError(f"Unknown restart {how!r}: use warm, shrink or scratch.")
+    keep_length = net.config.normalisation == "none"
     with torch.no_grad():
         for name, module in net.named_modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                shrunk = not keep_length or module is net.head
+                scale = 1.0 if shrunk else 1 / math.hypot(SHRINK, PERTURB)
                 for kind, weights in module.named_parameters():
-                    weights.mul_(SHRINK).add_(fresh[f"{name}.{kind}"], alpha=PERTURB)
+                    weights.mul_(SHRINK * scale)
+                    weights.add_(fresh[f"{name}.{kind}"], alpha=PERTURB * scale)
             elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
                 module.running_mean.mul_(SHRINK)
                 module.running_var.mul_(SHRINK**2)  # type: ignore[union-attr]

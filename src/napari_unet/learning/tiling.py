@@ -66,6 +66,12 @@ class Tiling:
     def __len__(self) -> int:
         return len(self.rows.starts) * len(self.columns.starts)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the slice, filled up."""
+        rows, columns = self.rows, self.columns
+        return rows.starts[-1] + rows.piece, columns.starts[-1] + columns.piece
+
     def tiles(self) -> Iterator[tuple[slice, slice]]:
         """Rows and columns of each tile."""
         for top, left in itertools.product(self.rows.starts, self.columns.starts):
@@ -140,14 +146,15 @@ def predict_tiled(
         Class probabilities, on the device of `images`.
     """
     n, _, height, width = images.shape
-    rows, columns = tiling.rows, tiling.columns
-    total_rows, total_columns = rows.starts[-1] + rows.piece, columns.starts[-1] + columns.piece
+    total_rows, total_columns = tiling.size
     # What the network itself does to a whole slice.
     images = functional.pad(
         images, (0, total_columns - width, 0, total_rows - height), mode="replicate"
     )
     result = images.new_zeros((n, n_classes, total_rows, total_columns))
-    shares = itertools.product(rows.weights().to(images), columns.weights().to(images))
+    shares = itertools.product(
+        tiling.rows.weights().to(images), tiling.columns.weights().to(images)
+    )
     for (at_rows, at_columns), (down, across) in zip(tiling.tiles(), shares, strict=True):
         part = predict(images[..., at_rows, at_columns])
         result[..., at_rows, at_columns] += part.mul_(down[:, None]).mul_(across)

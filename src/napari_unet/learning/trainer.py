@@ -22,7 +22,7 @@ from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, Segmen
 from napari_unet.learning.guard import Split
 from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
-from napari_unet.learning.presets import choose_preset, working_spacing
+from napari_unet.learning.presets import choose_model, choose_recipe, working_spacing
 from napari_unet.learning.runtime import (
     ThreadChooser,
     available_cores,
@@ -43,7 +43,7 @@ from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
 from napari_unet.learning.live import SLICES_AT_ONCE, outwards  # noqa: E402
 from napari_unet.learning.losses import segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
-from napari_unet.learning.optimiser import AdamW, AveragedWeights  # noqa: E402
+from napari_unet.learning.optimiser import OPTIMISERS, AveragedWeights  # noqa: E402
 from napari_unet.learning.predictor import Predictor  # noqa: E402
 from napari_unet.learning.pretrained import pretrained_state  # noqa: E402
 from napari_unet.learning.restart import restart  # noqa: E402
@@ -93,7 +93,7 @@ class Trainer:
         if init is not None:
             init.check_fits(n_channels, class_names)
         self.device = choose_device(config.device)
-        shape = init.card.model if init else choose_preset(config.preset, self.device.type)
+        shape = init.card.model if init else choose_model(config, self.device.type)
         self.card = ModelCard(
             model=dataclasses.replace(
                 shape, in_channels=n_channels, n_classes=len(class_names) + 1
@@ -107,13 +107,20 @@ class Trainer:
             provenance=init.card.provenance if init else Provenance(),
         )
         self._scans = scans
-        self._config = config
+        self._recipe = choose_recipe(config, self.card.model)
         self._init = init
         self._kept: Literal["new", "old"] = "new"
         self._comparison: Comparison | None = None
         self._rejected: dict[str, Tensor] | None = None
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
-        self.examples = TrainingSet(scans, self._split.training, class_names, self.card.spacing_mm)
+        self.examples = TrainingSet(
+            scans,
+            self._split.training,
+            class_names,
+            self.card.spacing_mm,
+            model=self.card.model,
+            tile=self._recipe.tile,
+        )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
@@ -130,7 +137,7 @@ class Trainer:
             net.load_state_dict(state, strict=False)  # all but the last layer
         self._net = net.to(self.device).train()
         self._notices: list[Notice] = []
-        self._optimiser = AdamW(self._net, config.weight_decay)
+        self._optimiser = OPTIMISERS[self._recipe.optimiser](self._net, self._recipe.weight_decay)
         self._average = AveragedWeights(
             self._net, copy.deepcopy(self._net).eval(), self._optimiser.weights, AVERAGE_DECAY
         )
@@ -207,7 +214,7 @@ class Trainer:
         self.device = device
         optimiser, average = self._optimiser, self._average
         self._net.to(device)
-        self._optimiser = AdamW(self._net, optimiser.weight_decay)
+        self._optimiser = type(optimiser)(self._net, optimiser.weight_decay)
         self._optimiser.resume(optimiser)
         self._average = AveragedWeights(
             self._net, average.net.to(device), self._optimiser.weights, average.decay
@@ -216,8 +223,8 @@ class Trainer:
 
     def _step(self, progress: float) -> float:
         strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
-        images, labels = self.examples.batch(self._config.batch_size, self._generator, strength)
-        logits = self._net(images.to(self.device))
+        images, labels = self.examples.batch(self._recipe.batch_size, self._generator, strength)
+        logits = self._scores(images.to(self.device), labels)
         # Rare classes are found because they weigh more, but drawn too large as
         # long as they do: towards the end all pixels count the same.
         weights = self.examples.weights.to(self.device) ** (1 - progress)
@@ -229,11 +236,19 @@ class Trainer:
             self._average.restore()
         return float(loss.detach())
 
+    def _scores(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Score images, or tiles (n, c, h', w') with what is around the labels (n, h, w)."""
+        with self._net.dropping(self._generator):
+            if images.shape[-2:] == labels.shape[-2:]:
+                return self._net(images)  # type: ignore[no-any-return]
+            rows, columns = labels.shape[-2:]
+            return self._net.scores(images)[..., :rows, :columns]
+
     def _learning_rate(self, progress: float) -> float:
         """Cosine over the budget, after a few careful steps."""
         warm_up = min(1.0, (self._optimiser.steps + 1) / WARM_UP_STEPS)
         return (
-            self._config.learning_rate
+            self._recipe.learning_rate
             * warm_up
             * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
         )

@@ -12,7 +12,7 @@ from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.events import LabelledSlice, StepDone, TrainEvent
 from napari_unet.learning.live import LivePredictions
 from napari_unet.learning.preparation import PreparedScan
-from napari_unet.learning.presets import choose_preset
+from napari_unet.learning.presets import choose_model
 from napari_unet.learning.runtime import choose_device, memory_errors_explained, torch_threads
 from napari_unet.learning.trainer import Trainer
 
@@ -148,7 +148,7 @@ def train(
 def _remedy(config: TrainConfig, init: Checkpoint | None) -> str:
     """Say what helps when memory runs out."""
     device = choose_device(config.device).type
-    model, fast = init.card.model if init else choose_preset(config.preset, device), PRESETS["fast"]
+    model, fast = init.card.model if init else choose_model(config, device), PRESETS["fast"]
     if (model.width, model.stride) == (fast.width, fast.stride):
         return "Close other programs and train again."
     return "Close other programs, or train a new model with the fast network."

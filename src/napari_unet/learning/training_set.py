@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet.errors import AnnotationError
+from napari_unet.learning import layer_sizes
 from napari_unet.learning.augmentation import (
     AugmentationRange,
     apply_augmentation,
     sample_augmentation,
 )
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
 from napari_unet.learning.preparation import PreparedScan
@@ -27,9 +28,6 @@ AIR_SPREAD = 0.05
 
 AIR_EVERY = 8
 """One in so many batches shows air."""
-
-MAX_SIDE = 256
-"""Larger slices are learned in patches of at most this side, in pixels."""
 
 _SIDED_WORDS = frozenset({"left", "right", "l", "r", "lh", "rh", "links", "rechts"})
 
@@ -85,6 +83,10 @@ class TrainingSet:
         Names of classes 1..K.
     spacing_mm : tuple of float
         Pixel size (rows, columns) of the network.
+    model : ModelConfig, optional
+        The network: one with valid convolutions is shown what is around a tile.
+    tile : int, optional
+        Slices with longer sides, in pixels, are learned in tiles of this side.
 
     Raises
     ------
@@ -98,8 +100,13 @@ class TrainingSet:
         annotations: Sequence[LabelledSlice],
         class_names: Sequence[str],
         spacing_mm: tuple[float, float],
+        *,
+        model: ModelConfig | None = None,
+        tile: int | None = None,
     ) -> None:
         self._scans = scans
+        self._model = model or ModelConfig()
+        self._tile = tile
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
         self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
@@ -202,7 +209,8 @@ class TrainingSet:
         Returns
         -------
         tuple
-            Images (n, c, h, w) and labels (n, h, w) of int64.
+            Images (n, c, h, w) and labels (n, h, w) of int64. For valid convolutions,
+            images of tiles show as much around the labels as `UNet.scores` needs.
         """
 
         def draw(count: int) -> int:
@@ -218,17 +226,24 @@ class TrainingSet:
         images, labels = self._images[chosen], self._labels[chosen]
         if len(self._air) and draw(AIR_EVERY) == 0:
             images[-1], labels[-1] = self._air[draw(len(self._air))], 0
-        rows, columns = (min(side, MAX_SIDE) for side in images.shape[-2:])
+        rows, columns = (min(side, self._tile or side) for side in images.shape[-2:])
         centres = None
+        shown, start = (rows, columns), 0
         if (rows, columns) != images.shape[-2:]:
             centres = torch.stack([self._patch_centre(each, draw) for each in labels])
             half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
             last = torch.tensor(images.shape[-2:]) - 1 - half
             centres = torch.minimum(torch.maximum(centres, half), last)
+            if self._model.padding == "valid":
+                start = layer_sizes.margin(self._model)
+                down, across = (layer_sizes.input_size(self._model, n) for n in (rows, columns))
+                shown = down, across
+                centres += (torch.tensor(shown) - 1) / 2 - start - half
         drawn = sample_augmentation(
             size, self._limits.scaled(strength), generator, aspect=self._aspect
         )
-        return apply_augmentation(images, labels, drawn, centres=centres, size=(rows, columns))
+        images, labels = apply_augmentation(images, labels, drawn, centres=centres, size=shown)
+        return images, labels[..., start : start + rows, start : start + columns]
 
     def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return slices as they were annotated, whole and not augmented.

@@ -67,6 +67,7 @@ class AdvancedPanel(QCollapsible):
         self.preset = ComboBox(value=config.preset, choices=[AUTO, *PRESETS], label="Network")
         self.preset.tooltip = (
             "fast: half resolution, for CPUs; standard: full resolution;\n"
+            "paper: the U-Net of 2015 to the letter, very slow without a graphics card;\n"
             "auto: fast without a graphics card, standard with one"
         )
         self.model = QComboBox()
