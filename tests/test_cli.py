@@ -359,3 +359,42 @@ def test_filling_spares_its_own_annotation_and_says_what_is_missing(scan, capsys
     out = str(scan / "filled.nii.gz")
     assert main(["fill", "--labels", given, "--slices", "4", "--out", out]) == 1
     assert "two completely annotated slices" in error_of(capsys)
+
+
+def test_info_lists_the_layers_of_the_paper_s_network(capsys):
+    assert main(["info", "--preset", "paper"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "31030658 parameters" in lines
+    assert "23 convolutional layers" in lines
+    assert "572 -> 388" in lines
+    bridge = next(line for line in lines if line.startswith("encoder.4.conv2"))
+    layer = ["encoder.4.conv2", "3x3", "convolution,", "ReLU"]
+    assert bridge.split() == [*layer, "1024", "->", "1024", "28", "x", "28", "9438208"]
+    assert any("16 k + 12" in line for line in lines)
+
+
+def test_info_lists_other_networks_at_other_sizes(capsys):
+    assert main(["info", "--preset", "standard", "--size", "250", "--width", "8"]) == 0
+    text = capsys.readouterr().out
+    assert "256 -> 256 (250 is not a valid size: filled up to 256)" in text
+    assert "1 -> 8 " in text
+    assert main(["info", "--preset", "fast"]) == 0
+    assert "2x2 pixels to channels" in capsys.readouterr().out
+
+
+def test_info_wants_a_file_or_a_network_and_not_both(scan, capsys):
+    assert main(["info"]) == 2
+    assert "Name a file, or a network" in error_of(capsys)
+    assert main(["info", str(scan / "t1.nii.gz"), "--preset", "fast"]) == 2
+    assert "leave --preset, --width, --size out" in error_of(capsys)
+
+
+def test_a_narrow_network_of_the_paper_is_trained(scan, capsys):
+    assert train(scan, "--preset", "paper", "--width", "4") == 0
+    card = Checkpoint.load(scan / "model.safetensors").card
+    assert (card.model.width, card.model.padding) == (4, "valid")
+    capsys.readouterr()
+    assert train(scan, "--width", "4") == 2
+    assert "add --preset fast or standard or paper" in error_of(capsys)
+    assert train(scan, "--init", str(scan / "model.safetensors"), "--width", "4") == 2
+    assert "leave --width out" in error_of(capsys)

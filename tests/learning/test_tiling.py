@@ -17,11 +17,11 @@ from napari_unet.learning.tiling import plan_tiles, predict_tiled
 MULTIPLE = 8
 
 
-def _net(stride: int = 2, *, uniform: bool = False) -> UNet:
+def _net(stride: int = 2, *, uniform: bool = False, **options) -> UNet:
     """A small network with something to say about any image, or the same about all."""
     torch.manual_seed(0)
     levels = 3 if stride == 2 else 4  # either way eight pixels make one of the coarsest
-    net = UNet(ModelConfig(n_classes=3, width=4, levels=levels, stride=stride))
+    net = UNet(ModelConfig(n_classes=3, width=4, levels=levels, stride=stride, **options))
     with torch.no_grad():
         net(torch.randn(4, 1, 64, 64))
         net.head.weight.mul_(0 if uniform else 100)
@@ -59,9 +59,10 @@ def test_a_network_that_says_the_same_everywhere_does_so_in_tiles(size):
     assert torch.allclose(probabilities.sum(dim=1), torch.ones(2, *size), atol=1e-5)
 
 
+@pytest.mark.parametrize("padding", ["zero", "mirror"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_tiles_say_what_the_whole_slice_says_away_from_their_borders(stride):
-    net = _net(stride)
+def test_tiles_say_what_the_whole_slice_says_away_from_their_borders(stride, padding):
+    net = _net(stride, padding=padding)
     size = (333, 410)
     images = torch.randn(1, 1, *size)
     tiling = plan_tiles(size, 240 * 240, 2 * net.sight, net.multiple)
@@ -94,9 +95,19 @@ def test_tiles_out_of_step_with_the_network_would_say_something_else():
     assert (whole[..., middle, 80] - shifted[..., 67:87, 80]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_pixel_depends_on_nothing_beyond_the_network_s_sight(stride):
-    net = _net(stride).double()
+@pytest.mark.parametrize(
+    ("stride", "options"),
+    [
+        (1, {}),
+        (2, {}),
+        (1, {"kernel": 5, "initialisation": "he", "normalisation": "none"}),
+        (1, {"upsampling": "nearest"}),
+        (2, {"upsampling": "nearest", "padding": "mirror"}),
+        (1, {"padding": "valid", "normalisation": "none"}),
+    ],
+)
+def test_a_pixel_depends_on_nothing_beyond_the_network_s_sight(stride, options):
+    net = _net(stride, **options).double()
     image = torch.randn(1, 1, 256, 256, dtype=torch.float64, requires_grad=True)
     reach = 0
     for row in range(128, 136):

@@ -16,7 +16,7 @@ from napari_unet.errors import SaveError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.imaging.measurement import StructureMeasure
 from napari_unet.imaging.volume import Grid
-from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone
 from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.file_dialogs import FileDialogs
@@ -237,6 +237,16 @@ def test_scrolling_past_a_box_does_not_choose_another_scan(shown):
     QApplication.sendEvent(panel.image, wheel)
     assert panel.image.currentText() == "a"
     assert not wheel.isAccepted(), "the scroll area gets it"
+
+
+def test_every_preset_can_be_chosen_and_is_explained(shown):
+    panel = shown(AdvancedPanel(TrainConfig()))
+    configs = []
+    panel.config_changed.connect(configs.append)
+    assert tuple(panel.preset.choices) == (AUTO, *PRESETS)
+    assert all(f"{name}:" in panel.preset.tooltip for name in panel.preset.choices)
+    panel.preset.value = "paper"
+    assert configs[-1].preset == "paper"
 
 
 def test_the_model_can_be_forgotten(shown, qtbot):

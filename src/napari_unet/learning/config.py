@@ -206,7 +206,7 @@ RECIPES: dict[str, Recipe] = {
     "fast": Recipe(),
     "standard": Recipe(),
     # One tile of 572 x 572 pixels a step, of which 388 x 388 are scored.
-    "paper": Recipe("sgd", learning_rate=1e-3, weight_decay=0.0, batch_size=1, tile=388),
+    "paper": Recipe("sgd", learning_rate=1e-2, weight_decay=0.0, batch_size=1, tile=388),
 }
 """How the networks of `PRESETS` are trained."""
 
