@@ -1,4 +1,4 @@
-"""Looking inside a trained model in a real window: pictures in their place, gone without a trace."""
+"""Looking inside a model in a real window: pictures in their place, gone without a trace."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -94,9 +94,7 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     for layer in layers.values():
         assert layer.units == bench.image.units
         assert layer.axis_labels == bench.image.axis_labels
-        at = layer.translate[0] + layer.scale[0] * 0 - bench.image.translate[0]
-        assert at == pytest.approx(index * bench.image.scale[0])
-    # The middle of what covers the whole slice lies where the middle of the slice is.
+        assert layer.translate[0] == bench.image.translate[0] + index * bench.image.scale[0]
     opinion = layers["Uncertainty"]
     np.testing.assert_allclose(opinion.scale, bench.image.scale)
     # What was selected stays so, and the annotation stays on top.
@@ -126,9 +124,9 @@ def test_occlusion_shows_more_and_more_until_it_is_complete(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    panel.method.activated.emit(panel.method.findData("occlusion"))
-    panel.method.setCurrentIndex(panel.method.findData("occlusion"))
-    panel._choose_method(panel.method.currentIndex())
+    occlusion = panel.method.findData("occlusion")
+    panel.method.setCurrentIndex(occlusion)
+    panel.method.activated.emit(occlusion)
     panel.why.click()
     click_voxel(bench)
     settle(bench, panel)
@@ -173,12 +171,12 @@ def test_channels_can_be_stepped_through_or_seen_in_a_grid(bench, open_panel):
     assert not np.array_equal(layer.data, first)
     assert layer.name != name
     one = layer.data.shape
+    covered_mm = one[2] * layer.scale[2]
     panel.arrangement.setCurrentIndex(1)
     panel.arrangement.activated.emit(1)
     settle(bench, panel)
     assert layer.data.shape[2] > 2 * one[2] * 0.9
-    width_mm = layer.data.shape[2] * layer.scale[2]
-    assert width_mm == pytest.approx(one[2] * 2, rel=0.1)  # half resolution, 1 mm pixels
+    assert layer.data.shape[2] * layer.scale[2] == pytest.approx(covered_mm, rel=0.1)
     assert layer.name.startswith("Decoder 1: 4 channels")
 
 
@@ -233,11 +231,12 @@ def test_nothing_is_left_when_the_dock_closes(bench, open_panel):
     settle(bench, panel)
     panel.given.click()
     settle(bench, panel)
+    callbacks = list(bench.viewer.mouse_drag_callbacks)
     panel.why.click()
     bench.viewer.window.remove_dock_widget(panel)
     assert not ours(bench)
     assert bench.session.labels.mode == "paint"
-    assert not bench.viewer.mouse_drag_callbacks
+    assert bench.viewer.mouse_drag_callbacks == callbacks
 
 
 def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
@@ -247,11 +246,8 @@ def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
     panel.given.click()
     settle(bench, panel)
     assert LOOKING not in bench.widget.message.text
-    shown = (
-        [bench.widget.scan.image.itemText(i) for i in range(bench.widget.scan.image.count())]
-        if hasattr(bench.widget.scan, "image")
-        else []
-    )
+    scan = bench.widget.scan.image
+    shown = [scan.itemText(at) for at in range(scan.count())]
     assert "As the model sees it" not in shown
     bench.annotator.segment()
     bench.wait_for_job()

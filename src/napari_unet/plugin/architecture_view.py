@@ -49,8 +49,12 @@ class ArchitectureView(QWidget):
 
     def sizeHint(self) -> QSize:
         """Room for a row a level."""
-        rows = max((level.number for level in self._levels), default=5)
-        return QSize(300, int(rows * _ROW + 2 * _MARGIN))
+        return QSize(300, int(self._depth * _ROW + 2 * _MARGIN))
+
+    @property
+    def _depth(self) -> int:
+        """How many rows there are: the bridge is in the last."""
+        return max((level.number for level in self._levels), default=5)
 
     def show_levels(self, levels: Sequence[Level], chosen: str, hint: str) -> None:
         """Render.
@@ -124,7 +128,9 @@ class ArchitectureView(QWidget):
         rows, columns = level.size
         below = QRectF(block.center().x() - 40, block.bottom(), 80, 15)
         if level.stage == "encoder":
-            below.moveLeft(block.left())
+            # Beside the arrow, which from the last level leads to the right.
+            last = level.number == self._depth - 1
+            below.moveLeft(block.left() + (0 if last else _SHIFT + 12))
         elif level.stage == "decoder":
             below.moveRight(block.right())
         side = {"encoder": Qt.AlignmentFlag.AlignLeft, "decoder": Qt.AlignmentFlag.AlignRight}
@@ -133,7 +139,7 @@ class ArchitectureView(QWidget):
 
     def _draw_arrows(self, painter: QPainter, color: QColor) -> None:
         blocks = {level.name: self.block(level) for level in self._levels}
-        depth = max(level.number for level in self._levels)
+        depth = self._depth
         painter.setPen(QPen(color, 1.3))
         painter.setBrush(color)
         for number in range(1, depth):
@@ -141,11 +147,16 @@ class ArchitectureView(QWidget):
             below = blocks.get(f"encoder {number + 1}", blocks["bridge"])
             up = blocks[f"decoder {number}, before skip"]
             source = blocks.get(f"decoder {number + 1}", blocks["bridge"])
-            middle = below.left() + 12
-            _arrow(painter, QPointF(middle, down.bottom()), QPointF(middle, below.top()))
             _arrow(
                 painter,
-                QPointF(source.right() - 12, source.top()),
+                QPointF(min(below.left() + 6, down.right() - 6), down.bottom()),
+                QPointF(below.left() + 6, below.top()),
+            )
+            _arrow(
+                painter,
+                QPointF(
+                    source.left() + 8 if number < depth - 1 else source.right() - 8, source.top()
+                ),
                 QPointF(up.center().x(), up.bottom()),
             )
             # The skip connection goes over the features that come from below.

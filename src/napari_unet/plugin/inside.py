@@ -217,19 +217,18 @@ class Inside(QObject):
         annotator, session = self.annotator, self._session
         if annotator is None or session is None or self._model is None:
             return
+        if not (self._stale or self._asked is not None):
+            return
         if self.busy:
             annotator.rounds.stop()  # what is asked for now counts
             return
-        waiting = self._stale or self._asked is not None
         if annotator.rounds.running:
-            if waiting and (self._asked is not None or not self.wish.empty):
+            if self._asked is not None or not self.wish.empty:
                 self.message.emit(
                     f"The plugin is {annotator.rounds.activity}: pictures come when that is over, "
                     "or stop it.",
                     False,
                 )
-            return
-        if not waiting:
             return
         try:
             self._start(annotator, session)

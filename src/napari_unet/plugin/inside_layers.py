@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Layer, Shapes
-from napari.utils.colormaps import Colormap
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
@@ -25,6 +25,10 @@ FOR_AND_AGAINST = Colormap(
     name="for and against",
 )
 """Blue against the decision, orange for it; nothing where it does not matter."""
+
+_VIRIDIS = AVAILABLE_COLORMAPS["viridis"]
+FEATURES = Colormap(_VIRIDIS.colors, controls=_VIRIDIS.controls, name="features", nan_color="black")
+"""viridis; black between the channels of a grid."""
 
 BOX_COLOR = "#f5d547"
 
@@ -60,7 +64,7 @@ class InsideLayers(QObject):
         """Show a picture, in the layer that shows its kind already if there is one."""
         style: dict[str, Any] = {"colormap": "gray"}
         if picture.key == "features":
-            style = {"colormap": "viridis"}
+            style = {"colormap": FEATURES}
         elif picture.key == "doubt":
             style = {"colormap": "inferno", "blending": "additive"}
         elif picture.key == "probability":
@@ -77,6 +81,7 @@ class InsideLayers(QObject):
             session,
             style,
         )
+        self._arrange(self._layers[picture.key, picture.number], session, picture.covers)
 
     def explain(self, found: Explanation, pixel: tuple[int, int], session: ScanSession) -> None:
         """Show an explanation, the voxel it is about, and a box around what counts for it."""
@@ -114,7 +119,6 @@ class InsideLayers(QObject):
                 translate=session.images[0].translate,
                 **_manners(session),
             ),
-            session,
         )
 
     def remove(self, *keys: str) -> None:
@@ -161,22 +165,29 @@ class InsideLayers(QObject):
                 **_manners(session),
                 **style,
             )
-            self._add(key, new, session)
+            self._add(key, new)
             return
         layer.data = data
         layer.scale, layer.translate = scale, translate
         layer.contrast_limits_range = layer.contrast_limits = limits
         layer.name = name
 
-    def _add(self, key: Key, layer: Layer, session: ScanSession) -> None:
-        """Add a layer; what was selected stays so, and painted labels stay on top of it."""
+    def _add(self, key: Key, layer: Layer) -> None:
+        """Add a layer; what was selected stays so."""
         layers = self._viewer.layers
         active = layers.selection.active
         self._layers[key] = layer
         layers.append(layer)
-        if key[0] not in ("explanation", "box"):
-            layers.move(len(layers) - 1, layers.index(session.labels))
         layers.selection.active = active
+
+    def _arrange(self, layer: Layer, session: ScanSession, covers: bool) -> None:
+        """Put a layer on top of, or beneath, what is painted."""
+        layers = self._viewer.layers
+        own, painted = layers.index(layer), layers.index(session.labels)
+        if covers and own < painted:
+            layers.move(own, len(layers))
+        elif not covers and own > painted:
+            layers.move(own, painted)
 
     def _on_removed(self, event: Any) -> None:
         for key, layer in list(self._layers.items()):

@@ -83,6 +83,8 @@ class Picture:
         Where it lies.
     limits : tuple of float
         Values from dark to bright.
+    covers : bool
+        Whether it hides even the annotation, which lies elsewhere in it.
     """
 
     key: str
@@ -92,6 +94,7 @@ class Picture:
     values: NDArray[np.float32]
     place: Place
     limits: tuple[float, float]
+    covers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,7 @@ def _features_picture(features: FeatureMaps, wish: Wish, index: int) -> Picture:
     name = name[0].upper() + name[1:]
     if wish.grid:
         values, place = mosaic(features.values, features.place, features.ranking)
-        return Picture("features", 0, name, index, values, place, (0.0, 1.0))
+        return Picture("features", 0, name, index, values, place, (0.0, 1.0), covers=True)
     channel = features.ranking[min(wish.rank, features.level.channels - 1)]
     values = features.values[channel]
     name += f" (channel {channel + 1})"
