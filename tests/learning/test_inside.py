@@ -244,9 +244,10 @@ def test_explaining_stops_when_asked(aside, explain):
     assert len(list(events)) == 1
 
 
-def test_hiding_patches_ends_after_the_time_it_may_take(trained, scene):
+@pytest.mark.parametrize("explain", [by_occlusion, by_gradient])
+def test_explaining_ends_after_the_time_it_may_take(trained, scene, explain):
     eye = Eye(trained.checkpoint, scene.scan)
-    *_, last = by_occlusion(eye, 6, (30, 30), seconds=0)
+    *_, last = explain(eye, 6, (30, 30), seconds=0)
     assert 0 < last.share < 1
 
 

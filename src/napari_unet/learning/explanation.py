@@ -43,7 +43,7 @@ SMALLEST_PATCH = 8
 """Side of a patch in pixels, at least."""
 
 MOST_SECONDS = 20.0
-"""Time for hiding patches, the nearest first; those not reached by then count as 0."""
+"""Time for an explanation. Patches are hidden from the nearest on; those not reached count as 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +166,7 @@ def by_gradient(
     copies: int = NOISY_COPIES,
     noise: float = NOISE,
     seed: int = 0,
+    seconds: float = MOST_SECONDS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Explanation]:
     """Explain a decision by gradient x input; each event is better than the one before.
@@ -186,6 +187,8 @@ def by_gradient(
         Standard deviation of the noise, beside that of the slice.
     seed : int
         Seed of the noise.
+    seconds : float
+        Stop after this time, however many copies are left.
     should_stop : callable
         Asked before each copy.
 
@@ -194,11 +197,12 @@ def by_gradient(
     AnnotationError
         If the network does not see that pixel.
     """
+    started = time.monotonic()
     question = _Question(eye, index, pixel)
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros_like(question.images)
     for done in range(copies):
-        if should_stop():
+        if should_stop() or (done and time.monotonic() - started > seconds):
             return
         drawn = torch.randn(question.images.shape, generator=generator).to(total.device)
         noisy = question.images + noise * question.spread * drawn
