@@ -36,6 +36,7 @@ OPENS_FAST = [
     "napari_unet.plugin.writer",
     "napari_unet.plugin.samples",
     "napari_unet.plugin.widget",
+    "napari_unet.plugin.inside_panel",
 ]
 
 

@@ -5,6 +5,7 @@ The widget forwards intent to an `Annotator` and renders what its signals say.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,8 @@ class Annotator(QObject):
         States of slices, or the slice on screen, have changed.
     edited : ()
         A person has changed the labels.
+    closing : ()
+        The annotator lets go of viewer and layers.
     message : (str, bool)
         A sentence for the annotator; True if something went wrong.
     """
@@ -55,6 +58,7 @@ class Annotator(QObject):
     session_changed = Signal()
     slices_changed = Signal()
     edited = Signal()
+    closing = Signal()
     message = Signal(str, bool)
 
     def __init__(self, viewer: Viewer) -> None:
@@ -76,6 +80,8 @@ class Annotator(QObject):
         Another annotator can take up the Segmentation layers where this one left them.
         """
         self.open = False
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self.closing.emit()
         self.rounds.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.dims.events.current_step.disconnect(self._on_dims)

@@ -1,4 +1,4 @@
-"""Rounds of work on a scan: training and segmenting, in the background, one at a time."""
+"""Rounds of work on a scan: training, segmenting, looking; in the background, one at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from napari_unet.learning.wording import counted
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.session import ScanSession
+
+LOOKING = "looking inside"
+"""Activity while the model is being looked into."""
 
 FEED_MS = 200
 """How long after an edit the running training is told."""
@@ -33,6 +36,10 @@ class Rounds(QObject):
         Slices show something new that no person has painted.
     segmented : VolumeSegmented
         The whole volume is done.
+    seen : object
+        Something that a look inside has found.
+    looked : str
+        A look inside is over; what went wrong, if anything.
     message : (str, bool)
         A sentence for the annotator; True if something went wrong.
     """
@@ -41,6 +48,8 @@ class Rounds(QObject):
     step = Signal(object)
     predicted = Signal()
     segmented = Signal(object)
+    seen = Signal(object)
+    looked = Signal(str)
     message = Signal(str, bool)
 
     def __init__(self) -> None:
@@ -144,6 +153,24 @@ class Rounds(QObject):
         self._begin("filling", session, partial(work.filling, session.interpolate()))
         self._say("Filling between the annotated slices.")
 
+    def look(self, session: ScanSession, run: Any) -> None:
+        """Start to look into the model of a session.
+
+        Parameters
+        ----------
+        session : ScanSession
+            The session.
+        run : callable
+            Given `should_stop`, returns a generator; what it finds is emitted as `seen`.
+
+        Raises
+        ------
+        NapariUnetError
+            If other work is under way.
+        """
+        self._refuse_second()
+        self._begin(LOOKING, session, run)
+
     def tell_training(self) -> None:
         """Let the running training have the latest annotation, soon."""
         self._feed_timer.start()
@@ -151,7 +178,8 @@ class Rounds(QObject):
     def stop(self) -> None:
         """End the running work; training keeps its best weights."""
         if self.running:
-            self._say("Stopping.")
+            if self.activity != LOOKING:
+                self._say("Stopping.")
             self._job.stop()
 
     def close(self) -> None:
@@ -230,18 +258,25 @@ class Rounds(QObject):
                 f"{counted(n_filled, 'slice')} filled. Correct them as you correct predictions, "
                 "or press “Remove filling”."
             )
+        else:
+            self.seen.emit(event)
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
+        looking = self.activity == LOOKING
         self.activity = ""
         self.changed.emit()
+        text = ""
         if failure is not None:
             text = str(failure)
             if not isinstance(failure, NapariUnetError):
                 text = (
                     f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
-                    " Your annotation is intact; press Train to try again."
+                    " Your annotation is intact; try again."
                 )
+        if looking:
+            self.looked.emit(text)
+        elif text:
             self._say(text, failed=True)
         elif session is not None and session.present:
             self._say(self._outcome)

@@ -194,7 +194,11 @@ class AnnotatorWidget(QWidget):
     def _on_layers(self) -> None:
         if not self.annotator.open:
             return
-        images = [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        images = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and not layer.metadata.get(METADATA_KEY, {}).get("inside")
+        ]
         labels = [
             layer
             for layer in self.viewer.layers

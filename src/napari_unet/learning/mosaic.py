@@ -1,0 +1,80 @@
+"""All channels of a level side by side, in the place of one. No torch here."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.learning.levels import Place
+
+MOST_PIXELS = 2**22
+"""Pixels of a mosaic at most: beyond, each channel is averaged to fewer."""
+
+GAP = 0.04
+"""Gap between channels as a share of their longer side."""
+
+
+def shown_range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Find the values from black to white: all but the half per mille at either end."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.quantile(finite[:: 1 + finite.size // 2**20], (5e-4, 0.9995)))
+    return low, max(high, low + 1e-6)
+
+
+def mosaic(
+    values: NDArray[np.float32], place: Place, order: list[int]
+) -> tuple[NDArray[np.float32], Place]:
+    """Lay channels out in a square, row by row, over what one of them covers.
+
+    Each is scaled to 0..1 by itself. Between them and where the last row is not full it
+    is NaN.
+
+    Parameters
+    ----------
+    values : ndarray, shape (c, h, w)
+        The channels.
+    place : Place
+        Where each of them lies.
+    order : list of int
+        Which of them, in which order.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns)
+        The mosaic.
+    Place
+        Where it lies: it begins where a channel begins, and does not reach beyond it.
+    """
+    side = math.ceil(math.sqrt(len(order)))
+    _, height, width = values.shape
+    finer = math.ceil(math.sqrt(len(order) * height * width / MOST_PIXELS))
+    finer = max(1, min(finer, height, width))
+    high, wide = height // finer, width // finer
+    gap = max(1, round(GAP * max(high, wide)))
+    n_rows = math.ceil(len(order) / side)
+    result = np.full(
+        (n_rows * (high + gap) - gap, side * (wide + gap) - gap), np.nan, dtype=np.float32
+    )
+    for position, channel in enumerate(order):
+        tile = values[channel, : high * finer, : wide * finer]
+        if finer > 1:
+            tile = tile.reshape(high, finer, wide, finer).mean(axis=(1, 3))
+        low, top = shown_range(tile)
+        down, across = divmod(position, side)
+        at = (
+            slice(down * (high + gap), down * (high + gap) + high),
+            slice(across * (wide + gap), across * (wide + gap) + wide),
+        )
+        np.clip((tile - low) / (top - low), 0, 1, out=result[at])
+    shrunk = min(height / (side * (high + gap) - gap), width / result.shape[1])
+    scale = (place.scale_mm[0] * shrunk, place.scale_mm[1] * shrunk)
+    # The outer edge of the first pixel stays where it is.
+    down_mm, across_mm = (
+        centre - whole / 2 + own / 2
+        for centre, whole, own in zip(place.translate_mm, place.scale_mm, scale, strict=True)
+    )
+    return result, Place(scale, (down_mm, across_mm))

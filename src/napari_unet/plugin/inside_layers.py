@@ -1,0 +1,212 @@
+"""The layers of a look inside: laid over the scan, updated in place, removed without a trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Layer, Shapes
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet.plugin.inside_work import Picture
+from napari_unet.plugin.scan_layers import METADATA_KEY
+
+if TYPE_CHECKING:
+    from napari_unet.learning.explanation import Explanation
+    from napari_unet.learning.levels import Place
+    from napari_unet.plugin.session import ScanSession
+
+FOR_AND_AGAINST = Colormap(
+    [[0.2, 0.5, 1, 0.95], [0.2, 0.5, 1, 0], [1, 0.55, 0, 0], [1, 0.55, 0, 0.95]],
+    controls=[0, 0.48, 0.52, 1],
+    name="for and against",
+)
+"""Blue against the decision, orange for it; nothing where it does not matter."""
+
+_VIRIDIS = AVAILABLE_COLORMAPS["viridis"]
+FEATURES = Colormap(_VIRIDIS.colors, controls=_VIRIDIS.controls, name="features", nan_color="black")
+"""viridis; black between the channels of a grid."""
+
+BOX_COLOR = "#f5d547"
+
+_STRONG = 0.999
+"""Share of the pixels of an explanation that its colours must not hide."""
+
+Key = tuple[str, int]
+
+
+class InsideLayers(QObject):
+    """What is shown of a session's scan.
+
+    Signals
+    -------
+    removed : str
+        The user has deleted a layer of this key.
+    """
+
+    removed = Signal(str)
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._layers: dict[Key, Layer] = {}
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def keys(self) -> set[str]:
+        """Kinds of pictures that are shown."""
+        return {key for key, _ in self._layers}
+
+    def show(self, picture: Picture, session: ScanSession) -> None:
+        """Show a picture, in the layer that shows its kind already if there is one."""
+        style: dict[str, Any] = {"colormap": "gray"}
+        if picture.key == "features":
+            style = {"colormap": FEATURES}
+        elif picture.key == "doubt":
+            style = {"colormap": "inferno", "blending": "additive"}
+        elif picture.key == "probability":
+            known = session.structures[picture.number - 1 : picture.number]
+            color = known[0].color if known else "#ffffff"
+            style = {"colormap": Colormap(["#000000", color], name=color), "blending": "additive"}
+        self._show_image(
+            (picture.key, picture.number),
+            picture.name,
+            picture.values,
+            picture.place,
+            picture.limits,
+            picture.index,
+            session,
+            style,
+        )
+        self._arrange(self._layers[picture.key, picture.number], session, picture.covers)
+
+    def explain(self, found: Explanation, pixel: tuple[int, int], session: ScanSession) -> None:
+        """Show an explanation, the voxel it is about, and a box around what counts for it."""
+        strongest = float(np.quantile(np.abs(found.values), _STRONG)) or 1.0
+        self._show_image(
+            ("explanation", 0),
+            f"Why here: {found.method}",
+            found.values,
+            found.place,
+            (-strongest, strongest),
+            found.index,
+            session,
+            {"colormap": FOR_AND_AGAINST},
+        )
+        rows, columns = found.seen
+        corners = [
+            _corners(rows.start, rows.stop, columns.start, columns.stop),
+            _corners(pixel[0], pixel[0] + 1, pixel[1], pixel[1] + 1),
+        ]
+        boxes = [np.insert(each, session.axis, found.index, axis=1) for each in corners]
+        layer = self._layers.get(("box", 0))
+        if isinstance(layer, Shapes):
+            layer.data = boxes
+            return
+        self._add(
+            ("box", 0),
+            Shapes(
+                boxes,
+                shape_type="rectangle",
+                name="What it can see",
+                edge_color=BOX_COLOR,
+                face_color="transparent",
+                edge_width=0.7,
+                scale=session.images[0].scale,
+                translate=session.images[0].translate,
+                **_manners(session),
+            ),
+        )
+
+    def remove(self, *keys: str) -> None:
+        """Remove all layers of some kinds."""
+        for key, layer in list(self._layers.items()):
+            if key[0] in keys:
+                del self._layers[key]
+                if layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
+
+    def clear(self) -> None:
+        """Remove all layers."""
+        self.remove(*self.keys)
+
+    def close(self) -> None:
+        """Remove all layers and let go of the viewer."""
+        self.clear()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def _show_image(
+        self,
+        key: Key,
+        name: str,
+        values: NDArray[np.float32],
+        place: Place,
+        limits: tuple[float, float],
+        index: int,
+        session: ScanSession,
+        style: dict[str, Any],
+    ) -> None:
+        axis, image = session.axis, session.images[0]
+        data = np.expand_dims(values, axis)
+        scale = np.insert(np.array(place.scale_mm), axis, image.scale[axis])
+        corner = np.insert(np.array(place.translate_mm), axis, index * image.scale[axis])
+        translate = corner + image.translate
+        layer = self._layers.get(key)
+        if not isinstance(layer, Image):
+            new = Image(
+                data,
+                name=name,
+                scale=scale,
+                translate=translate,
+                contrast_limits=limits,
+                **_manners(session),
+                **style,
+            )
+            self._add(key, new)
+            return
+        layer.data = data
+        layer.scale, layer.translate = scale, translate
+        layer.contrast_limits_range = layer.contrast_limits = limits
+        layer.name = name
+
+    def _add(self, key: Key, layer: Layer) -> None:
+        """Add a layer; what was selected stays so."""
+        layers = self._viewer.layers
+        active = layers.selection.active
+        self._layers[key] = layer
+        layers.append(layer)
+        layers.selection.active = active
+
+    def _arrange(self, layer: Layer, session: ScanSession, covers: bool) -> None:
+        """Put a layer on top of, or beneath, what is painted."""
+        layers = self._viewer.layers
+        own, painted = layers.index(layer), layers.index(session.labels)
+        if covers and own < painted:
+            layers.move(own, len(layers))
+        elif not covers and own > painted:
+            layers.move(own, painted)
+
+    def _on_removed(self, event: Any) -> None:
+        for key, layer in list(self._layers.items()):
+            if layer == event.value:
+                del self._layers[key]
+                self.removed.emit(key[0])
+
+
+def _manners(session: ScanSession) -> dict[str, Any]:
+    """Arguments that all layers here share with the scan, and by which they are known."""
+    image = session.images[0]
+    return {
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+        "metadata": {METADATA_KEY: {"inside": True}},
+    }
+
+
+def _corners(top: float, bottom: float, left: float, right: float) -> NDArray[np.float64]:
+    """Corners of a box of pixels, outer edges; pixels are centred at whole numbers."""
+    corners = [(top, left), (top, right), (bottom, right), (bottom, left)]
+    return np.array(corners, dtype=np.float64) - 0.5

@@ -1,0 +1,229 @@
+"""What a look inside does in the background: pictures of a slice, and explanations of a voxel.
+
+torch is imported here, in the thread, the first time it is needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.learning.levels import Place
+from napari_unet.learning.mosaic import mosaic, shown_range
+from napari_unet.plugin.work import ScanPrepared, Subject
+
+if TYPE_CHECKING:
+    from napari_unet.learning.checkpoint import Checkpoint
+    from napari_unet.learning.explanation import Explanation
+    from napari_unet.learning.inside import Eye, FeatureMaps, Glance
+    from napari_unet.learning.levels import Level
+    from napari_unet.learning.preparation import PreparedScan
+
+Method: TypeAlias = Literal["gradient", "occlusion"]
+
+UPDATE_SECONDS = 0.25
+"""An explanation under way is shown this often."""
+
+_REMEDY = "Close other programs, or look into a narrower network."
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to see of a slice.
+
+    Parameters
+    ----------
+    given : bool
+        The network's input.
+    probabilities, doubt : bool
+        Its opinion, and how unsure it is.
+    level : str
+        Name of the level whose features to see; empty: none.
+    grid : bool
+        All of its channels, the most telling first; else one of them.
+    rank : int
+        Which one: 0 for the most telling.
+    """
+
+    given: bool = False
+    probabilities: bool = False
+    doubt: bool = False
+    level: str = ""
+    grid: bool = False
+    rank: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be seen."""
+        return not (self.given or self.probabilities or self.doubt or self.level)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """Something to be laid over a slice of the scan.
+
+    Parameters
+    ----------
+    key : str
+        ``given``, ``features``, ``probability`` or ``doubt``.
+    number : int
+        Which of several of its kind: image channel, or label value of the structure.
+    name : str
+        Title of its layer.
+    index : int
+        Slice number.
+    values : ndarray of float32, shape (h, w)
+        Its pixels.
+    place : Place
+        Where it lies.
+    limits : tuple of float
+        Values from dark to bright.
+    covers : bool
+        Whether it hides even the annotation, which lies elsewhere in it.
+    """
+
+    key: str
+    number: int
+    name: str
+    index: int
+    values: NDArray[np.float32]
+    place: Place
+    limits: tuple[float, float]
+    covers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LevelsKnown:
+    """The levels of the network, for slices of this scan."""
+
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """All pictures of a slice have been given; a remark on them, perhaps."""
+
+    remark: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looker:
+    """The work of looking into one model over one scan; keeps the network for the next look.
+
+    Parameters
+    ----------
+    subject : Subject
+        The scan.
+    checkpoint : Checkpoint
+        The model.
+    class_names, channel_names : sequence of str
+        Names of structures 1..K and of image sequences.
+    kept : list of Eye
+        Where the network is kept, with its scan; share it between lookers of one model.
+    """
+
+    subject: Subject
+    checkpoint: Checkpoint
+    class_names: Sequence[str]
+    channel_names: Sequence[str]
+    kept: list[Eye]
+
+    def look(
+        self, index: int, wish: Wish, should_stop: Callable[[], bool]
+    ) -> Generator[ScanPrepared | LevelsKnown | Picture | Looked, None, None]:
+        """Show what is wished for of a slice."""
+        from napari_unet.learning.levels import levels
+        from napari_unet.learning.resampling import network_size
+        from napari_unet.learning.runtime import memory_errors_explained, torch_threads
+
+        scan = yield from self.subject.prepare()
+        card = self.checkpoint.card
+        yield LevelsKnown(levels(card.model, network_size(scan, card.spacing_mm)))
+        if wish.empty or should_stop():
+            return
+        with memory_errors_explained(_REMEDY), torch_threads(None):
+            glance = self._eye(scan).look(index, wish.level or None)
+        if should_stop():
+            return
+        yield from self._pictures(index, wish, glance)
+        yield Looked("" if glance.features is None else _remark(glance.features, wish))
+
+    def explain(
+        self, index: int, pixel: tuple[int, int], method: Method, should_stop: Callable[[], bool]
+    ) -> Generator[ScanPrepared | Explanation, None, None]:
+        """Explain the decision about a pixel of the whole slice, better and better."""
+        from napari_unet.learning.explanation import by_gradient, by_occlusion
+        from napari_unet.learning.runtime import memory_errors_explained, torch_threads
+
+        scan = yield from self.subject.prepare()
+        with memory_errors_explained(_REMEDY), torch_threads(None):
+            how = by_gradient if method == "gradient" else by_occlusion
+            last, due = None, 0.0
+            for last in how(self._eye(scan), index, pixel, should_stop=should_stop):
+                if time.monotonic() >= due:
+                    yield last
+                    last, due = None, time.monotonic() + UPDATE_SECONDS
+            if last is not None:
+                yield last
+
+    def _eye(self, scan: PreparedScan) -> Eye:
+        from napari_unet.learning.inside import Eye
+
+        if not self.kept or self.kept[0].scan is not scan:
+            self.kept[:] = [Eye(self.checkpoint, scan)]
+        return self.kept[0]
+
+    def _pictures(self, index: int, wish: Wish, glance: Glance) -> Iterator[Picture]:
+        if wish.given:
+            for number, values in enumerate(glance.given):
+                name = "As the model sees it"
+                if len(glance.given) > 1:
+                    name += f": {self.channel_names[number]}"
+                yield Picture(
+                    "given", number, name, index, values, glance.given_place, shown_range(values)
+                )
+        if wish.probabilities:
+            for value, values in enumerate(glance.probabilities[1:], start=1):
+                name = f"Probability: {self._class_name(value)}"
+                yield Picture(
+                    "probability", value, name, index, values, glance.opinion_place, (0.0, 1.0)
+                )
+        if wish.doubt:
+            yield Picture(
+                "doubt", 0, "Uncertainty", index, glance.doubt, glance.opinion_place, (0.0, 1.0)
+            )
+        if glance.features is not None:
+            yield _features_picture(glance.features, wish, index)
+
+    def _class_name(self, value: int) -> str:
+        return self.class_names[value - 1] if value <= len(self.class_names) else f"label {value}"
+
+
+def _features_picture(features: FeatureMaps, wish: Wish, index: int) -> Picture:
+    name = features.level.title
+    name = name[0].upper() + name[1:]
+    if wish.grid:
+        values, place = mosaic(features.values, features.place, features.ranking)
+        return Picture("features", 0, name, index, values, place, (0.0, 1.0), covers=True)
+    channel = features.ranking[min(wish.rank, features.level.channels - 1)]
+    values = features.values[channel]
+    name += f" (channel {channel + 1})"
+    return Picture("features", 0, name, index, values, features.place, shown_range(values))
+
+
+def _remark(features: FeatureMaps, wish: Wish) -> str:
+    if wish.grid:
+        return "All channels, the most telling first, each from its darkest to its brightest."
+    rank = min(wish.rank, features.level.channels - 1)
+    share = features.telling[features.ranking[rank]]
+    measure = (
+        f"{share:.0%} of what it varies is between the structures that the model sees here"
+        if features.classes > 1
+        else "the model sees no structure here, so channels are ranked by how much they vary"
+    )
+    return f"Rank {rank + 1} of {features.level.channels} most telling channels: {measure}."

@@ -1,0 +1,254 @@
+"""Looking inside a model in a real window: pictures in their place, gone without a trace."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from napari.layers import Image, Shapes
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.plugin.inside import NO_ANNOTATOR
+from napari_unet.plugin.inside_panel import InsidePanel
+from napari_unet.plugin.rounds import LOOKING
+
+from .conftest import PLUGIN, SHAPE, Bench
+
+NARROW = {name: replace(PRESETS[name], width=4, levels=3) for name in PRESETS}
+
+
+def train(bench: Bench, network: str = "fast", steps: int = 6) -> None:
+    bench.annotator.config = TrainConfig(
+        seconds=60, max_steps=steps, threads=1, model=NARROW[network]
+    )
+    bench.paint(8)
+    bench.train()
+
+
+def settle(bench: Bench, panel: InsidePanel) -> None:
+    """Wait until what is wished for is shown."""
+    inside = panel.inside
+    bench.qtbot.waitUntil(
+        lambda: (
+            bool(inside.levels)
+            and not (inside.busy or inside._stale or inside._asked or inside._timer.isActive())
+        ),
+        timeout=60_000,
+    )
+
+
+def ours(bench: Bench) -> dict[str, object]:
+    known = (bench.image, bench.session.labels)
+    return {layer.name: layer for layer in bench.viewer.layers if layer not in known}
+
+
+@pytest.fixture
+def open_panel(bench) -> Iterator:
+    opened = []
+
+    def open_it() -> InsidePanel:
+        _, panel = bench.viewer.window.add_plugin_dock_widget(PLUGIN, "Look inside")
+        opened.append(panel)
+        return panel
+
+    yield open_it
+    for panel in opened:
+        panel.disconnect_viewer()
+
+
+def click_level(bench: Bench, panel: InsidePanel, name: str) -> None:
+    level = next(each for each in panel.inside.levels if each.name == name)
+    at = panel.view.block(level).center().toPoint()
+    QTest.mouseClick(panel.view, Qt.MouseButton.LeftButton, pos=at)
+    settle(bench, panel)
+
+
+def click_voxel(bench: Bench) -> None:
+    canvas = bench.viewer.window._qt_viewer.canvas.native
+    middle = QPoint(canvas.width() // 2, canvas.height() // 2)
+    QTest.mouseMove(canvas, middle)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    bench.qtbot.wait(50)
+
+
+@pytest.mark.parametrize("network", NARROW)
+def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, open_panel, network):
+    train(bench, network)
+    panel = open_panel()
+    settle(bench, panel)
+    before = list(bench.viewer.layers)
+    dims = bench.viewer.dims
+    steps = dims.nsteps[0], dims.point
+    for toggle in (panel.given, panel.probabilities, panel.doubt):
+        toggle.click()
+    click_level(bench, panel, "encoder 2")
+    layers = ours(bench)
+    level = next(each for each in panel.inside.levels if each.name == "encoder 2")
+    features = next(layer for name, layer in layers.items() if name.startswith("Encoder 2: 8 ch"))
+    assert features.data.shape == (1, *level.size)
+    assert {"As the model sees it", "Probability: Tumour", "Uncertainty"} < set(layers)
+    index = bench.session.bridge.visible_index
+    for layer in layers.values():
+        assert layer.units == bench.image.units
+        assert layer.axis_labels == bench.image.axis_labels
+        assert layer.translate[0] == bench.image.translate[0] + index * bench.image.scale[0]
+    opinion = layers["Uncertainty"]
+    np.testing.assert_allclose(opinion.scale, bench.image.scale)
+    # What was selected stays so, and the annotation stays on top.
+    assert bench.viewer.layers.selection.active == bench.session.labels
+    assert bench.session.labels.mode == "paint"
+    assert bench.viewer.layers[-1] == bench.session.labels
+    assert (dims.nsteps[0], dims.point[0]) == (steps[0], steps[1][0])
+
+    panel.why.click()
+    assert bench.session.labels.mode == "pan_zoom"
+    painted = bench.session.labels.data.copy()
+    click_voxel(bench)
+    settle(bench, panel)
+    assert isinstance(ours(bench)["What it can see"], Shapes)
+    assert isinstance(ours(bench)["Why here: gradient"], Image)
+    assert "Orange speaks for it" in panel.message.text
+    np.testing.assert_array_equal(bench.session.labels.data, painted)
+
+    panel.remove.click()
+    assert list(bench.viewer.layers) == before
+    assert bench.session.labels.mode == "paint"
+    assert not panel.given.isChecked()
+    assert panel._on_press not in bench.viewer.mouse_drag_callbacks
+
+
+def test_occlusion_shows_more_and_more_until_it_is_complete(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    occlusion = panel.method.findData("occlusion")
+    panel.method.setCurrentIndex(occlusion)
+    panel.method.activated.emit(occlusion)
+    panel.why.click()
+    click_voxel(bench)
+    settle(bench, panel)
+    assert "Why here: occlusion" in ours(bench)
+    assert "done)" not in panel.message.text
+    panel.why.click()
+    assert not ours(bench)
+
+
+def test_pictures_follow_the_slice_in_the_same_layers_when_asked(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.given.click()
+    settle(bench, panel)
+    layer = ours(bench)["As the model sees it"]
+    first = layer.data.copy()
+    bench.session.bridge.go_to(4)
+    bench.qtbot.wait(400)
+    np.testing.assert_array_equal(layer.data, first)
+    panel.follow.setChecked(True)
+    settle(bench, panel)
+    assert list(ours(bench).values()) == [layer]
+    assert layer.translate[0] == pytest.approx(bench.image.translate[0] + 4 * 2.0)
+    assert not np.array_equal(layer.data, first)
+    bench.session.bridge.go_to(12)
+    bench.qtbot.waitUntil(
+        lambda: layer.translate[0] == bench.image.translate[0] + 12 * 2.0, timeout=20_000
+    )
+
+
+def test_channels_can_be_stepped_through_or_seen_in_a_grid(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    click_level(bench, panel, "decoder 1")
+    [layer] = ours(bench).values()
+    first, name = layer.data.copy(), layer.name
+    assert "most telling" in panel.message.text
+    panel.rank.setValue(2)
+    settle(bench, panel)
+    assert not np.array_equal(layer.data, first)
+    assert layer.name != name
+    one = layer.data.shape
+    covered_mm = one[2] * layer.scale[2]
+    panel.arrangement.setCurrentIndex(1)
+    panel.arrangement.activated.emit(1)
+    settle(bench, panel)
+    assert layer.data.shape[2] > 2 * one[2] * 0.9
+    assert layer.data.shape[2] * layer.scale[2] == pytest.approx(covered_mm, rel=0.1)
+    assert layer.name.startswith("Decoder 1: 4 channels")
+
+
+def test_a_look_waits_for_the_training_and_shows_the_new_model(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    bench.annotator.config = TrainConfig(seconds=600, threads=1, model=NARROW["fast"])
+    bench.widget.train.start.click()
+    bench.wait_for_step()
+    panel.given.click()
+    bench.qtbot.waitUntil(lambda: "training" in panel.message.text, timeout=5_000)
+    assert not ours(bench)
+    bench.widget.train.start.click()
+    bench.wait_for_job()
+    settle(bench, panel)
+    assert "As the model sees it" in ours(bench)
+
+
+def test_layers_deleted_by_hand_are_no_longer_wished_for(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.doubt.click()
+    settle(bench, panel)
+    bench.viewer.layers.remove(ours(bench)["Uncertainty"])
+    assert not panel.doubt.isChecked()
+
+
+def test_without_a_model_the_panel_says_what_is_missing(make_napari_viewer, bench, open_panel):
+    panel = open_panel()
+    assert "Train a model" in panel.message.text
+    assert not panel.given.isEnabled()
+    bench.widget.disconnect_viewer()
+    assert panel.message.text == NO_ANNOTATOR
+
+
+def test_nothing_is_left_when_the_scan_goes(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.given.click()
+    settle(bench, panel)
+    bench.viewer.layers.remove(bench.image)
+    bench.qtbot.wait(50)
+    assert [layer.name for layer in bench.viewer.layers] == ["Segmentation"]
+
+
+def test_nothing_is_left_when_the_dock_closes(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.given.click()
+    settle(bench, panel)
+    callbacks = list(bench.viewer.mouse_drag_callbacks)
+    panel.why.click()
+    bench.viewer.window.remove_dock_widget(panel)
+    assert not ours(bench)
+    assert bench.session.labels.mode == "paint"
+    assert bench.viewer.mouse_drag_callbacks == callbacks
+
+
+def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.given.click()
+    settle(bench, panel)
+    assert LOOKING not in bench.widget.message.text
+    scan = bench.widget.scan.image
+    shown = [scan.itemText(at) for at in range(scan.count())]
+    assert "As the model sees it" not in shown
+    bench.annotator.segment()
+    bench.wait_for_job()
+    assert bench.session.labels.data.shape == SHAPE
