@@ -1,0 +1,34 @@
+"""What the documentation says can be run, and what it shows exists."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")])
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "scripts" / "draw_how_a_unet_sees.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_code_block_of_how_a_unet_sees_runs_and_finds_the_metastasis(script):
+    variables = script.run_page()
+    found, truth = variables["predicted"] == 1, variables["drawn"] == 1
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.5
+    assert script._panels(variables).keys() >= {"convolution", "skips", "softmax"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_picture_and_page_that_is_linked_exists(page):
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", prose)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
