@@ -51,6 +51,14 @@ def test_beyond_the_last_slice_nothing_is_added_and_far_away_is_ruled_out():
     assert odds[0, 0] < -2
 
 
+def test_a_network_that_learned_mostly_from_other_scans_decides_itself_where_structures_end():
+    scan, annotations = _scan(), _annotated(_scan(), z2=_disc(10), z5=_disc(10))
+    alone = Knowledge(scan, annotations, 1)
+    one_of_ten = Knowledge(scan, annotations, 1, share=0.1)
+    np.testing.assert_allclose(one_of_ten.evidence(15), alone.evidence(15) / 10, rtol=1e-6)
+    np.testing.assert_array_equal(one_of_ten.evidence(3), alone.evidence(3))
+
+
 def test_partial_and_only_empty_slices_say_nothing_about_others():
     scan = _scan()
     partial = _disc(10)

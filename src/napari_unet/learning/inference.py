@@ -86,7 +86,10 @@ def segment(
         predictor = Predictor(
             checkpoint.network(), checkpoint.card.spacing_mm, choose_device(device)
         )
-        knowledge = Knowledge(scan, annotations, len(checkpoint.card.class_names))
+        learned = max(1, len(annotations), checkpoint.card.provenance.annotated_slices)
+        knowledge = Knowledge(
+            scan, annotations, len(checkpoint.card.class_names), share=len(annotations) / learned
+        )
         answerer = Answerer(predictor, scan, knowledge, steps=checkpoint.card.provenance.steps)
         chooser = None
         if threads is None and predictor.device.type == "cpu":

@@ -175,7 +175,13 @@ class Trainer:
         """Gather what is annotated on each scan, slices held back from training included."""
         given = [[a for a in annotations if a.scan == i] for i in range(len(self._scans))]
         return [
-            Knowledge(scan, here, len(self.card.class_names), earlier)
+            Knowledge(
+                scan,
+                here,
+                len(self.card.class_names),
+                earlier,
+                share=len(here) / max(1, len(annotations)),
+            )
             for scan, here, earlier in zip(self._scans, given, before, strict=True)
         ]
 
