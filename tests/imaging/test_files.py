@@ -23,7 +23,7 @@ from napari_unet.imaging.files import READABLE, open_scan, stem
         ("scan.nii.bz2", "bunzip2"),
         ("voxels.zraw", r"Open that: its \.mhd"),
         ("patient.zip", "Unpack it"),
-        ("photo.png", "not named like an image that can be read"),
+        ("photo.webp", "not named like an image that can be read"),
         ("notes", "not named like an image that can be read"),
     ],
 )

@@ -78,7 +78,7 @@ def test_missing_empty_and_foreign_files_are_refused(tmp_path):
         ("text.nii", b"no scan at all, but a long enough text " * 20, "cannot be read"),
         ("text.nii.gz", b"no scan at all, but a long enough text " * 20, "cannot be read"),
         ("zipped.nii.gz", gzip.compress(b"text " * 200), "cannot be read"),
-        ("photo.png", b"\x89PNG", "not named like an image"),
+        ("photo.webp", b"\x89PNG", "not named like an image"),
     ):
         (tmp_path / name).write_bytes(content)
         assert says in refusal(tmp_path / name)
@@ -139,7 +139,7 @@ def test_where_a_mask_cannot_be_written_is_said(tmp_path):
     with pytest.raises(SaveError, match="is a folder"):
         save_mask(MASK, GRID, tmp_path / "folder.nii.gz")
     with pytest.raises(SaveError, match=r"ending in \.nii\.gz"):
-        save_mask(MASK, GRID, tmp_path / "m.png")
+        save_mask(MASK, GRID, tmp_path / "m.webp")
 
 
 def test_an_existing_mask_is_only_replaced_when_allowed(tmp_path):

@@ -83,12 +83,9 @@ def test_a_constant_channel_is_named():
         prepare(_volume(np.concatenate([data, np.full_like(data, 5)])), 0)
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"), [((1, 64, 64), "2D image"), ((30, 64, 9), "64 x 9 pixels")]
-)
-def test_images_too_small_to_learn_from_are_refused(shape, message):
-    data = np.random.default_rng(0).normal(size=(1, *shape))
-    with pytest.raises(VolumeError, match=message):
+def test_slices_too_small_to_learn_from_are_refused():
+    data = np.random.default_rng(0).normal(size=(1, 30, 64, 9))
+    with pytest.raises(VolumeError, match="64 x 9 pixels"):
         prepare(_volume(data), 0)
 
 

@@ -13,6 +13,7 @@ from napari_unet.imaging.metaimage import open_metaimage
 from napari_unet.imaging.mgh import open_mgh
 from napari_unet.imaging.nifti import open_nifti
 from napari_unet.imaging.nrrd import open_nrrd
+from napari_unet.imaging.picture import open_picture
 from napari_unet.imaging.scan_file import ScanFile
 
 _T = TypeVar("_T")
@@ -29,6 +30,12 @@ _READERS: dict[str, Callable[[Path], ScanFile]] = {
     ".nhdr": open_nrrd,
     ".mha": open_metaimage,
     ".mhd": open_metaimage,
+    ".png": open_picture,
+    ".jpg": open_picture,
+    ".jpeg": open_picture,
+    ".bmp": open_picture,
+    ".tif": open_picture,
+    ".tiff": open_picture,
 }
 """Longer suffixes before shorter ones that they end in."""
 

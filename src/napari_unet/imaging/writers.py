@@ -10,6 +10,7 @@ from napari_unet.imaging.mgh_writer import MGH
 from napari_unet.imaging.nifti_writer import NIFTI
 from napari_unet.imaging.nrrd_writer import NRRD, SEGMENTATION
 from napari_unet.imaging.output import Writer
+from napari_unet.imaging.picture_writer import PNG, TIFF
 
 WRITERS: dict[str, Writer] = {
     ".nii.gz": NIFTI,
@@ -19,6 +20,9 @@ WRITERS: dict[str, Writer] = {
     ".mgz": MGH,
     ".mgh": MGH,
     ".mha": METAIMAGE,
+    ".tif": TIFF,
+    ".tiff": TIFF,
+    ".png": PNG,
 }
 """Writer of each suffix; longer suffixes before shorter ones that they end in."""
 

@@ -145,11 +145,6 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
 
 def _check_shape(volume: Volume, axis: int) -> None:
     shape = volume.shape_zyx
-    if min(shape) < 2:
-        raise VolumeError(
-            f"{volume.name} is a single 2D image (z, y, x: {shape}). "
-            "Open a scan with several slices."
-        )
     sides = [side for other, side in enumerate(shape) if other != axis]
     if min(sides) < SMALLEST_SIDE:
         raise VolumeError(

@@ -55,11 +55,8 @@ def why_not_a_scan(layer: Image) -> str | None:
         return f"“{name}” is a multiscale image. Open it at one resolution."
     if layer.ndim != 3:
         return f"“{name}” is {layer.ndim}D. Choose a 3D MRI volume."
-    if min(layer.data.shape) < 2 or sorted(layer.data.shape)[1] < 8:
-        return (
-            f"“{name}” has shape {layer.data.shape}. A scan needs several slices of at least "
-            "8 voxels a side."
-        )
+    if sorted(layer.data.shape)[1] < 8:
+        return f"“{name}” has shape {layer.data.shape}. Slices need at least 8 voxels a side."
     if is_upright(layer):
         return None
     if stored_grid(layer) is not None:

@@ -1,0 +1,84 @@
+"""Pictures (PNG, JPEG, BMP) and TIFF stacks as scans: pixels count as millimetres."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.header_checks import DEFLATE_LIMIT, check_shape, check_size, unreadable
+from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.volume import Grid
+
+PAGE_MM = 10.0
+"""Distance between the pages of a stack, for a pixel of one millimetre: too far for a page to
+say anything about its neighbours."""
+
+NOTE = (
+    "A picture has no millimetres: a pixel counts as 1 x 1 mm, and left in the picture as the "
+    "patient's right."
+)
+
+
+def grid_of_pages(pages: NDArray[Any]) -> Grid:
+    """Grid of pictures (n, rows, columns), upright as they are drawn."""
+    n, rows, columns = pages.shape
+    return Grid.from_spacing((n, rows, columns), (PAGE_MM, 1.0, 1.0))
+
+
+def open_picture(path: Path) -> ScanFile:
+    """Open a greyscale picture or a stack of them.
+
+    Raises
+    ------
+    VolumeError
+        If it cannot be decoded, or is in colour.
+    """
+    is_tiff = path.suffix.lower() in (".tif", ".tiff")
+    try:
+        pages = _tiff_pages(path) if is_tiff else _picture(path)
+    except VolumeError:
+        raise
+    except Exception as error:  # decoders of damaged files raise whatever comes up
+        raise VolumeError(unreadable(path, "a picture", error)) from error
+    grid = grid_of_pages(pages)
+    check_shape(path, grid.shape)
+    return ScanFile(
+        path=path,
+        format="TIFF" if is_tiff else "picture",
+        name=path.stem,
+        grid=grid,
+        dtype=pages.dtype,
+        read=lambda _: Voxels(pages.T),
+        notes=(NOTE,),
+    )
+
+
+def _tiff_pages(path: Path) -> NDArray[Any]:
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        shape = tuple(int(length) for length in series.shape)
+        if series.axes.endswith("S") or len(shape) > 3:
+            raise VolumeError(
+                f"{path.name} holds colours, channels or time ({series.axes}: {shape}). Save one "
+                "greyscale stack of it."
+            )
+        claimed = int(np.prod(shape, dtype=np.int64)) * series.dtype.itemsize
+        check_size(path, claimed, path.stat().st_size, factor=DEFLATE_LIMIT)
+        pages = np.asarray(series.asarray())
+    return pages if pages.ndim == 3 else pages[None]
+
+
+def _picture(path: Path) -> NDArray[Any]:
+    with Image.open(path) as image:
+        if image.mode not in ("1", "L", "I", "I;16", "F"):
+            raise VolumeError(
+                f"{path.name} is a colour picture ({image.mode}). Save it in greyscale."
+            )
+        page = np.asarray(image.convert("L") if image.mode == "1" else image)
+    return page[None]
