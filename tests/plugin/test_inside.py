@@ -252,3 +252,23 @@ def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
     bench.annotator.segment()
     bench.wait_for_job()
     assert bench.session.labels.data.shape == SHAPE
+
+
+def test_a_slice_can_be_seen_as_training_varies_it(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+
+    def vary(how: str) -> None:
+        panel.variation.activated.emit(panel.variation.findText(how))
+        settle(bench, panel)
+
+    vary("Varied: rotation")
+    layer = ours(bench)["Varied: rotation"]
+    first = layer.data.copy()
+    np.testing.assert_allclose(layer.scale, bench.image.scale)
+    vary("Varied: rotation")  # another draw, in the same layer
+    assert list(ours(bench)) == ["Varied: rotation"]
+    assert not np.array_equal(layer.data, first)
+    vary("Not varied")
+    assert not ours(bench)

@@ -92,6 +92,7 @@ class Inside(QObject):
             "probability": self.wish.probabilities,
             "doubt": self.wish.doubt,
             "features": bool(self.wish.level),
+            "varied": bool(self.wish.variation),
         }
 
     # -- whose model -----------------------------------------------------------
@@ -306,6 +307,7 @@ class Inside(QObject):
             "probability": {"probabilities": False},
             "doubt": {"doubt": False},
             "features": {"level": ""},
+            "varied": {"variation": ""},
         }
         if key in self.layers.keys:
             return

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import napari
 
 NO_LEVEL = "No feature maps"
+NOT_VARIED = "Not varied"
 PAN = "pan_zoom"
 
 
@@ -93,13 +94,19 @@ class InsidePanel(QWidget):
             "Gradient: which pixels would change the decision most; fast, but speckled.\n"
             "Occlusion: what the decision loses when a patch is hidden; slower, clearer"
         )
+        self.variation = QComboBox()
+        self.variation.addItem(NOT_VARIED, "")
+        self.variation.setToolTip(
+            "How training varies annotated slices before it learns from them (augmentation), "
+            "shown on this one. Choose the same again for another draw"
+        )
         self.follow = QCheckBox("Follow slice")
         self.follow.setToolTip("Show the same of every slice that comes on screen")
         self.remove = QPushButton("Remove")
         self.remove.setToolTip("Remove all layers of “Look inside”, and stop what is under way")
         self.message = MessageLine()
         self._guard = WheelGuard(self)
-        self._guard.watch(self.level, self.arrangement, self.rank, self.method)
+        self._guard.watch(self.level, self.arrangement, self.rank, self.method, self.variation)
         self._lay_out()
         # Layers come one by one; the annotator has taken them up once they all are there.
         self._find_timer = QTimer(self)
@@ -125,6 +132,7 @@ class InsidePanel(QWidget):
         sees.addWidget(self.given, 0, 0, 1, 2)
         sees.addWidget(self.probabilities, 1, 0)
         sees.addWidget(self.doubt, 1, 1)
+        sees.addWidget(self.variation, 2, 0, 1, 2)
         features = QHBoxLayout()
         features.setSpacing(4)
         features.addWidget(self.arrangement, 1)
@@ -161,6 +169,7 @@ class InsidePanel(QWidget):
         self.rank.valueChanged.connect(lambda value: inside.see(rank=value - 1))
         self.why.toggled.connect(self._arm)
         self.method.activated.connect(self._choose_method)
+        self.variation.activated.connect(self._vary)
         self.follow.toggled.connect(inside.follow_slice)
         self.remove.clicked.connect(self._remove)
         inside.changed.connect(self._render)
@@ -200,6 +209,9 @@ class InsidePanel(QWidget):
     def _choose_method(self, at: int) -> None:
         self.inside.method = cast(Method, self.method.itemData(at))
 
+    def _vary(self, at: int) -> None:
+        self.inside.see(variation=self.variation.itemData(at), seed=self.inside.wish.seed + 1)
+
     def _remove(self) -> None:
         self.why.setChecked(False)
         self.inside.reset()
@@ -230,7 +242,22 @@ class InsidePanel(QWidget):
         self.arrangement.setEnabled(chosen is not None)
         self.rank.setEnabled(chosen is not None and not wish.grid)
         ready = bool(known)
-        for control in (self.level, self.given, self.probabilities, self.doubt, self.why):
+        if ready and self.variation.count() == 1:
+            # With levels known torch is loaded, and this import costs nothing.
+            from napari_unet.learning.augmentation_preview import KINDS
+
+            for name in KINDS:
+                self.variation.addItem(f"Varied: {name}", name)
+        self.variation.setCurrentIndex(max(0, self.variation.findData(wish.variation)))
+        controls = (
+            self.level,
+            self.given,
+            self.probabilities,
+            self.doubt,
+            self.variation,
+            self.why,
+        )
+        for control in controls:
             control.setEnabled(ready)
         if self.why.isChecked() and not ready:
             self.why.setChecked(False)

@@ -48,6 +48,10 @@ class Wish:
         All of its channels, the most telling first; else one of them.
     rank : int
         Which one: 0 for the most telling.
+    variation : str
+        How to vary the slice as training does, see `augmentation_preview`; empty: not.
+    seed : int
+        Which variation of that kind.
     """
 
     given: bool = False
@@ -56,11 +60,13 @@ class Wish:
     level: str = ""
     grid: bool = False
     rank: int = 0
+    variation: str = ""
+    seed: int = 0
 
     @property
     def empty(self) -> bool:
         """Whether nothing is to be seen."""
-        return not (self.given or self.probabilities or self.doubt or self.level)
+        return not (self.given or self.probabilities or self.doubt or self.level or self.variation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +76,7 @@ class Picture:
     Parameters
     ----------
     key : str
-        ``given``, ``features``, ``probability`` or ``doubt``.
+        ``given``, ``features``, ``probability``, ``doubt`` or ``varied``.
     number : int
         Which of several of its kind: image channel, or label value of the structure.
     name : str
@@ -197,8 +203,23 @@ class Looker:
             yield Picture(
                 "doubt", 0, "Uncertainty", index, glance.doubt, glance.opinion_place, (0.0, 1.0)
             )
+        if wish.variation:
+            yield from self._varied(index, wish, glance.opinion_place)
         if glance.features is not None:
             yield _features_picture(glance.features, wish, index)
+
+    def _varied(self, index: int, wish: Wish, place: Place) -> Iterator[Picture]:
+        from napari_unet.learning.augmentation_preview import augmented
+
+        (eye,) = self.kept
+        image = eye.scan.slices[index]
+        varied, _ = augmented(image, np.zeros(image.shape[1:], np.uint8), wish.seed, wish.variation)
+        for number, values in enumerate(varied):
+            name = f"Varied: {wish.variation}"
+            if len(varied) > 1:
+                name += f", {self.channel_names[number]}"
+            limits = shown_range(image[number])
+            yield Picture("varied", number, name, index, values, place, limits, covers=True)
 
     def _class_name(self, value: int) -> str:
         return self.class_names[value - 1] if value <= len(self.class_names) else f"label {value}"
