@@ -114,7 +114,7 @@ class Underlay:
             undone |= changed & (labels == self._restored[index])
         if undone.any():
             self._restore(index, labels, undone)
-        return undone
+        return np.asarray(undone)
 
     def _restore(self, index: int, labels: NDArray[np.uint8], where: NDArray[np.bool_]) -> None:
         """Remember values that undoing has brought back, or may bring back."""
