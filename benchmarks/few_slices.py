@@ -31,27 +31,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = report.parse(parser, argv)
     methods = usable(given.methods)
     out = report.Report("few_slices", given)
-    for family in cases.available(given.cases, given.data):
-        for case in cases.load(family, given.data, limit=options.n_scans(given), quick=given.quick):
-            for k in given.k or ((5,) if given.quick else SLICES[family]):
-                annotated = case.annotate(case.chosen(k))
-                for name, method in methods.items():
-                    repeats = [0] if name == "interpolation" else options.seeds(given)
-                    for budget in options.budgets(given, [15.0, 60.0], quick=5.0):
-                        for seed in repeats:
-                            found = solve(method, case, annotated, budget, seed)
-                            out.add(
-                                case=case.name,
-                                family=family,
-                                method=name,
-                                k=k,
-                                seed=seed,
-                                budget=_budget_name(budget.seconds, budget.steps),
-                                steps=found.steps,
-                                learn_s=found.learn_s,
-                                predict_s=found.predict_s,
-                                **_scores(case, annotated, found.labels),
-                            )
+    for case in options.scans(given):
+        for k in given.k or ((5,) if given.quick else SLICES[case.family]):
+            annotated = case.annotate(case.chosen(k))
+            for name, method in methods.items():
+                repeats = [0] if name == "interpolation" else options.seeds(given)
+                for budget in options.budgets(given, [15.0, 60.0], quick=5.0):
+                    for seed in repeats:
+                        found = solve(method, case, annotated, budget, seed)
+                        out.add(
+                            case=case.name,
+                            family=case.family,
+                            method=name,
+                            k=k,
+                            seed=seed,
+                            budget=_budget_name(budget.seconds, budget.steps),
+                            steps=found.steps,
+                            learn_s=found.learn_s,
+                            predict_s=found.predict_s,
+                            **_scores(case, annotated, found.labels),
+                        )
     values = ["dice_rest", "dice_in_range", "dice_range_all", "steps"]
     out.table("All scans", report.summarise(out.rows, ["family", "k", "budget", "method"], values))
     out.table("Each scan", report.summarise(out.rows, ["case", "k", "budget", "method"], values))

@@ -37,14 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = report.parse(parser, argv)
     out = report.Report("first_answer", given)
     curves: list[report.Row] = []
-    for family in cases.available(given.cases, given.data):
-        for case in cases.load(family, given.data, limit=options.n_scans(given), quick=given.quick):
-            annotated = case.annotate(case.chosen(SLICES[family]))
-            for budget in options.budgets(given, [60.0, 120.0], quick=10.0):
-                for seed in options.seeds(given):
-                    row, curve = _watch(case, annotated, budget, seed)
-                    out.add(**row)
-                    curves += curve
+    for case in options.scans(given):
+        annotated = case.annotate(case.chosen(SLICES[case.family]))
+        for budget in options.budgets(given, [60.0, 120.0], quick=10.0):
+            for seed in options.seeds(given):
+                row, curve = _watch(case, annotated, budget, seed)
+                out.add(**row)
+                curves += curve
     values = ["first_s", "good_s", *(key for key in out.rows[0] if key.startswith("screen_"))]
     out.table(
         f"Seconds to the first prediction, and to one of Dice {GOOD}; Dice on screen after ... s",

@@ -31,23 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_loop_options(parser)
     given = report.parse(parser, argv)
     out = report.Report("honesty", given)
-    for family in cases.available(given.cases, given.data):
-        for case in cases.load(family, given.data, limit=options.n_scans(given), quick=given.quick):
-            for seed, name in itertools.product(options.seeds(given), COMPARED):
-                annotator = Annotator.of(case, seed)
-                model = rounds.Learner(case, *loop_budgets(given), seed)
-                most = max_slices(given, case)
-                for each in rounds.simulate(case, annotator, model, STRATEGIES[name], seed):
-                    out.add(
-                        case=case.name,
-                        family=family,
-                        strategy=name,
-                        seed=seed,
-                        slices=len(each.annotated),
-                        **_scores(case, each),
-                    )
-                    if len(each.annotated) >= most:
-                        break
+    for case in options.scans(given):
+        for seed, name in itertools.product(options.seeds(given), COMPARED):
+            annotator = Annotator.of(case, seed)
+            model = rounds.Learner(case, *loop_budgets(given), seed)
+            most = max_slices(given, case)
+            for each in rounds.simulate(case, annotator, model, STRATEGIES[name], seed):
+                out.add(
+                    case=case.name,
+                    family=case.family,
+                    strategy=name,
+                    seed=seed,
+                    slices=len(each.annotated),
+                    **_scores(case, each),
+                )
+                if len(each.annotated) >= most:
+                    break
     scored = [row for row in out.rows if not math.isnan(float(row["on_screen"]))]
     last = [
         row

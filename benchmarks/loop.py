@@ -46,14 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = report.parse(parser, argv)
     out = report.Report("loop", given)
     reached: list[report.Row] = []
-    for family in cases.available(given.cases, given.data):
-        for case in cases.load(family, given.data, limit=options.n_scans(given), quick=given.quick):
-            for seed in options.seeds(given):
-                for name in [*given.strategies, *(f"fill {each}" for each in FILLED)]:
-                    rows = _run(case, name, seed, *loop_budgets(given), max_slices(given, case))
-                    for row in rows:
-                        out.add(**row)
-                    reached.append(_reached(rows))
+    for case in options.scans(given):
+        for seed in options.seeds(given):
+            for name in [*given.strategies, *(f"fill {each}" for each in FILLED)]:
+                rows = _run(case, name, seed, *loop_budgets(given), max_slices(given, case))
+                for row in rows:
+                    out.add(**row)
+                reached.append(_reached(rows))
     out.table(
         "Slices annotated and seconds of painting until 90 and 95 % of the full annotation's Dice",
         report.summarise(reached, ["family", "strategy"], [*_COLUMNS, "share_95"], 2),

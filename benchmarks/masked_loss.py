@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmarks import cases, options, ours, report
+from benchmarks import options, ours, report
 from benchmarks.cases import Annotated, Case
 from benchmarks.methods import solve
 from benchmarks.scores import mean_dice
@@ -51,28 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", type=int, default=5, help="annotated slices")
     given = report.parse(parser, argv)
     out = report.Report("masked_loss", given)
-    for family in cases.available(given.cases, given.data):
-        for case in cases.load(family, given.data, limit=options.n_scans(given), quick=given.quick):
-            whole = case.annotate(case.chosen(given.k))
-            for budget in options.budgets(given, [60.0], quick=4.0):
-                for seed in options.seeds(given):
-                    for share, name, annotated, loss in _variants(case, whole, seed, given.quick):
-                        with ours.other_loss(loss):
-                            found = solve(ours.fast, case, annotated, budget, seed)
-                        out.add(
-                            case=case.name,
-                            family=family,
-                            painted=share,
-                            masked=name,
-                            seed=seed,
-                            steps=found.steps,
-                            dice_rest=mean_dice(
-                                case.truth, found.labels, case.n_classes, case.rest(whole)
-                            ),
-                            dice_in_range=mean_dice(
-                                case.truth, found.labels, case.n_classes, case.in_range(whole)
-                            ),
-                        )
+    for case in options.scans(given):
+        whole = case.annotate(case.chosen(given.k))
+        for budget in options.budgets(given, [60.0], quick=4.0):
+            for seed in options.seeds(given):
+                for share, name, annotated, loss in _variants(case, whole, seed, given.quick):
+                    with ours.other_loss(loss):
+                        found = solve(ours.fast, case, annotated, budget, seed)
+                    out.add(
+                        case=case.name,
+                        family=case.family,
+                        painted=share,
+                        masked=name,
+                        seed=seed,
+                        steps=found.steps,
+                        dice_rest=mean_dice(
+                            case.truth, found.labels, case.n_classes, case.rest(whole)
+                        ),
+                        dice_in_range=mean_dice(
+                            case.truth, found.labels, case.n_classes, case.in_range(whole)
+                        ),
+                    )
     values = ["dice_rest", "dice_in_range", "steps"]
     out.table("Dice", report.summarise(out.rows, ["family", "painted", "masked"], values))
     partial = [row for row in out.rows if row["painted"] != 1.0]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.cases import FAMILIES
+from benchmarks.cases import FAMILIES, Case, available, load
 from benchmarks.methods import METHODS, Budget
 
 
@@ -57,6 +57,12 @@ def seeds(options: argparse.Namespace) -> list[int]:
 def n_scans(options: argparse.Namespace) -> int | None:
     """How many scans of each kind; None: all."""
     return options.scans or (1 if options.quick else None)
+
+
+def scans(options: argparse.Namespace) -> Iterator[Case]:
+    """Read the scans to measure on, one kind after the other."""
+    for family in available(options.cases, options.data):
+        yield from load(family, options.data, limit=n_scans(options), quick=options.quick)
 
 
 def budgets(

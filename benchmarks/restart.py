@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from benchmarks import cases, options, ours, report
+from benchmarks import options, ours, report
 from benchmarks.cases import Case, Lesson
 from benchmarks.methods import Budget
 from benchmarks.scores import mean_dice
@@ -31,13 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", type=int, nargs="+", help="slices of the first round; default: 3 5")
     given = report.parse(parser, argv)
     out = report.Report("restart", given)
-    for family in cases.available(given.cases, given.data):
-        for case in cases.load(family, given.data, limit=options.n_scans(given), quick=given.quick):
-            for k in given.k or ((3,) if given.quick else (3, 5)):
-                for budget in options.budgets(given, [30.0], quick=4.0):
-                    for seed in options.seeds(given):
-                        for row in _rounds(case, k, budget, seed):
-                            out.add(case=case.name, family=family, k=k, seed=seed, **row)
+    for case in options.scans(given):
+        for k in given.k or ((3,) if given.quick else (3, 5)):
+            for budget in options.budgets(given, [30.0], quick=4.0):
+                for seed in options.seeds(given):
+                    for row in _rounds(case, k, budget, seed):
+                        out.add(case=case.name, family=case.family, k=k, seed=seed, **row)
     values = ["dice_rest", "dice_in_range", "steps"]
     out.table(
         "Dice after the second round",

@@ -9,16 +9,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
+from napari_unet.errors import NapariUnetError, VolumeError
+from napari_unet.given import FilePath, Image, as_checkpoint, as_volume, labels_on
 from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
-from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import AUTO, IGNORE_LABEL, PRESETS, TrainConfig
 from napari_unet.learning.events import (
     LabelledSlice,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
 
 __all__ = ["GeometryReceipt", "fill_between", "load_volume", "save_mask", "segment", "train"]
-
-FilePath: TypeAlias = str | Path
-Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
-"""A scan: a `Volume`, its file, or its files (one per sequence)."""
 
 
 class TrainingCutShort(UserWarning):
@@ -113,9 +110,9 @@ def train(
     config = config or TrainConfig()
     if config.model is None and config.preset not in (presets := (AUTO, *PRESETS)):
         raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(presets)}.")
-    volume = _as_volume(image)
-    start = _as_checkpoint(init) if init is not None else None
-    truth = _labels_on(labels, volume.grid)
+    volume = as_volume(image)
+    start = as_checkpoint(init) if init is not None else None
+    truth = labels_on(labels, volume.grid)
     along = _choose_axis(volume.grid, axis, start)
     chosen = choose_slices(truth, volume.grid, along, slices)
     stack = np.moveaxis(truth, along, 0)[chosen]
@@ -192,8 +189,8 @@ def segment(
     NapariUnetError
         If the scan or the model cannot be used, or they do not fit.
     """
-    checkpoint = _as_checkpoint(model)
-    volume = _as_volume(image)
+    checkpoint = as_checkpoint(model)
+    volume = as_volume(image)
     card = checkpoint.card
     checkpoint.check_fits(volume.data.shape[0], card.class_names)
 
@@ -201,7 +198,7 @@ def segment(
     if slices is not None and labels is None:
         raise ValueError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
-        truth = _labels_on(labels, volume.grid)
+        truth = labels_on(labels, volume.grid)
         chosen = choose_slices(truth, volume.grid, card.slice_axis, slices)
         stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
         annotations = _annotations(chosen, stack, structures(stack, known=card.class_names)[0])
@@ -259,7 +256,7 @@ def fill_between(
     elif grid is None:
         raise VolumeError("An array of labels needs the grid of its scan: pass grid=volume.grid.")
     else:
-        truth = _labels_on(labels, grid)
+        truth = labels_on(labels, grid)
     along = _choose_axis(grid, axis)
     chosen = choose_slices(truth, grid, along, slices)
     filled = truth.copy()
@@ -282,42 +279,8 @@ def _annotations(
     ]
 
 
-def _as_volume(image: Image) -> Volume:
-    """Read a scan unless it is one already."""
-    return image if isinstance(image, Volume) else load_volume(image)
-
-
 def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -> int:
-    """Display axis to slice along; see `train`."""
+    """Display axis to slice along: as named, else that of `init`, else the grid's own."""
     if name is not None:
         return grid.axis_named(name)
     return grid.default_axis() if init is None else init.card.slice_axis
-
-
-def _labels_on(labels: NDArray[Any] | FilePath, grid: Grid) -> NDArray[Any]:
-    """Annotation (z, y, x) on `grid`."""
-    if isinstance(labels, str | Path):
-        return load_labels(labels, grid)[0]
-    if not isinstance(labels, np.ndarray):
-        raise VolumeError(
-            f"The labels are a {type(labels).__name__}, not a mask file or an array (z, y, x). "
-            "Convert them with numpy.asarray first."
-        )
-    if labels.dtype.kind not in "bui":
-        raise VolumeError(
-            f"The labels are {labels.dtype}, not whole numbers. Convert them to integers first."
-        )
-    if labels.shape != grid.shape_zyx:
-        raise GridMismatchError(
-            f"The labels have shape {labels.shape} but the scan has {grid.shape_zyx} (z, y, x). "
-            "Use labels that were painted on this scan."
-        )
-    return labels
-
-
-def _as_checkpoint(model: Checkpoint | FilePath) -> Checkpoint:
-    if isinstance(model, str | Path):
-        from napari_unet.learning.checkpoint import Checkpoint
-
-        return Checkpoint.load(model)
-    return model

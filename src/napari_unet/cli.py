@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
-from napari_unet.errors import NapariUnetError, SaveError
-from napari_unet.imaging.files import stem
+from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.imaging.saving import GeometryReceipt, check_may_write
-from napari_unet.imaging.writers import WRITABLE
 from napari_unet.learning.config import AUTO, PRESETS, ModelConfig, TrainConfig
 from napari_unet.learning.events import (
     Notice,
@@ -27,14 +25,11 @@ from napari_unet.learning.events import (
     TrainEvent,
 )
 from napari_unet.learning.wording import counted
+from napari_unet.scan_lists import check_folder_of, group_images, output_paths
 
 if TYPE_CHECKING:
     from napari_unet.imaging.volume import Volume
     from napari_unet.learning.checkpoint import Checkpoint
-
-
-class UsageError(NapariUnetError):
-    """The command line asks for something ambiguous or impossible."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +75,7 @@ def train(arguments: argparse.Namespace) -> None:
         raise UsageError("--init keeps the network of that model: leave --preset out.")
     if arguments.init is not None and arguments.width is not None:
         raise UsageError("--init keeps the network of that model: leave --width out.")
-    _check_folder_of(out)
+    check_folder_of(out)
     config = TrainConfig(
         seconds=arguments.seconds,
         seed=arguments.seed,
@@ -227,87 +222,6 @@ def _say_receipt(receipt: GeometryReceipt) -> None:
     say(f"{receipt.path.parent / receipt.summary().removeprefix('Saved ')}")
 
 
-def group_images(
-    images: Sequence[Path],
-    channels: int | None,
-    model: Checkpoint,
-    volumes: Sequence[int] | None = None,
-) -> list[list[Path]]:
-    """Split the images of the command line into scans of `channels` sequences each.
-
-    Several `volumes` are channels too: then every image is a scan, unless `channels`
-    says otherwise.
-    """
-    needed = model.card.model.in_channels
-    if volumes and len(volumes) > 1:
-        if channels is None and len(volumes) != needed:
-            raise UsageError(
-                f"--volume chooses {len(volumes)} volumes a scan: this model needs "
-                f"{counted(needed, 'sequence')}."
-            )
-        needed = channels or 1
-    if channels is None and needed > 1:
-        names = ", ".join(model.card.channel_names)
-        raise UsageError(
-            f"This model needs {needed} sequences a scan{f' ({names})' if names else ''}: "
-            f"add --channels {needed} and name the images of each scan in that order."
-        )
-    channels = channels or 1
-    if channels != needed:
-        raise UsageError(
-            f"--channels {channels}: this model needs {counted(needed, 'sequence')} a scan."
-        )
-    if len(images) % channels:
-        raise UsageError(
-            f"{len(images)} images do not make whole scans of {channels} sequences each."
-        )
-    return [list(images[i : i + channels]) for i in range(0, len(images), channels)]
-
-
-def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
-    """Name the mask of every scan, which is called after its first image.
-
-    Parameters
-    ----------
-    out : Path
-        A mask file (for one scan), or a folder, which need not exist.
-    scans : sequence of sequence of Path
-        Image files of each scan.
-    """
-    if out.name.lower().endswith(WRITABLE):
-        if len(scans) > 1:
-            raise UsageError(
-                f"--out {out} is one file, but there are {len(scans)} scans: name a folder."
-            )
-        _check_folder_of(out)
-        outputs = [out]
-    elif out.is_file() or (out.suffix and not out.exists()):
-        raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz.")
-    else:
-        names = [stem(files[0]) for files in scans]
-        if len(set(names)) < len(names):  # sub-01/t1.nii.gz sub-02/t1.nii.gz
-            names = [f"{files[0].absolute().parent.name}_{stem(files[0])}" for files in scans]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(
-                    f"Several scans would be saved as {name}_seg.nii.gz: run them apart."
-                )
-        outputs = [out / f"{name}_seg.nii.gz" for name in names]
-    inputs = {path.resolve() for files in scans for path in files}
-    for path in outputs:
-        if path.resolve() in inputs:
-            raise UsageError(f"{path} is one of the images: choose another --out.")
-    return outputs
-
-
-def _check_folder_of(out: Path) -> None:
-    """Notice before the work, not after it, that its result cannot be saved."""
-    if not out.parent.is_dir():
-        raise SaveError(f"Cannot write {out}: the folder {out.parent} does not exist. Create it.")
-    if out.is_dir():
-        raise SaveError(f"Cannot write {out}: it is a folder. Add a file name.")
-
-
 def fill(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet fill``."""
     from napari_unet import api
@@ -317,7 +231,7 @@ def fill(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.resolve() == arguments.labels.resolve():
         raise UsageError(f"--out {out} is the annotation itself: choose another name.")
-    _check_folder_of(out)
+    check_folder_of(out)
     check_may_write(out, overwrite=arguments.overwrite)
     painted, grid = load_labels(arguments.labels)
     filled = api.fill_between(painted, grid=grid, slices=arguments.slices, axis=arguments.axis)
@@ -336,7 +250,7 @@ def convert(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet convert``."""
     from napari_unet.imaging import converting
 
-    _check_folder_of(arguments.out)
+    check_folder_of(arguments.out)
     receipt = converting.convert(
         arguments.file,
         arguments.out,

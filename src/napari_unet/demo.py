@@ -18,7 +18,7 @@ from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.measurement import dice, measure
 from napari_unet.imaging.saving import save_image
 from napari_unet.imaging.scan_file import Voxels
-from napari_unet.imaging.volume import Volume
+from napari_unet.imaging.volume import Volume, shape_text
 from napari_unet.learning.config import ModelCard, TrainConfig
 from napari_unet.learning.events import Notice, StepDone, TrainEvent
 
@@ -171,7 +171,7 @@ def _tell(result: _Result, out: Path) -> report.Report:
         (np.count_nonzero(labels, axis=(1, 2)) * pixel_cm2).tolist()
         for labels in (result.truth, result.prediction)
     ]
-    shape = " x ".join(map(str, result.volume.grid.shape))
+    shape = shape_text(result.volume.grid.shape)
     numbers = ",".join(
         str(z) for z in sorted(result.volume.grid.flip_index(0, z) for z in result.annotated)
     )

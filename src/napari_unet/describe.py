@@ -15,7 +15,7 @@ from napari_unet import describe_network
 from napari_unet.imaging.dicom import series_in
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.scan_file import Voxels
-from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
+from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid, shape_text
 from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title, label_values
 
@@ -45,7 +45,7 @@ def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
     lines = [
         ("file", str(path)),
         ("format", scan.format + (f", {len(scan.files)} files" if len(scan.files) > 1 else "")),
-        ("shape", f"{_by(grid.shape)} voxels (x, y, z as stored)"),
+        ("shape", f"{shape_text(grid.shape)} voxels (x, y, z as stored)"),
         ("spacing", f"{' x '.join(f'{zoom:.4g}' for zoom in zooms)} mm"),
         ("orientation", f"{grid.orientation} (the file's axes run towards these)"),
         ("sform, qform", f"{_code(grid.sform_code)}, {_code(grid.qform_code)}"),
@@ -80,7 +80,7 @@ def folder(path: Path) -> list[tuple[str, str]]:
         return volume(path)
     return [
         ("folder", f"{path}, {len(found)} series; describe one with --series NAME"),
-        *((each.name, f"{_by(each.shape)} voxels, UID {each.uid}") for each in found),
+        *((each.name, f"{shape_text(each.shape)} voxels, UID {each.uid}") for each in found),
     ]
 
 
@@ -196,10 +196,6 @@ def _slices(grid: Grid) -> str:
 
 def _code(code: int) -> str:
     return f"{code} ({_CODES.get(code, 'other')})"
-
-
-def _by(lengths: tuple[int, ...]) -> str:
-    return " x ".join(map(str, lengths))
 
 
 def _in_brackets(text: str) -> str:

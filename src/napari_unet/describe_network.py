@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_unet.imaging.volume import shape_text
 from napari_unet.learning import layer_sizes
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.layer_table import layer_table
@@ -27,7 +28,7 @@ def layers(net: ModelConfig, size: int | None = None) -> list[str]:
     for row in table:
         channels = f"{row.in_channels} -> {row.out_channels}"
         number = str(row.parameters) if row.parameters else ""
-        cells.append((row.name, row.kind, channels, " x ".join(map(str, row.size)), number))
+        cells.append((row.name, row.kind, channels, shape_text(row.size), number))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -31,3 +31,7 @@ class SaveError(NapariUnetError):
 
 class ResourceError(NapariUnetError):
     """The computer has not enough memory for this work."""
+
+
+class UsageError(NapariUnetError):
+    """The command line asks for something ambiguous or impossible."""

@@ -14,7 +14,7 @@ from napari_unet.learning.augmentation import (
 )
 from napari_unet.learning.augmentation_preview import KINDS, augmented
 from napari_unet.learning.config import IGNORE_LABEL
-from napari_unet.learning.training_set import may_mirror
+from napari_unet.learning.mirroring import may_mirror
 
 STILL = dataclasses.replace(AugmentationRange().scaled(0), flip=False)
 

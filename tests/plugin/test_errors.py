@@ -121,7 +121,7 @@ def test_a_model_for_other_structures_or_channels_is_refused(bench, tmp_path):
     bench.train()
     path = tmp_path / "model.safetensors"
     bench.annotator.save_model(path)
-    bench.widget._add_structure()
+    bench.widget.structures.add()
     assert "structure" in text_after(bench, lambda: bench.annotator.load_model(path)).lower()
     bench.session.remove_last_structure()
     second = bench.viewer.add_image(

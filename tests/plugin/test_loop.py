@@ -430,8 +430,8 @@ def test_reset_can_be_undone(bench):
 def test_a_structure_can_be_renamed_and_added_after_training(bench):
     bench.paint(8)
     bench.train()
-    bench.widget._change_structure(1, type(bench.session.structures[0])("Rim", "#ff0000"))
-    bench.widget._add_structure()
+    bench.widget.structures.change(1, type(bench.session.structures[0])("Rim", "#ff0000"))
+    bench.widget.structures.add()
     other = np.zeros(bench.truth.shape[1:], bool)
     other[4:9, 4:9] = True
     bench.widget.result.segment.click()
@@ -521,7 +521,7 @@ def test_models_of_other_sequences_are_kept(bench):
 def test_the_background_brush_ends_with_its_slice(bench):
     bench.session.bridge.go_to(4)
     bench.widget.paint.partial.click()
-    bench.widget._pick_structure(BACKGROUND_BRUSH)
+    bench.widget.structures.pick(BACKGROUND_BRUSH)
     assert bench.session.labels.selected_label == BACKGROUND_BRUSH
     bench.session.bridge.go_to(5)
     bench.qtbot.waitUntil(lambda: bench.session.labels.selected_label == 1)

@@ -91,9 +91,9 @@ def test_a_layer_that_is_no_volume_is_refused_with_a_reason(tmp_path, shape):
 
 def test_the_window_saves_names_and_colours_in_every_format_it_offers(bench, tmp_path):
     bench.paint(8)
-    bench.widget._add_structure()
+    bench.widget.structures.add()
     structures = bench.session.structures
-    bench.widget._change_structure(2, replace(structures[1], name="Oedema"))
+    bench.widget.structures.change(2, replace(structures[1], name="Oedema"))
     bench.annotator.save_mask(tmp_path / "button.seg.nrrd")
     assert "identical to the scan's grid" in bench.widget.message.text
     bench.viewer.layers.selection = {bench.session.labels}

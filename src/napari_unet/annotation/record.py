@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, Origin, SliceState
+from napari_unet.annotation.underlay import Underlay
 from napari_unet.errors import AnnotationError
 
 NOT_ANNOTATED = 255
@@ -77,19 +78,15 @@ class AnnotationRecord:
         self._labels = labels
         # Slices first and contiguous, so that work on one slice touches only its own memory.
         self._seen = np.moveaxis(labels, axis, 0).copy()
-        self._model = self._seen.copy()
+        self._underlay = Underlay(self._seen)
         self._origin = np.minimum(self._seen, np.uint8(Origin.MODEL))
         n = labels.shape[axis]
         self._accepted = np.zeros(n, bool)
         self._partial = np.zeros(n, bool)
         self._human = np.zeros(n, bool)  # has a HUMAN voxel
-        self._predicted = np.asarray(self._seen.any(axis=(1, 2)))
-        self._held_out = np.zeros(n, bool)
         self._revision = np.zeros(n, np.int64)
         self._crossed: set[int] = set()  # made partial by a stroke through several slices
-        self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
         self._released: dict[int, _Snapshot] = {}
-        self._filled: dict[int, NDArray[np.uint8]] = {}  # interpolated since the last prediction
         self._accepted[list(annotated)] = True
         if unknown is not None:
             unsaid = np.moveaxis(unknown, axis, 0)
@@ -119,7 +116,7 @@ class AnnotationRecord:
             return SliceState.PARTIAL
         if self._accepted[index] or self._human[index]:
             return SliceState.ANNOTATED
-        return SliceState.PREDICTED if self._predicted[index] else SliceState.EMPTY
+        return SliceState.PREDICTED if self._underlay.predicted[index] else SliceState.EMPTY
 
     def states(self) -> list[SliceState]:
         """State of every slice."""
@@ -152,9 +149,9 @@ class AnnotationRecord:
         Only if that model had not been trained on the slice; None otherwise.
         Shape (h, w).
         """
-        if self.state(index) is not SliceState.ANNOTATED or not self._held_out[index]:
+        if self.state(index) is not SliceState.ANNOTATED or not self._underlay.held_out[index]:
             return None
-        return np.array(self._model[index])
+        return self._underlay.model(index).copy()
 
     def mask(self) -> NDArray[np.uint8]:
         """Return the mask to save, shape (z, y, x): the background brush becomes background."""
@@ -185,7 +182,7 @@ class AnnotationRecord:
     def filled_slices(self) -> list[int]:
         """Slices that show interpolated labels and that no person has touched, ascending."""
         untouched = (SliceState.EMPTY, SliceState.PREDICTED)
-        return [index for index in sorted(self._filled) if self.state(index) in untouched]
+        return [index for index in self._underlay.filled() if self.state(index) in untouched]
 
     # -- what the person does --------------------------------------------------
 
@@ -244,7 +241,6 @@ class AnnotationRecord:
             changed_slices = np.flatnonzero(different.any(axis=(1, 2)))
             return [i for plane in changed_slices for i in self.sync(int(plane))]
         labels, seen = self._labels[self.plane(index)], self._seen[index]
-        opinion, origin = self.opinion(index), self._origin[index]
         changed = labels != seen
         if not changed.any():
             return []
@@ -252,17 +248,10 @@ class AnnotationRecord:
         if released is not None and (labels == released.labels).all():
             self._restore(index, released)  # the release is undone
             return [index]
-        # A human voxel back at the value beneath it is an undone stroke. So is a voxel
-        # back at what a stroke that was undone before had restored: the model may
-        # have written there since, and the history does not know.
-        undone = changed & (origin == Origin.HUMAN) & (labels == opinion)
-        if index in self._restored:
-            undone |= changed & (labels == self._restored[index])
-        if undone.any():
-            restored = self._restored.setdefault(index, np.full(labels.shape, -1, np.int16))
-            restored[undone] = labels[undone]
+        origin = self._origin[index]
+        undone = self._underlay.undone(index, labels, changed, origin == Origin.HUMAN)
         origin[changed] = Origin.HUMAN
-        origin[undone] = self._source(index)[undone]
+        origin[undone] = self._underlay.source(index)[undone]
         seen[...] = labels
         had_strokes = self._human[index]
         self._recount(index)
@@ -326,7 +315,7 @@ class AnnotationRecord:
             all of it is as it was.
         """
         self._released[index] = before or self.snapshot(index)
-        self._origin[index] = self._source(index)
+        self._origin[index] = self._underlay.source(index)
         self._accepted[index] = self._partial[index] = False
         self._recount(index)
         self._show_opinion(index)
@@ -336,7 +325,7 @@ class AnnotationRecord:
 
         What was interpolated since the model's last word; else that; else zeros.
         """
-        return self._filled[index] if index in self._filled else np.asarray(self._model[index])
+        return self._underlay.top(index)
 
     # -- what the model does ---------------------------------------------------
 
@@ -360,9 +349,8 @@ class AnnotationRecord:
         self.sync(index)
         if self.state(index) is SliceState.ANNOTATED:
             return False
-        if self._adopt(index, labels):
+        if self._adopt(index, labels, held_out):
             self._labels[self.plane(index)] = self._seen[index]
-        self._held_out[index] = held_out
         return True
 
     def write_volume(
@@ -382,8 +370,8 @@ class AnnotationRecord:
         stack = np.ascontiguousarray(np.moveaxis(labels, self.axis, 0))
         for index in range(self.n_slices) if mask_slices is None else mask_slices:
             if self.state(index) is not SliceState.ANNOTATED:
-                self._adopt(index, stack[index])
-                self._held_out[index] &= mask_slices is None
+                held_out = mask_slices is None and bool(self._underlay.held_out[index])
+                self._adopt(index, stack[index], held_out)
         # One strided copy: a slice at a time takes 20 s for sagittal slices of 512x512x400.
         np.copyto(self._labels, np.moveaxis(self._seen, 0, self.axis))
 
@@ -408,8 +396,7 @@ class AnnotationRecord:
         self.sync()
         written = [i for i in sorted(slices) if self.state(i) is not SliceState.ANNOTATED]
         for index in written:
-            self._drop_filling(index)
-            self._filled[index] = slices[index]
+            self._underlay.fill(index, slices[index], self._free(index))
             self._show(index, slices[index], Origin.INTERPOLATED)
         self._copy_seen(written)
         return written
@@ -417,10 +404,11 @@ class AnnotationRecord:
     def remove_interpolation(self) -> list[int]:
         """Show the model's opinion again on slices that are not annotated; return those."""
         self.sync()
-        changed = [i for i in sorted(self._filled) if self.state(i) is not SliceState.ANNOTATED]
+        filled = self._underlay.filled()
+        changed = [i for i in filled if self.state(i) is not SliceState.ANNOTATED]
         for index in changed:
-            self._drop_filling(index)
-            self._show(index, self._model[index], Origin.MODEL)
+            self._underlay.drop_filling(index, self._free(index))
+            self._show(index, self._underlay.model(index), Origin.MODEL)
         self._copy_seen(changed)
         return changed
 
@@ -432,36 +420,30 @@ class AnnotationRecord:
         total = int(np.count_nonzero(labelled))
         return float(np.count_nonzero(labelled & voxels) / total) if total else 0.0
 
-    def _adopt(self, index: int, labels: NDArray[np.uint8]) -> bool:
+    def _free(self, index: int) -> NDArray[np.bool_] | None:
+        """Voxels of a slice that no person has decided, shape (h, w); None: all of them."""
+        # Four times as fast as looking: a filling writes hundreds of slices.
+        return self._origin[index] != Origin.HUMAN if self._human[index] else None
+
+    def _adopt(self, index: int, labels: NDArray[np.uint8], held_out: bool) -> bool:
         """Note the model's opinion on a synchronised slice; True if it looks different now."""
-        free = self._origin[index] != Origin.HUMAN
-        self._drop_filling(index)
-        self._predicted[index] = True
-        self._model[index][free] = labels[free]
+        self._underlay.predict(index, labels, self._free(index), held_out=held_out)
         return self._show(index, labels, Origin.MODEL)
 
     def _show(self, index: int, labels: NDArray[np.uint8], source: Origin) -> bool:
         """Put labels where no person has decided; True if the slice looks different now."""
         self._revision[index] += 1
-        if not self._human[index]:  # four times as fast: a filling writes hundreds of slices
+        free = self._free(index)
+        if free is None:
             self._origin[index] = (labels > 0) * np.uint8(source)
             different = not np.array_equal(self._seen[index], labels)
             self._seen[index] = labels
             return different
-        free = self._origin[index] != Origin.HUMAN
         self._origin[index][free] = np.where(labels[free] > 0, source, Origin.NONE)
         if (self._seen[index][free] == labels[free]).all():
             return False
         self._seen[index][free] = labels[free]
         return True
-
-    def _drop_filling(self, index: int) -> None:
-        """Forget what was interpolated; strokes over it can still be undone."""
-        filling = self._filled.pop(index, None)
-        if filling is not None and self._human[index]:
-            painted = self._origin[index] == Origin.HUMAN
-            restored = self._restored.setdefault(index, np.full(filling.shape, -1, np.int16))
-            restored[painted] = filling[painted]
 
     def _copy_seen(self, indices: Sequence[int]) -> None:
         """Bring the live labels up to date from the first to the last of some slices."""
@@ -469,11 +451,6 @@ class AnnotationRecord:
             # One strided copy; see `write_volume`.
             several = slice(indices[0], indices[-1] + 1)
             np.moveaxis(self._labels, self.axis, 0)[several] = self._seen[several]
-
-    def _source(self, index: int) -> NDArray[np.uint8]:
-        """Who decided each voxel beneath the strokes on a slice, shape (h, w)."""
-        source = Origin.INTERPOLATED if index in self._filled else Origin.MODEL
-        return np.where(self.opinion(index) > 0, source, Origin.NONE).astype(np.uint8)
 
     def _restore(self, index: int, snapshot: _Snapshot) -> None:
         self._origin[index] = snapshot.origin

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.volume import Grid, shape_text
 
 FLATTEST_VOXEL = 1e-3
 """Volume of a voxel over that of a rectangular one below which its axes lie in one plane."""
@@ -30,7 +30,7 @@ def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
     shape : tuple of int
         Its axes as stored; those after the third are for the caller to judge.
     """
-    size = _by(shape)
+    size = shape_text(shape)
     if len(shape) < 3:
         raise VolumeError(
             f"{path.name} is two-dimensional ({size}). Choose a 3D scan, or stack its slices "
@@ -122,8 +122,8 @@ def file_size(path: Path) -> int:
 def too_large(path: Path, grid: Grid) -> str:
     """Say that a scan does not fit into memory."""
     return (
-        f"{path.name} ({_by(grid.shape)} voxels) does not fit into memory. Close other programs, "
-        "or crop the scan."
+        f"{path.name} ({shape_text(grid.shape)} voxels) does not fit into memory. "
+        "Close other programs, or crop the scan."
     )
 
 
@@ -136,7 +136,3 @@ def unreadable(path: Path, kind: str, error: BaseException | str) -> str:
         f"{path.name} cannot be read as {kind}: it is damaged, incomplete or of another kind "
         f"({reason}). Copy or export it again."
     )
-
-
-def _by(lengths: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in lengths)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet.imaging.nifti_header import same_affine
 from napari_unet.imaging.output import Contents, Found, Writer
+from napari_unet.imaging.volume import shape_text
 
 NEGLIGIBLE = 1e-3
 """Fraction of a voxel by which corners may lie elsewhere: float32 matrices do that."""
@@ -57,7 +58,7 @@ class GeometryReceipt:
 
     def summary(self) -> str:
         """Say in a sentence or two what was verified, or what differs."""
-        size = " x ".join(str(length) for length in self.shape)
+        size = shape_text(self.shape)
         if self.ok:
             said = f"Saved {self.path.name} ({size}); re-read and identical to the scan's grid."
         else:

@@ -10,6 +10,7 @@ arrays back to it without resampling: only flips and transposes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,17 @@ PLANES = ("axial", "coronal", "sagittal")
 
 FILE_AXES = ("x", "y", "z")
 """Names of the file's first, second and third voxel axis."""
+
+
+def shape_text(lengths: Iterable[int]) -> str:
+    """Write lengths like ``256 x 256 x 20``."""
+    return " x ".join(map(str, lengths))
+
+
+def slices_where(shown: NDArray[Any], axis: int) -> list[int]:
+    """Slices along `axis` of an array (z, y, x) that are not zero all over, ascending."""
+    others = tuple(other for other in range(3) if other != axis)
+    return [int(index) for index in np.flatnonzero(shown.any(axis=others))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

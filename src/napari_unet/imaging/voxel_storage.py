@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.header_checks import DEFLATE_LIMIT, check_size, file_size, unreadable
+from napari_unet.imaging.volume import shape_text
 
 _CHUNK = 2**18
 
@@ -87,7 +88,7 @@ def check_storage(path: Path, kind: str, storage: Storage) -> None:
             "Save it again with 3D Slicer."
         )
     if min(storage.shape, default=0) < 1:
-        size = " x ".join(map(str, storage.shape))
+        size = shape_text(storage.shape)
         raise VolumeError(f"{path.name} has no voxels ({size}). Export it again.")
     wrong = storage.line_skip < 0 or storage.byte_skip < -1
     if wrong or (storage.byte_skip == -1 and storage.encoding != "raw"):

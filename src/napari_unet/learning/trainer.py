@@ -6,17 +6,11 @@ import copy
 import dataclasses
 import datetime
 import math
-import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
-from napari_unet.learning.comparison import Comparison, compare
 from napari_unet.learning.config import ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
@@ -48,15 +42,13 @@ from napari_unet.learning.predictor import Predictor  # noqa: E402
 from napari_unet.learning.pretrained import pretrained_state  # noqa: E402
 from napari_unet.learning.restart import restart  # noqa: E402
 from napari_unet.learning.training_set import TrainingSet  # noqa: E402
+from napari_unet.learning.weight_choice import WeightChoice, WeightTest  # noqa: E402
 
 WARM_UP_STEPS = 20
 """Steps until the learning rate is at its peak."""
 
 AVERAGE_DECAY = 0.98
 """The weights that are kept are an average over about the last fifty steps."""
-
-COMPARED_PIXELS = 300_000
-"""Pixels of annotated slices that decide between the new weights and those started from."""
 
 AUGMENTATION_STEPS = 400
 """Steps until slices are varied in full: what is where is learned first, on what was painted."""
@@ -109,8 +101,7 @@ class Trainer:
         self._scans = scans
         self._recipe = choose_recipe(config, self.card.model)
         self._init = init
-        self._kept: Literal["new", "old"] = "new"
-        self._comparison: Comparison | None = None
+        self._choice = WeightChoice()
         self._rejected: dict[str, Tensor] | None = None
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
         self.examples = TrainingSet(
@@ -194,11 +185,8 @@ class Trainer:
         """Make one optimiser step with a suitable number of threads; return its loss."""
         if self._threads is None:
             return self._step_somewhere(progress)
-        torch.set_num_threads(self._threads.threads)
-        started = time.perf_counter()
-        loss = self._step(progress)
-        self._threads.took(time.perf_counter() - started)
-        return loss
+        with self._threads.trial():
+            return self._step(progress)
 
     def take_notices(self) -> list[Notice]:
         """Give what the user should be told since this was last asked for."""
@@ -276,51 +264,19 @@ class Trainer:
         )
 
     def keep_the_better(self) -> None:
-        """Go back to the weights started from where the new ones are worse.
+        """Go back to the weights started from where the new ones are worse (see `WeightTest`).
 
-        Slices that were held back decide; without any, the annotated slices do: the
-        first steps of fine-tuning make a model worse before they make it better, and
-        whoever stops then is not to lose it (the card still counts the steps).
+        The card still counts the steps.
         """
         if self._init is None:
             return
+        test = WeightTest(self._scans, self._split.test, self.examples, self.card.spacing_mm)
         before = self._init.network().to(self.device)
-        self._comparison = compare(
-            self._held_back_predictions(self.network),
-            self._held_back_predictions(before),
-            [self._scans[each.scan].crop(each.labels) for each in self._split.test],
-        )
-        if self._comparison is not None:
-            if not self._comparison.worse:
-                return
-            self._rejected = self._weights()
-        else:
-            # A network at full resolution takes several times as long.
-            pixels = COMPARED_PIXELS * self.card.model.stride**2 // 4
-            images, labels = self.examples.unchanged(pixels)
-            loss = self._loss_on(self.network, images, labels)
-            if loss <= self._loss_on(before, images, labels):
-                return
-        self._kept = "old"
-        self.network.load_state_dict(self._init.state)
-
-    def _held_back_predictions(self, net: UNet) -> list[NDArray[np.uint8]]:
-        """Classes (h, w) that a network alone gives the held-back slices, on the scan's pixels."""
-        predictor = Predictor(net, self.card.spacing_mm, self.device)
-        return [
-            predictor.probabilities(self._scans[each.scan], [each.index])[0]
-            .argmax(dim=0)
-            .to(torch.uint8)
-            .cpu()
-            .numpy()
-            for each in self._split.test
-        ]
-
-    def _loss_on(self, net: UNet, images: Tensor, labels: Tensor) -> float:
-        """Loss on slices (n, c, h, w) as they are; no class counts more than another."""
-        with torch.inference_mode():
-            logits = torch.cat([net(image[None].to(self.device)).cpu() for image in images])
-            return float(segmentation_loss(logits, labels, torch.ones(logits.shape[1])))
+        self._choice = test.choose(self.network, before, self.device)
+        if self._choice.kept == "old":
+            if self._choice.comparison is not None:
+                self._rejected = self._weights()
+            self.network.load_state_dict(self._init.state)
 
     def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SegmentEvent]:
         """Predict every slice of the scan in view with the weights that are kept."""
@@ -355,7 +311,7 @@ class Trainer:
             software=f"napari-unet-mri {__version__}",
             parent=before.created,
         )
-        learned = self._kept == "new" or self._rejected is not None
+        learned = self._choice.kept == "new" or self._rejected is not None
         provenance = self._split.remember(provenance, learned=learned)
         card = dataclasses.replace(self.card, provenance=provenance)
         kept, rejected = Checkpoint(self._weights(), card), None
@@ -369,8 +325,8 @@ class Trainer:
             checkpoint=kept,
             stopped=stopped,
             seconds=seconds,
-            kept=self._kept,
-            comparison=self._comparison,
+            kept=self._choice.kept,
+            comparison=self._choice.comparison,
             rejected=rejected,
         )
 

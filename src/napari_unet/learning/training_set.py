@@ -22,6 +22,7 @@ from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
+from napari_unet.learning.mirroring import may_mirror
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
@@ -31,29 +32,6 @@ AIR_SPREAD = 0.05
 
 AIR_EVERY = 8
 """One in so many batches shows air."""
-
-_SIDED_WORDS = frozenset({"left", "right", "l", "r", "lh", "rh", "links", "rechts"})
-
-
-def may_mirror(axis: int, class_names: Sequence[str]) -> bool:
-    """Whether slices may be mirrored left to right.
-
-    Only across the plane that a head is symmetric about (columns of axial and
-    coronal slices), and only while no class is named after a side.
-
-    Parameters
-    ----------
-    axis : int
-        Display axis of slicing.
-    class_names : sequence of str
-        Names of classes 1..K.
-    """
-    words = {
-        word
-        for name in class_names
-        for word in "".join(c if c.isalpha() else " " for c in name.lower()).split()
-    }
-    return axis != 2 and not words & _SIDED_WORDS
 
 
 def _shows_structure(labels: NDArray[np.uint8]) -> bool:

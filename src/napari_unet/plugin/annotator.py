@@ -117,8 +117,7 @@ class Annotator(QObject):
             Whether slices that show a structure in a label layer from elsewhere are
             annotated; otherwise they are predictions.
         """
-        if self.rounds.running:
-            raise AnnotationError("Stop the running work first, then choose another scan.")
+        self._require_idle("choose another scan")
         check_scan(images)
         images, turned = bring_upright(self.viewer, images)
         adopts = labels is not None and is_from_elsewhere(labels)
@@ -179,6 +178,10 @@ class Annotator(QObject):
             raise AnnotationError("Finish the stroke first.")
         return self.session
 
+    def _require_idle(self, wanted: str) -> None:
+        if self.rounds.running:
+            raise AnnotationError(f"Stop the running work first, then {wanted}.")
+
     def _slice_on_screen(self) -> tuple[ScanSession, int]:
         session = self._require_session()
         if not session.bridge.in_view:
@@ -235,12 +238,11 @@ class Annotator(QObject):
     def fill(self) -> None:
         """Interpolate between the annotated slices; where that is done already, take it back."""
         session = self._require_session()
-        if not session.filling_is_current:
+        if not session.filling.is_current:
             self.rounds.fill(session)
             return
-        if self.rounds.running:
-            raise AnnotationError("Stop the running work first, then remove the filling.")
-        session.remove_filling()
+        self._require_idle("remove the filling")
+        session.filling.remove()
         self.rounds.predicted.emit()
         self._say("The filling is removed; what was there before is back.")
 
@@ -251,8 +253,7 @@ class Annotator(QObject):
     def forget_model(self) -> None:
         """Start the next training from scratch; the annotation stays."""
         session = self._require_session()
-        if self.rounds.running:
-            raise AnnotationError("Stop the running work first, then forget the model.")
+        self._require_idle("forget the model")
         session.forget_model()
         self.rounds.changed.emit()
         self._say("The next training starts from scratch.")
@@ -260,8 +261,7 @@ class Annotator(QObject):
     def restore_model(self, position: int) -> None:
         """Go back to one of the earlier models; Train then goes on from it."""
         session = self._require_session()
-        if self.rounds.running:
-            raise AnnotationError("Stop the running work first, then choose another model.")
+        self._require_idle("choose another model")
         model = session.restore_model(position)
         self.rounds.changed.emit()
         self._say(f"{model.origin} is in use. Segment the volume, or train on from there.")
@@ -275,8 +275,7 @@ class Annotator(QObject):
     def take_mask(self, mask: FoundMask, *, complete: bool) -> None:
         """Show a mask, wherever no person has decided; see `masks.take_over`."""
         session = self._require_session()
-        if self.rounds.running:
-            raise AnnotationError("Stop the running work first, then load a mask.")
+        self._require_idle("load a mask")
         said = take_over(session, mask, complete=complete)
         self.session_changed.emit()
         self.edited.emit()
@@ -296,8 +295,7 @@ class Annotator(QObject):
     def load_model(self, path: Path) -> None:
         """Use a saved model on this scan; Train then goes on from it."""
         session = self._require_session()
-        if self.rounds.running:
-            raise AnnotationError("Stop the running work first, then load a model.")
+        self._require_idle("load a model")
         session.load_model(path)
         self.session_changed.emit()
         self._say(f"Model {path.name} loaded. Segment the volume, or correct slices and train on.")

@@ -15,7 +15,7 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
-from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
 from napari_unet.plugin.scan_layers import display_data, grid_of, grids_of, stored_grid
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
@@ -42,8 +42,7 @@ class FoundMask:
     def slices(self, axis: int) -> list[int]:
         """Slices along a display axis that show a structure, ascending."""
         shown = (self.labels > 0) & (self.labels != NOT_ANNOTATED)
-        others = tuple(a for a in range(3) if a != axis)
-        return [int(index) for index in np.flatnonzero(shown.any(axis=others))]
+        return slices_where(shown, axis)
 
 
 def mask_of_file(path: Path, image: Image) -> FoundMask:
@@ -118,11 +117,10 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     record, axis = session.record, session.axis
     unknown = mask.labels == NOT_ANNOTATED
     labels = np.where(unknown, np.uint8(0), mask.labels)
-    others = tuple(a for a in range(3) if a != axis)
-    shown, unsure = mask.slices(axis), np.flatnonzero(unknown.any(axis=others))
+    shown, unsure = mask.slices(axis), slices_where(unknown, axis)
     kept = set(record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL))
-    before = np.flatnonzero(record.labels.any(axis=others))
-    record.write_volume(labels, sorted({*shown, *(int(index) for index in before)}))
+    before = slices_where(record.labels, axis)
+    record.write_volume(labels, sorted({*shown, *before}))
     new = [index for index in shown if index not in kept]
     for index in new if complete else ():
         record.accept(index)

@@ -150,7 +150,11 @@ class Rounds(QObject):
         """
         self._refuse_second()
         session.edited(session.record.sync())
-        self._begin("filling", session, partial(work.filling, session.interpolate()))
+        self._begin(
+            "filling",
+            session,
+            partial(work.filling, session.filling.interpolate(session.grid.spacing_mm)),
+        )
         self._say("Filling between the annotated slices.")
 
     def look(self, session: ScanSession, run: Any) -> None:
@@ -252,7 +256,7 @@ class Rounds(QObject):
             self.segmented.emit(event)
             self._outcome = "The whole volume is segmented. Check it, then save the mask."
         elif isinstance(event, work.SlicesFilled):
-            n_filled = session.show_filling(event.labels)
+            n_filled = session.filling.show(event.labels)
             self.predicted.emit()
             self._outcome = (
                 f"{counted(n_filled, 'slice')} filled. Correct them as you correct predictions, "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,10 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState,
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
-from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
+from napari_unet.plugin.filling import Filling
 from napari_unet.plugin.label_layers import check_place, show_colors
 from napari_unet.plugin.layer_bridge import LayerBridge
 from napari_unet.plugin.models import KeptModel, ModelShelf
@@ -41,14 +40,6 @@ if TYPE_CHECKING:
     from napari_unet.learning.preparation import PreparedScan
 
 MAX_STRUCTURES = 30
-
-
-@dataclass(frozen=True, slots=True)
-class _Filling:
-    """What the latest filling was made from (slice and revision), and where it shows."""
-
-    annotated: list[tuple[int, int]]
-    slices: list[int]
 
 
 class ScanSession:
@@ -94,7 +85,7 @@ class ScanSession:
         data = np.asarray(labels.data)
         self.bridge = LayerBridge(viewer, labels, record)
         self.notes = SliceNotes(record)
-        self._filling: _Filling | None = None
+        self.filling = Filling(self.bridge)
         self.use(images, axis)
         highest = int(data.max(initial=0))
         if highest >= BACKGROUND_BRUSH:
@@ -274,42 +265,6 @@ class ScanSession:
             skip=self.bridge.visible_index,
         )
         return self.suggested
-
-    # -- filling between slices ------------------------------------------------
-
-    def interpolate(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Interpolate between the annotated slices; see `labels_between`."""
-        truth = {i: self.record.truth(i) for i in self.record.slices_in(SliceState.ANNOTATED)}
-        rows, columns = (mm for a, mm in enumerate(self.grid.spacing_mm) if a != self.axis)
-        slices = labels_between(truth, (rows, columns))
-        self._filling = _Filling(self._annotated(), [])
-        return slices
-
-    def show_filling(self, slices: Mapping[int, NDArray[np.uint8]]) -> int:
-        """Put interpolated slices on screen, wherever no person has decided; return how many."""
-        written = self.record.write_interpolation(slices)
-        if self._filling is not None:
-            self._filling = _Filling(self._filling.annotated, self.record.filled_slices())
-        self.bridge.refresh()
-        return len(written)
-
-    def remove_filling(self) -> None:
-        """Show again what lay beneath the interpolated labels."""
-        self.record.remove_interpolation()
-        self.bridge.refresh()
-
-    @property
-    def filling_is_current(self) -> bool:
-        """Whether filling once more would change nothing."""
-        return (
-            self._filling is not None
-            and bool(self._filling.slices)
-            and self._filling == _Filling(self._annotated(), self.record.filled_slices())
-        )
-
-    def _annotated(self) -> list[tuple[int, int]]:
-        done = self.record.slices_in(SliceState.ANNOTATED)
-        return [(index, self.record.revision(index)) for index in done]
 
     # -- files -----------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.annotation.states import PALETTE, SliceState, Structure
 from napari_unet.errors import AnnotationError
+from napari_unet.imaging.volume import slices_where
 from napari_unet.plugin.label_layers import adopt_segmentation, new_segmentation
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
@@ -169,6 +170,5 @@ def _record_of_mask(labels: NDArray[np.uint8], axis: int, complete: bool) -> Ann
     labels[unknown] = 0
     if not complete:
         return AnnotationRecord(labels, axis)
-    others = tuple(a for a in range(3) if a != axis)
-    annotated = np.flatnonzero(labels.any(axis=others))
+    annotated = slices_where(labels, axis)
     return AnnotationRecord(labels, axis, annotated, unknown if unknown.any() else None)

@@ -11,7 +11,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.advanced_panel import AdvancedPanel
@@ -25,6 +25,7 @@ from napari_unet.plugin.result_panel import ResultPanel
 from napari_unet.plugin.scan_layers import METADATA_KEY, knows_patient, why_not_a_scan
 from napari_unet.plugin.scan_panel import ScanPanel
 from napari_unet.plugin.slice_strip import FILLED, Look
+from napari_unet.plugin.structure_edits import StructureEdits
 from napari_unet.plugin.train_panel import TrainPanel
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class AnnotatorWidget(QWidget):
         super().__init__()
         self.viewer: Viewer = viewer
         self.annotator = Annotator(viewer)
+        self.structures = StructureEdits(self.annotator, self._render_session)
         self.marks = OrientationMarks(viewer)
         self.scan = ScanPanel()
         self.paint = PaintPanel()
@@ -125,12 +127,12 @@ class AnnotatorWidget(QWidget):
         act = self.annotator
         self.advanced.forget_model.connect(lambda: self.try_to(act.forget_model))
         self.advanced.restore_model.connect(self._restore_model)
-        self.paint.brush.connect(self._pick_structure)
+        self.paint.brush.connect(self.structures.pick)
         self.scan.chosen.connect(self._choose)
-        self.paint.structures.picked.connect(self._pick_structure)
-        self.paint.structures.changed.connect(self._change_structure)
-        self.paint.structures.added.connect(self._add_structure)
-        self.paint.structures.removed.connect(partial(self.try_to, self._remove_structure))
+        self.paint.structures.picked.connect(self.structures.pick)
+        self.paint.structures.changed.connect(self.structures.change)
+        self.paint.structures.added.connect(self.structures.add)
+        self.paint.structures.removed.connect(partial(self.try_to, self.structures.remove_last))
         self.paint.strip.jump.connect(self._jump)
         self.paint.accept.clicked.connect(lambda: self.try_to(act.accept_slice))
         self.paint.next.clicked.connect(lambda: self.try_to(act.next_slice))
@@ -264,36 +266,7 @@ class AnnotatorWidget(QWidget):
         self._render_slices()
         self._render_job()
 
-    # -- structures and slices -------------------------------------------------
-
-    def _pick_structure(self, value: int) -> None:
-        session = self.annotator.session
-        if session is not None:
-            session.labels.selected_label = value
-            self.viewer.layers.selection.active = session.labels
-            if session.labels.mode not in ("paint", "fill", "polygon"):
-                session.labels.mode = "paint"
-
-    def _change_structure(self, value: int, structure: Structure) -> None:
-        session = self.annotator.session
-        if session is not None:
-            session.structures[value - 1] = structure
-            session.show_structures()
-            self._render_session()
-
-    def _add_structure(self) -> None:
-        session = self.annotator.session
-        if session is not None and session.ensure_structures(len(session.structures) + 1):
-            session.show_structures()
-            session.labels.selected_label = len(session.structures)
-            self._render_session()
-
-    def _remove_structure(self) -> None:
-        session = self.annotator.session
-        if session is not None:
-            session.remove_last_structure()
-            session.labels.selected_label = len(session.structures)
-            self._render_session()
+    # -- slices ----------------------------------------------------------------
 
     def _jump(self, index: int) -> None:
         if self.annotator.session is not None:
@@ -322,7 +295,7 @@ class AnnotatorWidget(QWidget):
             looks[filled] = FILLED
         self.paint.strip.show_states(looks, index, suggested)
         self.paint.show_slice(index, looks[index], label)
-        self.result.show_filling(session.filling_is_current)
+        self.result.show_filling(session.filling.is_current)
         done = sum(s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
         self.train.show_score(session.score())
