@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, SaveError
-from napari_unet.imaging.files import stem
+from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
+from napari_unet.imaging.files import open_scan, stem
 from napari_unet.imaging.saving import GeometryReceipt, check_may_write
 from napari_unet.imaging.writers import WRITABLE
 from napari_unet.learning.config import AUTO, PRESETS, ModelConfig, TrainConfig
@@ -176,6 +177,8 @@ def segment(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{arguments.labels} is the annotation itself: choose another --out.")
     for out in outputs:
         check_may_write(out, overwrite=arguments.overwrite)
+    if is_dicom_seg(outputs[0]):
+        check_can_refer(open_scan(scans[0][0], series=arguments.series))
     failed = 0
     for files, out in zip(scans, outputs, strict=True):
         try:
@@ -218,6 +221,7 @@ def _segment_one(
         out,
         structures=structure_rows(model.card.class_names, model.card.class_colors),
         sources=files,
+        series=open_scan(files[0], series=arguments.series) if is_dicom_seg(out) else None,
         overwrite=arguments.overwrite,
     )
     _say_receipt(receipt)
@@ -274,7 +278,7 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
     scans : sequence of sequence of Path
         Image files of each scan.
     """
-    if out.name.lower().endswith(WRITABLE):
+    if out.name.lower().endswith(WRITABLE) or is_dicom_seg(out):
         if len(scans) > 1:
             raise UsageError(
                 f"--out {out} is one file, but there are {len(scans)} scans: name a folder."
@@ -343,6 +347,7 @@ def convert(arguments: argparse.Namespace) -> None:
         kind=arguments.kind,
         volume=arguments.volume,
         series=arguments.series,
+        scan=arguments.scan,
         overwrite=arguments.overwrite,
     )
     _say_receipt(receipt)

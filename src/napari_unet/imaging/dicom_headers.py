@@ -191,6 +191,8 @@ def _usable_frames(header: Any, path: Path, syntax: str) -> tuple[tuple[Frame, .
     if modality in OTHER_OBJECTS:
         return (), f"{OTHER_OBJECTS[modality]}, not a scan"
     if not header.get("Rows") or not header.get("Columns"):
+        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return (), "is the index of a disc; open one of the folders beside it"
         return (), "holds no image"
     kinds = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     if int(header.get("SamplesPerPixel") or 1) != 1 or not kinds.startswith("MONOCHROME"):
