@@ -468,3 +468,16 @@ def test_a_narrow_network_of_the_paper_is_trained(scan, capsys):
     assert "add --preset fast or standard or paper" in error_of(capsys)
     assert train(scan, "--init", str(scan / "model.safetensors"), "--width", "4") == 2
     assert "leave --width out" in error_of(capsys)
+
+
+def test_a_scan_from_dicom_gets_its_mask_as_a_dicom_segmentation(scan, model, dicom, capsys):
+    pytest.importorskip("highdicom", reason="writing DICOM needs the extra 'dicom'")
+    voxels = np.random.default_rng(0).integers(0, 300, (3, 32, 32)).astype(np.int16)
+    dicom.write(voxels)
+    target = scan / "mask.dcm"
+    assert main(["segment", "--model", model, "--out", str(target), str(dicom.folder)]) == 0
+    assert "mask.dcm (32 x 32 x 3); re-read and identical" in capsys.readouterr().out
+    assert target.read_bytes()[128:132] == b"DICM"
+    image = str(scan / "t1.nii.gz")
+    assert main(["segment", "--model", model, "--out", str(scan / "no.dcm"), image]) == 1
+    assert "a DICOM series, but t1 is none. Save as .nii.gz." in error_of(capsys)

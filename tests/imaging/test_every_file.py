@@ -270,19 +270,19 @@ def is_among_strangers(source: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("source", FOLDERS)
-def test_test_data_of_other_packages_has_its_outcome(source, subtests_of, tmp_path):
+def test_test_data_of_other_packages_has_its_outcome(source, check_all):
     folder = folder_of(source)
     if folder is None:
         pytest.skip(f"{source} is not installed, or came without its files")
-    subtests_of(folder, source)
+    check_all(folder, source)
 
 
-def test_awkward_real_files_have_their_outcome(data_dir, subtests_of):
-    subtests_of(data_dir / "io", "io")
+def test_awkward_real_files_have_their_outcome(data_dir, check_all):
+    check_all(data_dir / "io", "io")
 
 
 @pytest.fixture
-def subtests_of(tmp_path):
+def check_all(tmp_path):
     """Check all files of a folder, and list all that are not as the table says."""
 
     def run(folder: Path, source: str) -> None:
