@@ -322,14 +322,16 @@ def test_info_describes_scan_mask_and_model(scan, capsys):
          2, "run them apart"),
         (["segment", "--model", "model.safetensors", "--out", "t1.nii.gz", "t1.nii.gz"],
          2, "is one of the images"),
-        (["segment", "--model", "model.safetensors", "--out", "m.png", "t1.nii.gz"],
+        (["segment", "--model", "model.safetensors", "--out", "m.webp", "t1.nii.gz"],
          2, "name a folder, or a mask file"),
+        (["segment", "--model", "model.safetensors", "--out", "m.png", "t1.nii.gz"],
+         1, "would lose the place of this scan"),
         (["segment", "--model", "model.safetensors", "--out", "labels.nii.gz", "t1.nii.gz"],
          1, "exists already"),
         (["fill", "--labels", "labels.nii.gz", "--out", "t1.nii.gz"], 1, "exists already"),
         (["convert", "t1.nii.gz", "labels.nii.gz"], 1, "exists already"),
         (["convert", "t1.nii.gz", "t1.seg.nrrd", "--image"], 1, "Save the image as .nrrd"),
-        (["convert", "t1.nii.gz", "t1.png"], 1, "ending in .nii.gz"),
+        (["convert", "t1.nii.gz", "t1.webp"], 1, "ending in .nii.gz"),
         (["segment", "--model", "model.safetensors", "--out", "labels.txt/m", "t1.nii.gz"],
          1, "labels.txt/m"),
     ],
@@ -468,3 +470,16 @@ def test_a_narrow_network_of_the_paper_is_trained(scan, capsys):
     assert "add --preset fast or standard or paper" in error_of(capsys)
     assert train(scan, "--init", str(scan / "model.safetensors"), "--width", "4") == 2
     assert "leave --width out" in error_of(capsys)
+
+
+def test_a_scan_from_dicom_gets_its_mask_as_a_dicom_segmentation(scan, model, dicom, capsys):
+    pytest.importorskip("highdicom", reason="writing DICOM needs the extra 'dicom'")
+    voxels = np.random.default_rng(0).integers(0, 300, (3, 32, 32)).astype(np.int16)
+    dicom.write(voxels)
+    target = scan / "mask.dcm"
+    assert main(["segment", "--model", model, "--out", str(target), str(dicom.folder)]) == 0
+    assert "mask.dcm (32 x 32 x 3); re-read and identical" in capsys.readouterr().out
+    assert target.read_bytes()[128:132] == b"DICM"
+    image = str(scan / "t1.nii.gz")
+    assert main(["segment", "--model", model, "--out", str(scan / "no.dcm"), image]) == 1
+    assert "a DICOM series, but t1 is none. Save as .nii.gz." in error_of(capsys)

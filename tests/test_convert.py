@@ -5,9 +5,12 @@ import json
 import nibabel as nib
 import nrrd
 import numpy as np
+import pydicom
 import pytest
 
 from napari_unet.cli import main
+from napari_unet.imaging.files import open_scan
+from napari_unet.imaging.saving import save_mask
 
 AFFINE = np.array([[0, 0.4, 0, -20.0], [-0.4, 0, 0, 31], [0, 0, 6, -7], [0, 0, 0, 1]])
 
@@ -135,3 +138,59 @@ def test_a_volume_that_is_not_there_is_refused(tmp_path, capsys):
     source = scan(tmp_path / "a.nii.gz", numbers())
     assert main(["convert", source, str(tmp_path / "b.nii.gz"), "--volume", "1"]) == 1
     assert "no volume 1: they count from 0 to 0" in capsys.readouterr().err
+
+
+# -- DICOM segmentations ---------------------------------------------------------
+
+
+@pytest.fixture
+def dicom_scan(dicom, tmp_path):
+    """A DICOM folder of five slices, and a NIfTI mask of it with names beside it."""
+    pytest.importorskip("highdicom", reason="writing DICOM needs the extra 'dicom'")
+    dicom.write(np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7))
+    opened = open_scan(dicom.folder)
+    labels = np.zeros(opened.grid.shape, np.uint8)
+    labels[1, 4, 3] = 2
+    save_mask(
+        opened.grid.to_display(labels),
+        opened.grid,
+        tmp_path / "mask.nii.gz",
+        structures=[(2, "Core", "#00ff00")],
+    )
+    return dicom.folder
+
+
+def test_a_mask_becomes_a_dicom_segmentation_of_the_series_it_was_painted_on(
+    dicom_scan, tmp_path, capsys
+):
+    source, target = str(tmp_path / "mask.nii.gz"), tmp_path / "out.dcm"
+    assert main(["convert", source, str(target), "--scan", str(dicom_scan)]) == 0
+    assert "out.dcm (7 x 6 x 5); re-read and identical" in capsys.readouterr().out
+    saved = pydicom.dcmread(target)
+    assert saved.Modality == "SEG"
+    assert [segment.SegmentLabel for segment in saved.SegmentSequence] == ["Core"]
+    assert saved.pixel_array.sum() == 1
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["Geometry"]["Format"] == "DICOM segmentation"
+    assert found["Geometry"]["VoxelsKept"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mask.nii.gz", "out.dcm"], "Name that series: --scan FOLDER"),
+        (["mask.nii.gz", "out.dcm", "--scan", "mask.nii.gz"], "but mask is none"),
+        (["mask.nii.gz", "out.dcm", "--scan", "dicom", "--image"], "Only masks"),
+        (["mask.nii.gz", "out.nrrd", "--scan", "dicom"], "leave --scan out"),
+        (["mask.nii.gz", "dicom/im000.dcm", "--scan", "dicom", "--overwrite"], "series itself"),
+    ],
+)
+def test_a_dicom_segmentation_needs_its_series(
+    dicom_scan, tmp_path, capsys, monkeypatch, arguments, says
+):
+    monkeypatch.chdir(tmp_path)
+    before = (dicom_scan / "im000.dcm").read_bytes()
+    assert main(["convert", *arguments]) == 1
+    assert says in capsys.readouterr().err
+    assert (dicom_scan / "im000.dcm").read_bytes() == before
+    assert not (tmp_path / "out.dcm").exists()

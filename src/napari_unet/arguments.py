@@ -33,7 +33,8 @@ examples:
       --slices 40,52,60 --axis z --seconds 90 --out model{MODEL_SUFFIX}
 """
 _SEGMENT_NOTES = f"""\
-Masks keep the label values of the training mask and are called IMAGE_seg.nii.gz.
+Masks keep the label values of the training mask and are called IMAGE_seg.nii.gz. For a scan from
+DICOM, --out mask.dcm writes a DICOM segmentation (needs highdicom).
 The scan that was annotated itself: give its --labels (and --slices) again. They are kept, and
 the slices between them come out better than by the network alone.
 
@@ -58,12 +59,14 @@ example:
 _CONVERT_NOTES = """\
 The grid, the order of the voxels and every intensity or label stay; NIfTI to NIfTI keeps both
 matrices, codes and units. The suffix of OUT chooses the format: .nii.gz, .nii, .nrrd, .seg.nrrd
-(masks for 3D Slicer), .mgz, .mgh or .mha (needs SimpleITK). What was written is read again and
-compared. A mask comes with a .json that says what its values mean.
+(masks for 3D Slicer), .mgz, .mgh or .mha (needs SimpleITK); .dcm is a DICOM segmentation of the
+series named by --scan (needs highdicom). What was written is read again and compared. A mask
+comes with a .json that says what its values mean.
 
 examples:
   napari-unet convert dicom_folder/ t1.nii.gz
   napari-unet convert mask.nii.gz mask.seg.nrrd
+  napari-unet convert mask.nii.gz mask.dcm --scan dicom_folder/
 """
 
 
@@ -249,6 +252,7 @@ def parser() -> argparse.ArgumentParser:
     add("out", type=Path, metavar="OUT", help="file to write")
     add("--volume", type=int, metavar="N", help="which volume of a series, counted from 0")
     add("--series", metavar="S", help="which DICOM series of the folder: its UID or name")
+    add("--scan", type=Path, metavar="DIR", help="for a mask to .dcm: series it was painted on")
     add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     for kind in ("mask", "image"):
         add(

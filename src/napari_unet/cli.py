@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
 from napari_unet.errors import NapariUnetError, UsageError
+from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
+from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.saving import GeometryReceipt, check_may_write
+from napari_unet.imaging.writers import writer_for
 from napari_unet.learning.config import AUTO, PRESETS, ModelConfig, TrainConfig
 from napari_unet.learning.events import (
     Notice,
@@ -171,6 +174,12 @@ def segment(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{arguments.labels} is the annotation itself: choose another --out.")
     for out in outputs:
         check_may_write(out, overwrite=arguments.overwrite)
+    if len(scans) == 1:  # what cannot be written is noticed before the work, not after it
+        scan = open_scan(scans[0][0], series=arguments.series)
+        if is_dicom_seg(outputs[0]):
+            check_can_refer(scan)
+        else:
+            writer_for(outputs[0]).check(scan.grid)
     failed = 0
     for files, out in zip(scans, outputs, strict=True):
         try:
@@ -213,6 +222,7 @@ def _segment_one(
         out,
         structures=structure_rows(model.card.class_names, model.card.class_colors),
         sources=files,
+        series=open_scan(files[0], series=arguments.series) if is_dicom_seg(out) else None,
         overwrite=arguments.overwrite,
     )
     _say_receipt(receipt)
@@ -257,6 +267,7 @@ def convert(arguments: argparse.Namespace) -> None:
         kind=arguments.kind,
         volume=arguments.volume,
         series=arguments.series,
+        scan=arguments.scan,
         overwrite=arguments.overwrite,
     )
     _say_receipt(receipt)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet.errors import SaveError, UsageError
+from napari_unet.imaging.dicom_seg import is_dicom_seg
 from napari_unet.imaging.files import stem
 from napari_unet.imaging.writers import WRITABLE
 from napari_unet.learning.wording import counted
@@ -62,7 +63,7 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
     scans : sequence of sequence of Path
         Image files of each scan.
     """
-    if out.name.lower().endswith(WRITABLE):
+    if out.name.lower().endswith(WRITABLE) or is_dicom_seg(out):
         if len(scans) > 1:
             raise UsageError(
                 f"--out {out} is one file, but there are {len(scans)} scans: name a folder."

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_unet.errors import SaveError, VolumeError
+from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
 from napari_unet.imaging.files import is_mask, open_scan
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.receipt import GeometryReceipt
@@ -21,6 +22,7 @@ def convert(
     kind: Literal["mask", "image"] | None = None,
     volume: int | None = None,
     series: str | None = None,
+    scan: Path | None = None,
     overwrite: bool = False,
 ) -> GeometryReceipt:
     """Write an image or a mask in the format that the name of `target` asks for.
@@ -41,21 +43,29 @@ def convert(
     volume : int, optional
         Which volume of a series, counted from 0.
     series : str, optional
-        Which series of a DICOM folder.
+        Which series of a DICOM folder: of `scan`, else of `source`.
+    scan : Path, optional
+        DICOM series that a mask was painted on, for a DICOM segmentation to refer to.
     overwrite : bool
         Whether an existing file may be replaced.
 
     Raises
     ------
     VolumeError
-        If `source` cannot be read, or holds several volumes and none is chosen.
+        If `source` or `scan` cannot be read, or `source` holds several volumes and none is chosen.
     SaveError
         If `target` cannot be written, or its format cannot hold the intensities.
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise SaveError(f"{target} is the file to convert. Choose another name.")
-    writer = writer_for(target)
     check_may_write(target, overwrite=overwrite)
+    if is_dicom_seg(target):
+        return _refer(source, target, kind, scan, series, overwrite)
+    if scan is not None:
+        raise SaveError(
+            f"Only a DICOM segmentation (.dcm) refers to a scan; {target.name} is none."
+        )
+    writer = writer_for(target)
     if kind == "mask" or (kind is None and (writer.masks_only or is_mask(source))):
         if volume is not None or series is not None:
             raise VolumeError("A mask is one volume: choose no volume or series, or say --image.")
@@ -69,10 +79,39 @@ def convert(
             return save_mask(
                 labels, grid, target, structures=named, sources=[source], overwrite=overwrite
             )
-    scan = open_scan(source, series=series)
-    count = len(scan.volumes)
+    image = open_scan(source, series=series)
+    count = len(image.volumes)
     if volume is None and count > 1:
-        raise VolumeError(f"{scan.name} holds {count} volumes: choose one, from 0 to {count - 1}.")
+        raise VolumeError(f"{image.name} holds {count} volumes: choose one, from 0 to {count - 1}.")
     if not 0 <= (volume or 0) < count:
-        raise VolumeError(f"{scan.name} has no volume {volume}: they count from 0 to {count - 1}.")
-    return save_image(scan.read(volume or 0), scan.grid, target, overwrite=overwrite)
+        raise VolumeError(f"{image.name} has no volume {volume}: they count from 0 to {count - 1}.")
+    return save_image(image.read(volume or 0), image.grid, target, overwrite=overwrite)
+
+
+def _refer(
+    source: Path,
+    target: Path,
+    kind: str | None,
+    scan: Path | None,
+    series: str | None,
+    overwrite: bool,
+) -> GeometryReceipt:
+    """Write a mask as a DICOM segmentation of the series it was painted on."""
+    if kind == "image":
+        raise SaveError("Only masks can be saved as DICOM. Give OUT another suffix, like .nii.gz.")
+    if scan is None:
+        raise SaveError(
+            f"{target.name} would be a DICOM segmentation, which refers to the series that the "
+            "mask was painted on. Name that series: --scan FOLDER."
+        )
+    opened = check_can_refer(open_scan(scan, series=series))
+    labels, _ = load_labels(source, opened.grid)
+    return save_mask(
+        labels,
+        opened.grid,
+        target,
+        structures=structures_beside(source),
+        sources=[source, scan],
+        series=opened,
+        overwrite=overwrite,
+    )

@@ -18,6 +18,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
 )
 
 from napari_unet.errors import NapariUnetError, VolumeError
@@ -191,6 +192,9 @@ def _usable_frames(header: Any, path: Path, syntax: str) -> tuple[tuple[Frame, .
     if modality in OTHER_OBJECTS:
         return (), f"{OTHER_OBJECTS[modality]}, not a scan"
     if not header.get("Rows") or not header.get("Columns"):
+        meta = getattr(header, "file_meta", None) or {}
+        if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return (), "is the index of a disc; open one of the folders beside it"
         return (), "holds no image"
     kinds = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     if int(header.get("SamplesPerPixel") or 1) != 1 or not kinds.startswith("MONOCHROME"):

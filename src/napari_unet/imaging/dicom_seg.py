@@ -16,7 +16,7 @@ from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.dicom import stack_of
 from napari_unet.imaging.dicom_frames import Frame
 from napari_unet.imaging.dicom_headers import reading
-from napari_unet.imaging.saving import GeometryReceipt
+from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.scan_file import ScanFile
 
 SUFFIX = ".dcm"
@@ -27,6 +27,11 @@ PROGRAM = "napari-unet-mri"
 
 UNNAMED_COLOUR = "#808080"
 """Colour of a label that no structure is given for."""
+
+INSTALL = (
+    "Saving as DICOM needs highdicom, which is not installed. "
+    "Install it: pip install 'napari-unet-mri[dicom]'"
+)
 
 MOVED_MM = 1e-3
 """Positions that are written must come back this well."""
@@ -42,6 +47,37 @@ BLANK = (
     "StudyTime",
 )
 """What the standard demands to be there, but allows to be empty; anonymizers remove it."""
+
+
+def is_dicom_seg(path: Path) -> bool:
+    """Whether a file name asks for a DICOM segmentation."""
+    return path.suffix.lower() == SUFFIX
+
+
+def check_can_refer(series: ScanFile | None) -> ScanFile:
+    """Notice before a mask is made, not after, that it cannot be saved as DICOM.
+
+    Returns
+    -------
+    ScanFile
+        The same series.
+
+    Raises
+    ------
+    SaveError
+        If there is no DICOM series to refer to, or highdicom is not installed.
+    """
+    if series is None or series.format != "DICOM":
+        found = "none is known for this mask" if series is None else f"{series.name} is none"
+        raise SaveError(
+            "A DICOM segmentation (.dcm) refers to the images of a DICOM series, but "
+            f"{found}. Save as .nii.gz."
+        )
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise SaveError(INSTALL) from error
+    return series
 
 
 def save_dicom_seg(
@@ -87,15 +123,13 @@ def save_dicom_seg(
         or reads back differently; what was there before is untouched.
     """
     path = Path(path)
-    if path.suffix.lower() != SUFFIX:
+    if not is_dicom_seg(path):
         raise SaveError(f"Cannot save as {path.name}: give the file a name ending in {SUFFIX}.")
     if not overwrite and path.exists():
         raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
-    if series.format != "DICOM":
-        raise SaveError(
-            f"{series.name} is {series.format}: only a mask of a DICOM series can be saved as "
-            "DICOM. Save it as .nii.gz."
-        )
+    check_can_refer(series)
+    if path.resolve() in [file.resolve() for file in series.files]:
+        raise SaveError(f"{path.name} is an image of the series itself. Choose another name.")
     labels = series.grid.to_source(labels_zyx).transpose(2, 1, 0)  # (slice, row, column)
     named = _all_structures(labels, structures)
     values = np.array([value for value, _, _ in named])
@@ -141,14 +175,9 @@ def _segmentation(
     name: str,
 ) -> Any:
     """Build the DICOM object with highdicom."""
-    try:
-        import highdicom as hd
-        from pydicom.sr.codedict import codes
-    except ImportError as error:
-        raise SaveError(
-            "Saving as DICOM needs highdicom, which is not installed. "
-            "Install it: pip install 'napari-unet-mri[dicom]'"
-        ) from error
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
     sources = [dcmread(file, stop_before_pixels=True) for file in _files(slices)]
     for source in sources:
         source.decode()  # names are written as UTF-8, whatever the source has them in
@@ -259,6 +288,7 @@ def _compare(
         codes_ok=names == [_label(name) for _, name, _ in structures]
         and referred >= {frame.instance for frame in slices},
         voxels_ok=bool(np.array_equal(rebuilt, segments)),
+        format="DICOM segmentation",
     )
 
 

@@ -87,6 +87,8 @@ class Writer:
         Whether it keeps what only NIfTI has: trailing axes, transform codes, scaling.
     masks_only : bool
         Whether readers take all its values for class numbers.
+    check : callable
+        Raises a `SaveError` for grids that the format cannot hold.
     """
 
     format: str
@@ -95,6 +97,7 @@ class Writer:
     look: Callable[[Path], Found]
     has_nifti_fields: bool = False
     masks_only: bool = False
+    check: Callable[[Grid], None] = lambda _: None
 
     def shape_of(self, grid: Grid) -> tuple[int, ...]:
         """Shape of a file on `grid`."""

@@ -12,7 +12,8 @@ from PIL import Image
 
 from napari_unet.errors import SaveError
 from napari_unet.imaging.output import Contents, Found, Writer
-from napari_unet.imaging.picture import grid_of_pages
+from napari_unet.imaging.picture import PAGE_MM, grid_of_pages
+from napari_unet.imaging.volume import Grid
 
 
 def write_tiff(contents: Contents, path: Path) -> None:
@@ -22,12 +23,7 @@ def write_tiff(contents: Contents, path: Path) -> None:
 
 def write_png(contents: Contents, path: Path) -> None:
     """Write one page."""
-    pages = _pages(contents)
-    if len(pages) > 1:
-        raise SaveError(
-            f"A PNG is one picture, but this is a stack of {len(pages)}. Save as .tif or .nii.gz."
-        )
-    Image.fromarray(pages[0]).save(path, format="PNG")
+    Image.fromarray(_pages(contents)[0]).save(path, format="PNG")
 
 
 def look_at_tiff(path: Path) -> Found:
@@ -42,11 +38,22 @@ def look_at_png(path: Path) -> Found:
         return _found(np.asarray(image)[None])
 
 
-def _pages(contents: Contents) -> NDArray[Any]:
-    pages = np.ascontiguousarray(contents.stored.T)
-    if not np.allclose(contents.grid.affine, grid_of_pages(pages).affine):
+def _check_place(grid: Grid) -> None:
+    if not np.allclose(grid.affine, Grid.from_spacing(grid.shape_zyx, (PAGE_MM, 1.0, 1.0)).affine):
         raise SaveError("A picture would lose the place of this scan in space. Save as .nii.gz.")
-    return pages
+
+
+def _check_one_page(grid: Grid) -> None:
+    _check_place(grid)
+    pages = grid.shape_zyx[0]
+    if pages > 1:
+        raise SaveError(
+            f"A PNG is one picture, but this is a stack of {pages}. Save as .tif or .nii.gz."
+        )
+
+
+def _pages(contents: Contents) -> NDArray[Any]:
+    return np.ascontiguousarray(contents.stored.T)
 
 
 def _found(pages: NDArray[Any]) -> Found:
@@ -54,6 +61,8 @@ def _found(pages: NDArray[Any]) -> Found:
     return Found(grid.shape, pages.T, grid.affine)
 
 
-TIFF = Writer("TIFF", ("uint8", "uint16", "uint32", "float32"), write_tiff, look_at_tiff)
+TIFF = Writer(
+    "TIFF", ("uint8", "uint16", "uint32", "float32"), write_tiff, look_at_tiff, check=_check_place
+)
 
-PNG = Writer("PNG", ("uint8", "uint16"), write_png, look_at_png)
+PNG = Writer("PNG", ("uint8", "uint16"), write_png, look_at_png, check=_check_one_page)

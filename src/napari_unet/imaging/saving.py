@@ -10,12 +10,14 @@ import numpy as np
 from nrrd.errors import NRRDError
 from numpy.typing import NDArray
 
-from napari_unet.errors import SaveError
+from napari_unet.errors import GridMismatchError, SaveError
 from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg, save_dicom_seg
 from napari_unet.imaging.nifti import UNREADABLE
 from napari_unet.imaging.output import Contents, StructureRow, Writer
 from napari_unet.imaging.receipt import GeometryReceipt, compare
-from napari_unet.imaging.scan_file import Voxels
+from napari_unet.imaging.regridding import same_grid
+from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.sidecar import store_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.writers import writer_for
@@ -30,6 +32,7 @@ def save_mask(
     *,
     structures: Sequence[StructureRow] = (),
     sources: Sequence[Path] = (),
+    series: ScanFile | None = None,
     overwrite: bool = False,
 ) -> GeometryReceipt:
     """Write a mask onto exactly the voxels of its scan, then read it back and compare.
@@ -47,11 +50,13 @@ def save_mask(
         Grid of the scan.
     path : str or Path
         File to write, in an existing folder; its suffix chooses the format, see
-        `napari_unet.imaging.writers.WRITABLE`.
+        `napari_unet.imaging.writers.WRITABLE`; ``.dcm`` is a DICOM segmentation.
     structures : sequence of (int, str, str)
         Value, name and colour (``#rrggbb``) of the structures.
     sources : sequence of Path
         The files of the scan, for the JSON file.
+    series : ScanFile, optional
+        The opened DICOM series of the scan; only a DICOM segmentation needs it.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -64,12 +69,21 @@ def save_mask(
     Raises
     ------
     GridMismatchError
-        If the mask has not the scan's shape.
+        If the mask has not the scan's shape, or `series` is another scan.
     SaveError
         If the file cannot be written, or reads back with other voxels: what was there
         before is untouched. Or if only the JSON file cannot: then the mask is saved.
     """
     path = Path(path)
+    if is_dicom_seg(path):
+        series = check_can_refer(series)
+        if not same_grid(grid, series.grid):
+            raise GridMismatchError(
+                f"The mask does not lie on the images of {series.name}. Choose the series that it "
+                "was painted on."
+            )
+        receipt = save_dicom_seg(labels_zyx, series, path, structures, overwrite=overwrite)
+        return store_beside(receipt, structures, sources)
     writer = writer_for(path)
     check_may_write(path, overwrite=overwrite)
     labels = writer.fit_labels(grid.to_source(labels_zyx))
@@ -100,6 +114,8 @@ def save_image(
         If the file cannot be written, or the format cannot hold the intensities.
     """
     path = Path(path)
+    if is_dicom_seg(path):
+        raise SaveError(f"{path.name}: only masks can be saved as DICOM. Save it as .nii.gz.")
     writer = writer_for(path)
     if writer.masks_only:
         raise SaveError(f"{path.name} would be a segmentation. Save the image as .nrrd.")
@@ -129,6 +145,7 @@ def check_may_write(path: Path, *, overwrite: bool) -> None:
 
 def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:
     """Write a file, look at it with the library of its format, then put it in its place."""
+    writer.check(contents.grid)
     with atomic_path(path) as temporary:
         writer.write(contents, temporary)
         try:

@@ -10,9 +10,11 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
+from napari_unet.imaging.dicom import is_dicom
 from napari_unet.imaging.files import READABLE, stem
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.label_layers import is_from_elsewhere
+from napari_unet.plugin.scan_layers import files_of
 
 MASKS = {
     "NIfTI (*.nii.gz *.nii)": (".nii.gz", ".nii"),
@@ -21,6 +23,9 @@ MASKS = {
     "MetaImage (*.mha)": (".mha",),
 }
 """What the dialog offers for masks, the usual format first, and the suffixes of each."""
+
+DICOM_MASKS = {"DICOM segmentation (*.dcm)": (".dcm",)}
+"""And for a scan from DICOM, whose images such a file refers to."""
 
 READ_MASKS = f"Masks ({' '.join(f'*{suffix}' for suffix in READABLE)});;All files (*)"
 MODELS = {"Model (*.safetensors)": (".safetensors",)}
@@ -41,7 +46,11 @@ class FileDialogs:
         SaveError
             If the chosen file is one of the scan's own.
         """
-        path = self._ask_new("Save mask", "_mask.nii.gz", MASKS)
+        session = self._annotator.session
+        files = files_of(session.images[0]) if session is not None else ()
+        from_dicom = bool(files) and is_dicom(files[0])
+        kinds = {**MASKS, **DICOM_MASKS} if from_dicom else MASKS
+        path = self._ask_new("Save mask", "_mask.nii.gz", kinds)
         if path is not None:
             self._annotator.save_mask(path)
 

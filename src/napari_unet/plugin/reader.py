@@ -18,7 +18,7 @@ from napari_unet.imaging.files import READABLE, is_mask, open_scan
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.plugin.choosing import choose, open_window
-from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
+from napari_unet.plugin.scan_layers import METADATA_KEY, files_of, spatial_arguments
 
 LayerData = tuple[Any, ...]
 Reader = Callable[[str | list[str]], list[LayerData]]
@@ -76,8 +76,7 @@ def _open_files() -> Iterator[Path]:
     """Files of the series that the viewer shows already."""
     viewer = napari.current_viewer()
     for layer in viewer.layers if viewer is not None else ():
-        for file in layer.metadata.get(METADATA_KEY, {}).get("files", ()):
-            yield file.resolve()
+        yield from (file.resolve() for file in files_of(layer))
 
 
 def _chosen_series(path: Path) -> list[str | None]:

@@ -25,11 +25,11 @@ from napari_unet.plugin.foreign_layers import (
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
 
-Every layer of ours has ``grid`` (`Grid`). Segmentation layers have ``segmentation`` and
-``structures``, and what a `ScanSession` leaves when it ends: ``scan``, ``axis``, ``record``,
-``models``; samples have ``annotated`` or ``hidden_answer``. ``owner`` is who annotates now.
-Upright copies of other layers have ``upright_of``, and grids that are only places in the
-viewer ``in_viewer``.
+Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several.
+Segmentation layers have ``segmentation`` and ``structures``, and what a `ScanSession`
+leaves when it ends: ``scan``, ``axis``, ``record``, ``models``; samples have ``annotated``
+or ``hidden_answer``. ``owner`` is who annotates now. Upright copies of other layers have
+``upright_of``, and grids that are only places in the viewer ``in_viewer``.
 """
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
@@ -78,6 +78,11 @@ def stored_grid(layer: Layer) -> Grid | None:
     if isinstance(stored, Grid) and stored.shape_zyx == tuple(layer.data.shape):
         return stored
     return None
+
+
+def files_of(layer: Layer) -> tuple[Path, ...]:
+    """All files that a layer of our reader was read from; of other layers none."""
+    return tuple(layer.metadata.get(METADATA_KEY, {}).get("files", ()))
 
 
 def grid_of(layer: Layer) -> Grid:

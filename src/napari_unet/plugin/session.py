@@ -17,6 +17,8 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState,
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
+from napari_unet.imaging.dicom_seg import is_dicom_seg
+from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
@@ -27,6 +29,7 @@ from napari_unet.plugin.models import KeptModel, ModelShelf
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     check_scan,
+    files_of,
     grid_entry,
     grid_of,
     identity_of,
@@ -272,12 +275,14 @@ class ScanSession:
         """Write the mask on the grid of the scan's file; say in a sentence what was checked."""
         self.record.sync()
         paths = [image.source.path for image in self.images]
+        files = files_of(self.images[0])
         receipt = save_mask(
             self.record.mask(),
             self.grid,
             path,
             structures=rows_of(self.structures),
             sources=[Path(source) for source in paths if source],
+            series=open_scan(files[0]) if files and is_dicom_seg(path) else None,
             overwrite=True,  # the dialog has asked
         )
         said = f"{self.record.human_fraction():.0%} of the mask is painted or accepted by you"
