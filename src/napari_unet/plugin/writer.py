@@ -41,7 +41,7 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         matrix = world_matrix(attributes)
         if not is_aligned(matrix):
             raise SaveError(
-                "This layer cannot be saved as a mask: it is rotated, sheared or flat in the "
+                "This layer cannot be saved as a mask: it is rotated or sheared in the "
                 "viewer. Open its file with napari-unet-mri, or undo the rotation."
             )
         grid = world_grid(labels.shape, matrix)
