@@ -124,7 +124,7 @@ def test_every_axis_order_comes_back_as_it_was(tmp_path, order, signs, scaled):
     check_through_other_formats(source)
 
 
-@settings(derandomize=True, max_examples=40, deadline=None, phases=NO_SHRINKING)
+@settings(derandomize=True, max_examples=25, deadline=None, phases=NO_SHRINKING)
 @given(
     order=st.sampled_from(ORDERS),
     spacing=st.tuples(*[st.floats(0.4, 6.0)] * 3),
