@@ -9,7 +9,6 @@ process took with everything imported, in units of the float32 volume (419 MB); 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,12 +53,18 @@ def labels_of(grid: Grid) -> np.ndarray:
     return labels
 
 
+def peak_kib() -> int:
+    """Peak resident memory of this process; `getrusage` would count that of its parent too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
 def work(step: str, scan: Path, model: Path) -> None:
     """Do one step, and print how far its memory rose (bytes) and how long it took (s)."""
     import napari_unet.learning.inference
     import napari_unet.learning.training  # noqa: F401  # loads torch
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kib()
     start = time.perf_counter()
     volume = api.load_volume(scan)
     if step == "train":
@@ -68,7 +73,7 @@ def work(step: str, scan: Path, model: Path) -> None:
     elif step == "segment":
         labels = api.segment(volume, Checkpoint.load(model))
         api.save_mask(labels, volume.grid, scan.with_name("mask.nii.gz"), overwrite=True)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = peak_kib()
     print(1024 * (after - before), time.perf_counter() - start)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -25,6 +25,9 @@ ORDERS = list(
     itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
 )
 """All 48 ways to lay three axes along those of the patient: which axis, and which way."""
+
+NO_SHRINKING = (Phase.explicit, Phase.generate)
+"""An example writes 15 files: to make a failing one simpler takes minutes."""
 
 OTHER_FORMATS = (".nrrd", ".mha", ".mgz")
 
@@ -63,9 +66,11 @@ def check_identical(source: Path, copy: Path) -> None:
     assert new.get_data_dtype() == old.get_data_dtype()
     assert (new.dataobj.slope, new.dataobj.inter) == (old.dataobj.slope, old.dataobj.inter)
     np.testing.assert_array_equal(new.get_sform(), old.get_sform())
+    # A half turn has two quaternions, of opposite signs, that nibabel rounds differently.
     np.testing.assert_allclose(new.get_qform(), old.get_qform(), rtol=0, atol=1e-12)
-    for field in ("sform_code", "qform_code", "xyzt_units", "pixdim"):
-        np.testing.assert_array_equal(new.header[field], old.header[field])
+    for field in ("sform_code", "qform_code", "xyzt_units"):
+        assert new.header[field] == old.header[field]
+    np.testing.assert_array_equal(new.header.get_zooms(), old.header.get_zooms())
 
 
 def check_through_other_formats(source: Path) -> None:
@@ -119,7 +124,7 @@ def test_every_axis_order_comes_back_as_it_was(tmp_path, order, signs, scaled):
     check_through_other_formats(source)
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=25, deadline=None, phases=NO_SHRINKING)
 @given(
     order=st.sampled_from(ORDERS),
     spacing=st.tuples(*[st.floats(0.4, 6.0)] * 3),
@@ -129,6 +134,7 @@ def test_every_axis_order_comes_back_as_it_was(tmp_path, order, signs, scaled):
 )
 @example(((0, 1, 2), (1, 1, 1)), THICK, (45.0, 0.0, 0.0), (0.0, 0.0, 0.0), False)
 @example(((0, 1, 2), (-1, 1, 1)), THICK, (45.0, 45.0, 0.0), (76.9, -82.2, 112.5), False)
+@example(((2, 1, 0), (1, 1, 1)), (1.0, 1.0, 1.0), (0.5, 0.0, 0.5), (0.0, 0.0, 0.0), False)
 @example(((2, 0, 1), (-1, -1, -1)), THICK, (45.0, -45.0, 45.0), (76.9, -82.2, 112.5), True)
 @example(((1, 2, 0), (1, -1, 1)), (6.0, 0.4, 0.4), (30.0, -45.0, 10.0), (-300.0, 300.0, 0.0), True)
 def test_any_tilt_and_voxel_size_comes_back_as_it_was(

@@ -300,7 +300,10 @@ def dialogs(tmp_path, qtbot, monkeypatch):
     files = [tmp_path / "t1.nii.gz", tmp_path / "flair.nii.gz"]
     for file in files:
         file.touch()
-    images = [SimpleNamespace(name=f.name, source=SimpleNamespace(path=str(f))) for f in files]
+    images = [
+        SimpleNamespace(name=f.name, source=SimpleNamespace(path=str(f)), metadata={})
+        for f in files
+    ]
     annotator = SimpleNamespace(
         session=SimpleNamespace(images=images), save_mask=noted.saved.append
     )

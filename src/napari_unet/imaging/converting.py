@@ -60,11 +60,11 @@ def convert(
         raise SaveError(f"{target} is the file to convert. Choose another name.")
     check_may_write(target, overwrite=overwrite)
     if is_dicom_seg(target):
+        if volume is not None:
+            raise VolumeError("A mask is one volume: leave --volume out.")
         return _refer(source, target, kind, scan, series, overwrite)
     if scan is not None:
-        raise SaveError(
-            f"Only a DICOM segmentation (.dcm) refers to a scan; {target.name} is none."
-        )
+        raise SaveError(f"{target.name} is no DICOM segmentation (.dcm): leave --scan out.")
     writer = writer_for(target)
     if kind == "mask" or (kind is None and (writer.masks_only or is_mask(source))):
         if volume is not None or series is not None:
