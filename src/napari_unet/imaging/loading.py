@@ -20,11 +20,14 @@ from napari_unet.imaging.regridding import (
     resampling_note,
     same_grid,
 )
-from napari_unet.imaging.scan_file import ScanFile
+from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid, Volume
 
 LARGEST_LABEL = 2**32 - 1
 """Larger values cannot be class numbers."""
+
+LARGEST_ROUNDING = 0.1
+"""How far from a whole number a scaling may leave a label; more is an image."""
 
 
 def load_volume(
@@ -136,18 +139,45 @@ def load_labels(
             f"{path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right one as "
             "a file of its own."
         )
-    stored, slope, intercept = scan.read(0)
-    values = own.to_display(stored)
-    if (slope, intercept) != (1.0, 0.0):
-        values = values * slope + intercept
+    labels = _class_numbers(scan.read(0), own, path)
+    if grid is None or not resample:
+        return labels, own
+    return labels_onto(labels, own, grid, path.name), own
+
+
+def _class_numbers(voxels: Voxels, grid: Grid, path: Path) -> NDArray[Any]:
+    """Give the labels of a mask, (z, y, x) in the smallest type; refuse what is none.
+
+    Two passes over the planes, so that no second copy of the volume is needed. The result
+    is always a copy: the voxels may be mapped from a file that changes later.
+    """
+    upright = grid.to_display(voxels.stored)
+    highest = max(int(_whole(plane, voxels, path).max()) for plane in upright)
+    labels = np.empty(upright.shape, dtype=np.min_scalar_type(highest))
+    for out, plane in zip(labels, upright, strict=True):
+        out[:] = _whole(plane, voxels, path)
+    return labels
+
+
+def _whole(plane: NDArray[Any], voxels: Voxels, path: Path) -> NDArray[Any]:
+    """Give the class numbers in one plane of a mask as stored; refuse other values."""
+    values, inexact = plane, 0.0
+    if (voxels.slope, voxels.intercept) != (1.0, 0.0):
+        # Stored with a scaling, labels are rounded to its steps, and it to float32.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = plane.astype(np.float64) * voxels.slope + voxels.intercept
+        largest = float(np.abs(values).max())
+        inexact = min(LARGEST_ROUNDING, max(0.51 * abs(voxels.slope), 1e-6 * max(1.0, largest)))
     if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (values == np.rint(values))
-        if not whole.all():
-            odd = values[~whole].flat[0]
+        rounded = np.rint(values)
+        with np.errstate(invalid="ignore"):
+            wrong = ~np.isfinite(values) | (np.abs(values - rounded) > inexact)
+        if wrong.any():
             raise VolumeError(
-                f"{path.name} holds the value {odd:g}: a mask has whole numbers only. "
-                "Choose the mask, not an image or a probability map."
+                f"{path.name} holds the value {values[wrong].flat[0].item()!r}: a mask has whole "
+                "numbers only. Choose the mask, not an image or a probability map."
             )
+        values = rounded
     lowest, highest = values.min(), values.max()
     if lowest < 0:
         raise VolumeError(
@@ -159,11 +189,7 @@ def load_labels(
             f"{path.name} holds the value {highest:g}, too large for a class number. "
             "Choose the mask, not an image."
         )
-    # Always a copy: the voxels may be mapped from a file that changes later.
-    labels = np.array(values, dtype=np.min_scalar_type(int(highest)), order="C")
-    if grid is None or not resample:
-        return labels, own
-    return labels_onto(labels, own, grid, path.name), own
+    return values
 
 
 def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
