@@ -138,19 +138,23 @@ def written_elsewhere(monkeypatch, change):
         monkeypatch.setitem(WRITERS, suffix, replaced)
 
 
-def test_a_shifted_mask_is_told_with_the_distance_and_stored(tmp_path, monkeypatch):
+@pytest.mark.parametrize("shifted", ["sform", "qform"])
+def test_a_mask_that_lies_elsewhere_never_replaces_the_old_one(tmp_path, monkeypatch, shifted):
+    grid = replace(GRID, qform=GRID.affine, qform_code=1)
+    path = tmp_path / "mask.nii.gz"
+    save_mask(MASK, grid, path)
+    before = path.read_bytes()
+
     def shift(contents):
         affine = contents.grid.affine.copy()
         affine[0, 3] += 2.5
-        return replace(contents, grid=replace(contents.grid, affine=affine, sform=affine))
+        return replace(contents, grid=replace(contents.grid, **{shifted: affine}))
 
     written_elsewhere(monkeypatch, shift)
-    receipt = save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
-    assert not receipt.ok
-    assert "position in space (affine), by up to 2.5 mm" in receipt.summary()
-    found = content(tmp_path / "mask.json")["Geometry"]
-    assert not found["AffineKept"]
-    assert found["LargestDisplacementMm"] == pytest.approx(2.5)
+    with pytest.raises(SaveError, match=r"position in space \(affine\), by up to 2.5 mm"):
+        save_mask(MASK * 2, grid, path, overwrite=True)
+    assert path.read_bytes() == before
+    assert {found.name for found in tmp_path.iterdir()} == {"mask.nii.gz", "mask.json"}
 
 
 def test_a_mask_with_other_voxels_is_not_kept(tmp_path, monkeypatch):

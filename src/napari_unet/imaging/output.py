@@ -59,6 +59,8 @@ class Found:
         Scaling that a reader shall apply.
     codes : tuple of int, or None
         qform code, sform code and units of a NIfTI; other formats have none.
+    qform, sform : ndarray, shape (4, 4), or None
+        Both matrices of a NIfTI.
     """
 
     shape: tuple[int, ...]
@@ -67,6 +69,8 @@ class Found:
     slope: float = 1.0
     intercept: float = 0.0
     codes: tuple[int, int, int] | None = None
+    qform: NDArray[np.float64] | None = None
+    sform: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
