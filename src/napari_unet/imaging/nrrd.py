@@ -108,11 +108,11 @@ def open_nrrd(path: Path) -> ScanFile:
         storage = _storage(path, header, offset)
         directions = _directions(header)
         axes = _axes(path, header, directions)
-        affine, notes = _affine(header, directions, axes)
+        affine, placed, notes = _affine(header, directions, axes)
     except _MALFORMED as error:
         raise VolumeError(unreadable(path, "NRRD", error)) from error
     check_storage(path, "NRRD", storage)
-    grid = Grid(axes.shape, affine, sform=affine, sform_code=1)
+    grid = Grid(axes.shape, affine, sform=affine, sform_code=1, placed=placed)
     check_directions(path, grid)
 
     def read(index: int) -> Voxels:
@@ -242,8 +242,8 @@ def _axes(path: Path, header: Mapping[str, Any], directions: NDArray[np.float64]
 
 def _affine(
     header: Mapping[str, Any], directions: NDArray[np.float64] | None, axes: _Axes
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Voxel to RAS millimetres, and what was assumed for it."""
+) -> tuple[NDArray[np.float64], bool, tuple[str, ...]]:
+    """Voxel to RAS millimetres, whether it names the patient's sides, and what was assumed."""
     space = str(header.get("space", "")).lower()
     signs = _TO_RAS.get(space)
     affine = np.eye(4)
@@ -261,9 +261,10 @@ def _affine(
         if "spacings" not in header:
             notes.append("Its header gives no voxel size; 1 mm is taken.")
     affine[:3] *= np.array(signs or _UNNAMED_SPACE)[:, None]
-    if directions is None or signs is None:
+    placed = directions is not None and signs is not None
+    if not placed:
         guess = Grid(axes.shape, affine)
         notes.append(no_orientation(guess, "Its header does not name the sides of the patient"))
     for unit in {str(unit) for unit in header.get("space units", [])} - {"", "mm", "???"}:
         notes.extend(unit_notes(unit))
-    return affine, tuple(notes)
+    return affine, placed, tuple(notes)

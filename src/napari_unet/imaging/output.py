@@ -91,6 +91,8 @@ class Writer:
         Whether it keeps what only NIfTI has: trailing axes, transform codes, scaling.
     masks_only : bool
         Whether readers take all its values for class numbers.
+    in_space : bool
+        Whether readers take from it where the voxels lie in the patient.
     check : callable
         Raises a `SaveError` for grids that the format cannot hold.
     """
@@ -101,6 +103,7 @@ class Writer:
     look: Callable[[Path], Found]
     has_nifti_fields: bool = False
     masks_only: bool = False
+    in_space: bool = True
     check: Callable[[Grid], None] = lambda _: None
 
     def shape_of(self, grid: Grid) -> tuple[int, ...]:

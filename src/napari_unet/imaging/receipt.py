@@ -17,6 +17,10 @@ from napari_unet.imaging.volume import Grid, shape_text
 NEGLIGIBLE = 1e-3
 """Fraction of a voxel by which corners may lie elsewhere: float32 matrices do that."""
 
+UNPLACED = (
+    "Its scan does not say how it lies in the patient: left and right may be swapped; check them."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class GeometryReceipt:
@@ -100,6 +104,7 @@ def compare(found: Found, wanted: Contents, writer: Writer, path: Path) -> Geome
         voxels_ok=same_scaling and np.array_equal(found.stored, wanted.stored, equal_nan=inexact),
         format=writer.format,
         displacement_mm=moved,
+        remark=UNPLACED if writer.in_space and not grid.placed else "",
     )
 
 

@@ -58,7 +58,7 @@ def store_beside(
     path = sidecar_of(receipt.path)
     if path.exists() and not _is_ours(_content(path)):
         remark = f"Names and receipt are not stored: {path.name} belongs to another program."
-        return replace(receipt, remark=remark)
+        return replace(receipt, remark=f"{receipt.remark} {remark}".lstrip())
     text = json.dumps(_describe(receipt, structures, sources), indent=2, ensure_ascii=False)
     try:
         with atomic_path(path) as temporary:
@@ -102,6 +102,7 @@ def _describe(
             "CodesKept": receipt.codes_ok,
             "VoxelsKept": receipt.voxels_ok,
             "LargestDisplacementMm": receipt.displacement_mm,
+            "Remark": receipt.remark,
         },
     }
 
