@@ -15,7 +15,6 @@ from napari_unet.imaging.header_checks import too_large
 from napari_unet.imaging.regridding import (
     apart_mm,
     check_overlap,
-    labels_onto,
     resample,
     resampling_note,
     same_grid,
@@ -99,9 +98,7 @@ def load_volume(
     )
 
 
-def load_labels(
-    path: str | Path, grid: Grid | None = None, *, resample: bool = False
-) -> tuple[NDArray[Any], Grid]:
+def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
     """Read a mask.
 
     Parameters
@@ -110,39 +107,34 @@ def load_labels(
         Image file of whole, non-negative numbers, stored in any number type.
     grid : Grid, optional
         Grid of the scan that the mask belongs to. The mask may store the same
-        voxels in another axis order.
-    resample : bool
-        Whether a mask on another grid is brought onto `grid`, each voxel taking the
-        nearest label, instead of being refused.
+        voxels in another axis order; one on another grid is refused (`labels_onto`
+        brings it onto this one).
 
     Returns
     -------
     labels : ndarray, shape (z, y, x)
         Display order, the smallest unsigned type that holds the values.
     grid : Grid
-        The grid of the mask's own file; `same_grid` tells whether it was resampled.
+        The grid of the mask's own file.
 
     Raises
     ------
     VolumeError
         If the file cannot be read or is not a mask.
     GridMismatchError
-        If the mask is not on `grid`; with `resample`, if none of its labels is.
+        If the mask is not on `grid`.
     """
     path = Path(path)
     scan = open_scan(path)
     own = scan.grid
-    if grid is not None and not resample:
+    if grid is not None:
         _check_same(own, grid, path, "the scan")
     if len(scan.volumes) > 1:
         raise VolumeError(
             f"{path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right one as "
             "a file of its own."
         )
-    labels = _class_numbers(scan.read(0), own, path)
-    if grid is None or not resample:
-        return labels, own
-    return labels_onto(labels, own, grid, path.name), own
+    return _class_numbers(scan.read(0), own, path), own
 
 
 def _class_numbers(voxels: Voxels, grid: Grid, path: Path) -> NDArray[Any]:
