@@ -60,13 +60,38 @@ def test_our_own_sidecar_is_replaced_with_the_mask(tmp_path):
 
 @pytest.mark.parametrize("foreign", ['{"EchoTime": 0.03}', "[1]", "not json", '{"GeneratedBy":[]}'])
 def test_a_json_of_another_program_is_never_replaced(tmp_path, foreign):
-    path = tmp_path / "t1.seg.nrrd"
+    path = tmp_path / "t1.nii.gz"
     (tmp_path / "t1.json").write_text(foreign)
     receipt = save_mask(MASK, GRID, path, structures=STRUCTURES, overwrite=True)
     assert receipt.ok
     assert "t1.json belongs to another program" in receipt.summary()
     assert receipt.sidecar is None
     assert (tmp_path / "t1.json").read_text() == foreign
+    assert structures_beside(path) == ()
+
+
+def test_masks_of_one_name_in_two_formats_keep_their_own_names(tmp_path):
+    save_mask(MASK, GRID, tmp_path / "cl.nii.gz", structures=STRUCTURES)
+    second = save_mask(MASK, GRID, tmp_path / "cl.mgz", structures=STRUCTURES[:1])
+    assert second.sidecar == tmp_path / "cl.mgz.json"
+    assert structures_beside(tmp_path / "cl.nii.gz") == tuple(STRUCTURES)
+    assert structures_beside(tmp_path / "cl.mgz") == tuple(STRUCTURES[:1])
+    (tmp_path / "cl.nii.gz").unlink()
+    assert structures_beside(tmp_path / "cl.mgz") == tuple(STRUCTURES[:1])
+
+
+def test_a_mask_beside_one_of_the_same_name_does_not_borrow_its_names(tmp_path):
+    save_mask(MASK, GRID, tmp_path / "cl.nii.gz", structures=STRUCTURES)
+    (tmp_path / "cl.nii").write_bytes(b"of another program")
+    assert structures_beside(tmp_path / "cl.nii") == ()
+
+
+def test_a_segmentation_of_slicer_names_its_structures_itself(tmp_path):
+    path = tmp_path / "mask.seg.nrrd"
+    save_mask(MASK, GRID, path, structures=STRUCTURES[:1])
+    (tmp_path / "mask.json").unlink()
+    assert structures_beside(path) == tuple(STRUCTURES[:1])
+    path.write_bytes(b"NRRD0004")
     assert structures_beside(path) == ()
 
 

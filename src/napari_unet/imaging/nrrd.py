@@ -26,6 +26,7 @@ from napari_unet.imaging.header_checks import (
     unreadable,
     volume_names,
 )
+from napari_unet.imaging.output import StructureRow
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
@@ -134,6 +135,23 @@ def open_nrrd(path: Path) -> ScanFile:
         is_mask=_is_segmentation(path, header),
         files=() if storage.file == path else (path, storage.file),
     )
+
+
+def segments_of(path: Path) -> tuple[StructureRow, ...]:
+    """Value, name and colour of the segments in a header of 3D Slicer; none if it is damaged."""
+    try:
+        header, _ = _header(path)
+        found = (re.fullmatch(r"(Segment\d+)_LabelValue", key) for key in header)
+        return tuple(sorted(_segment(header, match[1]) for match in found if match))
+    except _MALFORMED:
+        return ()
+
+
+def _segment(header: Mapping[str, Any], segment: str) -> StructureRow:
+    shares = [float(share) for share in header[f"{segment}_Color"].split()]
+    red, green, blue = (round(255 * min(max(share, 0.0), 1.0)) for share in shares)
+    color = f"#{red:02x}{green:02x}{blue:02x}"
+    return int(header[f"{segment}_LabelValue"]), str(header[f"{segment}_Name"]), color
 
 
 def _header(path: Path) -> tuple[Mapping[str, Any], int]:
