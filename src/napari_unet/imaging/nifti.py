@@ -185,9 +185,10 @@ def volume_reader(image: Any, grid: Grid, path: Path) -> Callable[[int], Voxels]
     )
 
     def read(index: int) -> Voxels:
+        kind = "MGH" if path.suffix.lower() in (".mgh", ".mgz") else "NIfTI"
         offset = int(proxy.offset) + index * bytes_each
         try:
-            with unreadable_as_error(path, "NIfTI" if path.suffix != ".mgz" else "MGH"):
+            with unreadable_as_error(path, kind):
                 one = ArrayProxy(proxy.file_like, (grid.shape, proxy.dtype, offset))
                 stored = np.asarray(one.get_unscaled())
         except MemoryError as error:
