@@ -14,7 +14,7 @@ import numpy as np
 from napari_unet import describe_network
 from napari_unet.imaging.dicom import series_in
 from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.scan_file import Voxels
+from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid, shape_text
 from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title, label_values
@@ -47,8 +47,8 @@ def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
         ("format", scan.format + (f", {len(scan.files)} files" if len(scan.files) > 1 else "")),
         ("shape", f"{shape_text(grid.shape)} voxels (x, y, z as stored)"),
         ("spacing", f"{' x '.join(f'{zoom:.4g}' for zoom in zooms)} mm"),
-        ("orientation", f"{grid.orientation} (the file's axes run towards these)"),
-        ("sform, qform", f"{_code(grid.sform_code)}, {_code(grid.qform_code)}"),
+        ("orientation", f"{grid.orientation} ({_certainty(grid)})"),
+        ("sform, qform", _codes(scan)),
         ("unit", _UNITS.get(grid.units_code & 7, "unknown")),
         ("slices", _slices(grid)),
     ]
@@ -192,6 +192,17 @@ def _slices(grid: Grid) -> str:
         for name, length in zip(FILE_AXES, grid.shape, strict=True)
     ]
     return f"{', '.join(counts)}; sliced {axis_title(grid, grid.default_axis())} by default"
+
+
+def _certainty(grid: Grid) -> str:
+    return "the file's axes run towards these" if grid.placed else "a guess: the file does not say"
+
+
+def _codes(scan: ScanFile) -> str:
+    """Name the transform codes; only NIfTI has any."""
+    if not scan.format.startswith("NIfTI"):
+        return "none"
+    return f"{_code(scan.grid.sform_code)}, {_code(scan.grid.qform_code)}"
 
 
 def _code(code: int) -> str:

@@ -1,6 +1,9 @@
 """One door to all formats: who reads what, and what is said of the rest."""
 
+import errno
+import os
 import re
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -54,3 +57,28 @@ def test_a_dicom_series_can_only_be_chosen_where_there_are_some(tmp_path):
     nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_filename(tmp_path / "a.nii")
     with pytest.raises(VolumeError, match=r"a\.nii holds no DICOM series"):
         open_scan(tmp_path / "a.nii", series="T1")
+
+
+def test_a_name_that_is_too_long_and_a_folder_that_may_not_be_entered_are_refused(
+    tmp_path, monkeypatch
+):
+    with pytest.raises(VolumeError, match="name too long"):
+        open_scan(tmp_path / f"{'a' * 300}.nii")
+    with pytest.raises(VolumeError, match="There is no file"):
+        open_scan(tmp_path / "scan.nii" / "inside.nii")
+
+    def locked(_path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", locked)
+    with pytest.raises(VolumeError, match=r"scan\.nii cannot be reached: Permission denied"):
+        open_scan(tmp_path / "scan.nii")
+
+
+def test_damage_in_mgh_voxels_is_not_told_as_of_nifti(tmp_path):
+    path = tmp_path / "a.mgh"
+    nib.MGHImage(np.ones((4, 5, 6), np.int16), np.eye(4)).to_filename(path)
+    scan = open_scan(path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(VolumeError, match="cannot be read as MGH"):
+        scan.read(0)

@@ -117,6 +117,31 @@ def test_masks_stored_as_floats_are_masks(tmp_path):
     assert (labels == 2).all()
 
 
+@pytest.mark.parametrize(
+    ("stored", "highest"), [("uint8", 3), ("uint8", 4), ("int16", 3), ("int32", 2035)]
+)
+def test_labels_that_nibabel_stored_with_a_scaling_are_read_as_they_were(tmp_path, stored, highest):
+    data = np.resize(np.array([0, 1, 2, highest], np.float64), (4, 5, 6))
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.set_data_dtype(stored)  # of floats: nibabel spreads them over the whole range
+    nib.save(image, tmp_path / "m.nii")
+    assert nib.load(tmp_path / "m.nii").dataobj.slope != 1
+    volume = load_volume(tmp_path / "m.nii")
+    labels, _ = load_labels(tmp_path / "m.nii", volume.grid)
+    assert (labels == np.rint(volume.data[0])).all()
+    assert set(np.unique(labels)) == {0, 1, 2, highest}
+
+
+def test_a_scaled_probability_map_is_no_mask_and_its_value_is_told_apart_from_a_whole_one(tmp_path):
+    image = nib.Nifti1Image(np.linspace(0, 1, 120).reshape(4, 5, 6), np.eye(4))
+    image.set_data_dtype("uint8")
+    nib.save(image, tmp_path / "m.nii")
+    with pytest.raises(VolumeError, match=r"value 0\.\d+: a mask has whole numbers"):
+        load_labels(tmp_path / "m.nii")
+    with pytest.raises(VolumeError, match=r"value 3\.0001: a mask has whole numbers"):
+        load_labels(write(tmp_path / "f.nii", np.full((4, 5, 6), 3.0001)))
+
+
 def test_a_mask_of_another_shape_is_refused_before_writing(tmp_path):
     with pytest.raises(GridMismatchError, match=r"\(6, 5, 4\).*\(4, 5, 6\)"):
         save_mask(np.ones((6, 5, 4), np.uint8), GRID, tmp_path / "m.nii.gz")

@@ -9,7 +9,7 @@ import pytest
 from napari_unet.errors import GridMismatchError
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.orientation import edge_letters, is_oblique, slice_position
-from napari_unet.imaging.regridding import overlap, resample, same_grid
+from napari_unet.imaging.regridding import labels_onto, overlap, resample, same_grid
 from napari_unet.imaging.volume import Grid
 
 
@@ -84,8 +84,9 @@ def test_sequences_of_another_place_are_refused(tmp_path):
     with pytest.raises(GridMismatchError, match="knee covers nothing of head"):
         load_volume([tmp_path / "head.nii", tmp_path / "knee.nii"])
     _, head = load_labels(tmp_path / "head.nii")
+    labels, knee = load_labels(tmp_path / "knee.nii")
     with pytest.raises(GridMismatchError, match=r"No label of knee\.nii lies in the scan"):
-        load_labels(tmp_path / "knee.nii", head, resample=True)
+        labels_onto(labels, knee, head, "knee.nii")
 
 
 def test_the_same_voxels_in_another_axis_order_are_not_interpolated(tmp_path):
@@ -108,11 +109,27 @@ def test_a_mask_on_another_grid_is_resampled_only_when_asked(tmp_path):
     nib.save(nib.Nifti1Image(labels, coarse.affine), tmp_path / "mask.nii")
     with pytest.raises(GridMismatchError):
         load_labels(tmp_path / "mask.nii", fine)
-    found, own = load_labels(tmp_path / "mask.nii", fine, resample=True)
+    stored, own = load_labels(tmp_path / "mask.nii")
     assert not same_grid(own, fine)
+    found, lost = labels_onto(stored, own, fine, "mask.nii")
+    assert lost == ""
     np.testing.assert_array_equal(
         fine.to_source(found), labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     )
+
+
+def test_structures_that_fall_between_the_slices_are_named_with_their_volume():
+    fine = Grid.from_spacing((12, 10, 10))
+    thick = Grid.from_spacing((3, 10, 10), (4.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    labels = np.zeros(fine.shape_zyx, np.uint8)
+    labels[:, :5] = 1
+    labels[2, 8, :] = 2  # between slices 0 and 4 of the scan
+    labels[4, 7, :] = 3  # four times as thick in the scan
+    found, lost = labels_onto(labels, fine, thick, "mask.nii")
+    assert set(np.unique(found)) == {0, 1, 3}
+    assert "Label 2 (0.01 mL) fell between the voxels of the scan" in lost
+    assert "Label 3 had 0.01 mL and has 0.04 mL." in lost
+    assert "Label 1" not in lost
 
 
 def test_positions_and_letters_are_those_of_the_patient():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.errors import SaveError
+from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.writers import WRITABLE
@@ -176,3 +177,27 @@ def test_without_simpleitk_the_command_to_install_it_is_said(tmp_path, monkeypat
     with pytest.raises(SaveError, match=r"pip install 'napari-unet-mri\[metaimage\]'"):
         save_mask(mask_on(grid), grid, tmp_path / "mask.mha")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["M.NII.GZ", "M.NRRD", "M.MGZ", "M.MHA", "M.TIF", "M.PNG"])
+def test_names_in_capital_letters_are_written_and_read_like_others(tmp_path, name):
+    if name == "M.MHA":
+        pytest.importorskip("SimpleITK")
+    grid = Grid.from_spacing((1, 5, 6), (10.0, 1.0, 1.0))
+    labels = np.ones(grid.shape_zyx, np.uint8)
+    assert save_mask(labels, grid, tmp_path / name).ok
+    found, own = load_labels(tmp_path / name)
+    np.testing.assert_array_equal(found, labels)
+    np.testing.assert_allclose(own.affine, grid.affine)
+
+
+def test_what_simpleitk_cannot_write_is_said_without_a_temporary_name(tmp_path, monkeypatch):
+    sitk = pytest.importorskip("SimpleITK")
+
+    def fail(_image, path, **_):
+        raise RuntimeError(f"itk::ERROR\nReason: no space for {path}")
+
+    monkeypatch.setattr(sitk, "WriteImage", fail)
+    grid = Grid.from_spacing((4, 5, 6))
+    with pytest.raises(SaveError, match="no space for the file"):
+        save_mask(np.ones(grid.shape_zyx, np.uint8), grid, tmp_path / "m.mha")

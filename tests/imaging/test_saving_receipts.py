@@ -60,13 +60,38 @@ def test_our_own_sidecar_is_replaced_with_the_mask(tmp_path):
 
 @pytest.mark.parametrize("foreign", ['{"EchoTime": 0.03}', "[1]", "not json", '{"GeneratedBy":[]}'])
 def test_a_json_of_another_program_is_never_replaced(tmp_path, foreign):
-    path = tmp_path / "t1.seg.nrrd"
+    path = tmp_path / "t1.nii.gz"
     (tmp_path / "t1.json").write_text(foreign)
     receipt = save_mask(MASK, GRID, path, structures=STRUCTURES, overwrite=True)
     assert receipt.ok
     assert "t1.json belongs to another program" in receipt.summary()
     assert receipt.sidecar is None
     assert (tmp_path / "t1.json").read_text() == foreign
+    assert structures_beside(path) == ()
+
+
+def test_masks_of_one_name_in_two_formats_keep_their_own_names(tmp_path):
+    save_mask(MASK, GRID, tmp_path / "cl.nii.gz", structures=STRUCTURES)
+    second = save_mask(MASK, GRID, tmp_path / "cl.mgz", structures=STRUCTURES[:1])
+    assert second.sidecar == tmp_path / "cl.mgz.json"
+    assert structures_beside(tmp_path / "cl.nii.gz") == tuple(STRUCTURES)
+    assert structures_beside(tmp_path / "cl.mgz") == tuple(STRUCTURES[:1])
+    (tmp_path / "cl.nii.gz").unlink()
+    assert structures_beside(tmp_path / "cl.mgz") == tuple(STRUCTURES[:1])
+
+
+def test_a_mask_beside_one_of_the_same_name_does_not_borrow_its_names(tmp_path):
+    save_mask(MASK, GRID, tmp_path / "cl.nii.gz", structures=STRUCTURES)
+    (tmp_path / "cl.nii").write_bytes(b"of another program")
+    assert structures_beside(tmp_path / "cl.nii") == ()
+
+
+def test_a_segmentation_of_slicer_names_its_structures_itself(tmp_path):
+    path = tmp_path / "mask.seg.nrrd"
+    save_mask(MASK, GRID, path, structures=STRUCTURES[:1])
+    (tmp_path / "mask.json").unlink()
+    assert structures_beside(path) == tuple(STRUCTURES[:1])
+    path.write_bytes(b"NRRD0004")
     assert structures_beside(path) == ()
 
 
@@ -138,19 +163,23 @@ def written_elsewhere(monkeypatch, change):
         monkeypatch.setitem(WRITERS, suffix, replaced)
 
 
-def test_a_shifted_mask_is_told_with_the_distance_and_stored(tmp_path, monkeypatch):
+@pytest.mark.parametrize("shifted", ["sform", "qform"])
+def test_a_mask_that_lies_elsewhere_never_replaces_the_old_one(tmp_path, monkeypatch, shifted):
+    grid = replace(GRID, qform=GRID.affine, qform_code=1)
+    path = tmp_path / "mask.nii.gz"
+    save_mask(MASK, grid, path)
+    before = path.read_bytes()
+
     def shift(contents):
         affine = contents.grid.affine.copy()
         affine[0, 3] += 2.5
-        return replace(contents, grid=replace(contents.grid, affine=affine, sform=affine))
+        return replace(contents, grid=replace(contents.grid, **{shifted: affine}))
 
     written_elsewhere(monkeypatch, shift)
-    receipt = save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
-    assert not receipt.ok
-    assert "position in space (affine), by up to 2.5 mm" in receipt.summary()
-    found = content(tmp_path / "mask.json")["Geometry"]
-    assert not found["AffineKept"]
-    assert found["LargestDisplacementMm"] == pytest.approx(2.5)
+    with pytest.raises(SaveError, match=r"position in space \(affine\), by up to 2.5 mm"):
+        save_mask(MASK * 2, grid, path, overwrite=True)
+    assert path.read_bytes() == before
+    assert {found.name for found in tmp_path.iterdir()} == {"mask.nii.gz", "mask.json"}
 
 
 def test_a_mask_with_other_voxels_is_not_kept(tmp_path, monkeypatch):

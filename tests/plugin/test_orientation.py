@@ -1,5 +1,7 @@
 """Letters at the edges of the picture, millimetres of the slice, and which side right is on."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -113,6 +115,19 @@ def test_no_letters_where_nobody_knows_how_the_patient_lay(bench):
     assert bench.widget.paint.place.isHidden()
     bench.annotator.choose([bench.image])
     assert bench.widget.marks.letters == ("A", "P", "R", "L")
+
+
+def test_no_letters_where_the_file_does_not_say_left_from_right(bench):
+    grid = replace(bench.session.grid, placed=False)
+    other = bench.viewer.add_image(
+        bench.image.data,
+        name="analyze",
+        metadata={METADATA_KEY: {"grid": grid}},
+        **spatial_arguments(grid),
+    )
+    bench.annotator.choose([other])
+    assert bench.widget.marks.letters == ("", "", "", "")
+    assert bench.widget.paint.place.isHidden()
 
 
 def test_a_closed_widget_leaves_no_letters(bench):

@@ -17,8 +17,8 @@ from napari_unet.errors import SaveError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Offer a temporary path that becomes `path` when the block succeeds.
 
-    The temporary file lies in the same folder and ends in the same suffixes
-    (libraries choose the format by them). It is flushed to disk before it takes
+    The temporary file lies in the same folder and ends in the same suffixes, in small
+    letters (libraries choose the format by them). It is flushed to disk before it takes
     the place of `path`. When the block fails, it is removed and `path` stays as
     it was.
 
@@ -41,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(shown))
     if target.is_dir():
         raise SaveError(f"Cannot write {shown}: it is a folder. Add a file name.")
-    temporary = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
+    temporary = target.with_name(f".{secrets.token_hex(4)}-{target.name.lower()}")
     try:
         # Not tempfile.mkstemp: its files are readable by their owner only, and so
         # would be the result.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -89,11 +90,19 @@ def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
         If it is not an image that can be worked on; the sentence says why.
     """
     path = Path(path)
-    if not path.exists():
-        raise VolumeError(f"There is no file {path}. Check the name.")
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a null byte
+        raise VolumeError(f"There is no file {path}. Check the name.") from error
+    except OSError as error:  # such as a folder that may not be entered, or a name too long
+        reason = error.strerror or type(error).__name__
+        raise VolumeError(
+            f"{path.name[:60]} cannot be reached: {reason}. Check its name, and that you may read "
+            "its folder."
+        ) from error
+    if stat.S_ISDIR(found.st_mode):
         return open_dicom(path, series)
-    if path.stat().st_size == 0:
+    if found.st_size == 0:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or export it again.")
     reader = _of_suffix(path, _READERS)
     if reader is None and is_dicom(path):

@@ -15,16 +15,18 @@ from napari_unet.imaging.header_checks import too_large
 from napari_unet.imaging.regridding import (
     apart_mm,
     check_overlap,
-    labels_onto,
     resample,
     resampling_note,
     same_grid,
 )
-from napari_unet.imaging.scan_file import ScanFile
+from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid, Volume
 
 LARGEST_LABEL = 2**32 - 1
 """Larger values cannot be class numbers."""
+
+LARGEST_ROUNDING = 0.1
+"""How far from a whole number a scaling may leave a label; more is an image."""
 
 
 def load_volume(
@@ -96,9 +98,7 @@ def load_volume(
     )
 
 
-def load_labels(
-    path: str | Path, grid: Grid | None = None, *, resample: bool = False
-) -> tuple[NDArray[Any], Grid]:
+def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
     """Read a mask.
 
     Parameters
@@ -107,47 +107,69 @@ def load_labels(
         Image file of whole, non-negative numbers, stored in any number type.
     grid : Grid, optional
         Grid of the scan that the mask belongs to. The mask may store the same
-        voxels in another axis order.
-    resample : bool
-        Whether a mask on another grid is brought onto `grid`, each voxel taking the
-        nearest label, instead of being refused.
+        voxels in another axis order; one on another grid is refused (`labels_onto`
+        brings it onto this one).
 
     Returns
     -------
     labels : ndarray, shape (z, y, x)
         Display order, the smallest unsigned type that holds the values.
     grid : Grid
-        The grid of the mask's own file; `same_grid` tells whether it was resampled.
+        The grid of the mask's own file.
 
     Raises
     ------
     VolumeError
         If the file cannot be read or is not a mask.
     GridMismatchError
-        If the mask is not on `grid`; with `resample`, if none of its labels is.
+        If the mask is not on `grid`.
     """
     path = Path(path)
     scan = open_scan(path)
     own = scan.grid
-    if grid is not None and not resample:
+    if grid is not None:
         _check_same(own, grid, path, "the scan")
     if len(scan.volumes) > 1:
         raise VolumeError(
             f"{path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right one as "
             "a file of its own."
         )
-    stored, slope, intercept = scan.read(0)
-    values = own.to_display(stored)
-    if (slope, intercept) != (1.0, 0.0):
-        values = values * slope + intercept
+    return _class_numbers(scan.read(0), own, path), own
+
+
+def _class_numbers(voxels: Voxels, grid: Grid, path: Path) -> NDArray[Any]:
+    """Give the labels of a mask, (z, y, x) in the smallest type; refuse what is none.
+
+    Two passes over the planes, so that no second copy of the volume is needed. The result
+    is always a copy: the voxels may be mapped from a file that changes later.
+    """
+    upright = grid.to_display(voxels.stored)
+    highest = max(int(_whole(plane, voxels, path).max()) for plane in upright)
+    labels = np.empty(upright.shape, dtype=np.min_scalar_type(highest))
+    for out, plane in zip(labels, upright, strict=True):
+        out[:] = _whole(plane, voxels, path)
+    return labels
+
+
+def _whole(plane: NDArray[Any], voxels: Voxels, path: Path) -> NDArray[Any]:
+    """Give the class numbers in one plane of a mask as stored; refuse other values."""
+    values, inexact = plane, 0.0
+    if (voxels.slope, voxels.intercept) != (1.0, 0.0):
+        # Stored with a scaling, labels are rounded to its steps, and it to float32.
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = plane.astype(np.float64) * voxels.slope + voxels.intercept
+        largest = float(np.abs(values).max())
+        inexact = min(LARGEST_ROUNDING, max(0.51 * abs(voxels.slope), 1e-6 * max(1.0, largest)))
     if values.dtype.kind == "f":
-        whole = np.isfinite(values) & (values == np.rint(values))
-        if not whole.all():
-            odd = values[~whole].flat[0]
+        rounded = np.rint(values)
+        with np.errstate(invalid="ignore"):
+            wrong = ~np.isfinite(values) | (np.abs(values - rounded) > inexact)
+        if wrong.any():
             raise VolumeError(
-                f"{path.name} holds the value {odd:g}: a mask has whole numbers only. "
-                "Choose the mask, not an image or a probability map."
+                f"{path.name} holds the value {values[wrong].flat[0].item()!r}: a mask has whole "
+                "numbers only. Choose the mask, not an image or a probability map."
             )
+        values = rounded
     lowest, highest = values.min(), values.max()
     if lowest < 0:
         raise VolumeError(
@@ -159,11 +181,7 @@ def load_labels(
             f"{path.name} holds the value {highest:g}, too large for a class number. "
             "Choose the mask, not an image."
         )
-    # Always a copy: the voxels may be mapped from a file that changes later.
-    labels = np.array(values, dtype=np.min_scalar_type(int(highest)), order="C")
-    if grid is None or not resample:
-        return labels, own
-    return labels_onto(labels, own, grid, path.name), own
+    return values
 
 
 def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:

@@ -32,7 +32,8 @@ def write_metaimage(contents: Contents, path: Path) -> None:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("Reason: ")
-        raise SaveError(f"Cannot write {path}: {reason}. Choose another place.") from error
+        reason = reason.replace(str(path), "the file")  # a temporary name
+        raise SaveError(f"Cannot write MetaImage: {reason}. Choose another place.") from error
 
 
 def look_at_metaimage(path: Path) -> Found:

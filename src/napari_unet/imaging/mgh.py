@@ -35,7 +35,7 @@ def open_mgh(path: Path) -> ScanFile:
         shape = tuple(int(length) for length in image.shape)
         affine = np.asarray(image.affine, dtype=np.float64)
         placed = _has_orientation(path)
-    grid = Grid(check_shape(path, shape), affine, sform=affine, sform_code=1)
+    grid = Grid(check_shape(path, shape), affine, sform=affine, sform_code=1, placed=placed)
     check_directions(path, grid)
     notes = () if placed else (no_orientation(grid, "Its header gives no orientation"),)
     return ScanFile(

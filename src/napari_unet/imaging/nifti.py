@@ -103,7 +103,7 @@ def open_nifti(path: Path) -> ScanFile:
     if count > 1:
         grid = dataclasses.replace(grid, trailing_ones=0)
     check_directions(path, grid)
-    notes = _notes(grid, complaints) if kind != "Analyze 7.5" else _analyze_notes(image, grid)
+    notes = _notes(grid, complaints) if kind != "Analyze 7.5" else _analyze_notes(grid)
     return ScanFile(
         path=path,
         format=kind,
@@ -185,9 +185,10 @@ def volume_reader(image: Any, grid: Grid, path: Path) -> Callable[[int], Voxels]
     )
 
     def read(index: int) -> Voxels:
+        kind = "MGH" if path.suffix.lower() in (".mgh", ".mgz") else "NIfTI"
         offset = int(proxy.offset) + index * bytes_each
         try:
-            with unreadable_as_error(path, "NIfTI" if path.suffix != ".mgz" else "MGH"):
+            with unreadable_as_error(path, kind):
                 one = ArrayProxy(proxy.file_like, (grid.shape, proxy.dtype, offset))
                 stored = np.asarray(one.get_unscaled())
         except MemoryError as error:
@@ -247,7 +248,7 @@ def _notes(grid: Grid, complaints: list[str]) -> tuple[str, ...]:
                 else "zero was taken as 1 mm, a negative size as positive."
             )
         )
-    if grid.sform_code <= 0 and grid.qform_code <= 0:
+    if not grid.placed:
         notes.append(no_orientation(grid, "Its header gives no orientation (both codes are 0)"))
     elif grid.sform_code > 0 and grid.qform_code > 0:
         apart = _disagreement(grid)
@@ -276,11 +277,17 @@ def _grid_of_analyze(image: Any) -> Grid:
         affine=affine,
         sform=affine,
         trailing_ones=len(shape) - 3,
+        placed=_has_mat(image),
     )
 
 
-def _analyze_notes(image: Any, grid: Grid) -> tuple[str, ...]:
-    mat = image.file_map.get("mat")  # of SPM: the orientation that Analyze has no place for
-    if mat is not None and mat.filename and Path(mat.filename).exists():
+def _has_mat(image: Any) -> bool:
+    """Whether SPM's file with the orientation, for which Analyze has no place, is there."""
+    mat = image.file_map.get("mat")
+    return mat is not None and bool(mat.filename) and Path(mat.filename).exists()
+
+
+def _analyze_notes(grid: Grid) -> tuple[str, ...]:
+    if grid.placed:
         return ()
     return (no_orientation(grid, "Analyze 7.5 headers give no orientation"),)

@@ -34,6 +34,8 @@ def look_at_nifti(path: Path) -> Found:
         slope=float(proxy.slope),
         intercept=float(proxy.inter),
         codes=(grid.qform_code, grid.sform_code, grid.units_code),
+        qform=grid.qform,
+        sform=grid.sform,
     )
 
 

@@ -26,6 +26,7 @@ from napari_unet.imaging.header_checks import (
     unreadable,
     volume_names,
 )
+from napari_unet.imaging.output import StructureRow
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
@@ -108,11 +109,11 @@ def open_nrrd(path: Path) -> ScanFile:
         storage = _storage(path, header, offset)
         directions = _directions(header)
         axes = _axes(path, header, directions)
-        affine, notes = _affine(header, directions, axes)
+        affine, placed, notes = _affine(header, directions, axes)
     except _MALFORMED as error:
         raise VolumeError(unreadable(path, "NRRD", error)) from error
     check_storage(path, "NRRD", storage)
-    grid = Grid(axes.shape, affine, sform=affine, sform_code=1)
+    grid = Grid(axes.shape, affine, sform=affine, sform_code=1, placed=placed)
     check_directions(path, grid)
 
     def read(index: int) -> Voxels:
@@ -134,6 +135,23 @@ def open_nrrd(path: Path) -> ScanFile:
         is_mask=_is_segmentation(path, header),
         files=() if storage.file == path else (path, storage.file),
     )
+
+
+def segments_of(path: Path) -> tuple[StructureRow, ...]:
+    """Value, name and colour of the segments in a header of 3D Slicer; none if it is damaged."""
+    try:
+        header, _ = _header(path)
+        found = (re.fullmatch(r"(Segment\d+)_LabelValue", key) for key in header)
+        return tuple(sorted(_segment(header, match[1]) for match in found if match))
+    except _MALFORMED:
+        return ()
+
+
+def _segment(header: Mapping[str, Any], segment: str) -> StructureRow:
+    shares = [float(share) for share in header[f"{segment}_Color"].split()]
+    red, green, blue = (round(255 * min(max(share, 0.0), 1.0)) for share in shares)
+    color = f"#{red:02x}{green:02x}{blue:02x}"
+    return int(header[f"{segment}_LabelValue"]), str(header[f"{segment}_Name"]), color
 
 
 def _header(path: Path) -> tuple[Mapping[str, Any], int]:
@@ -242,8 +260,8 @@ def _axes(path: Path, header: Mapping[str, Any], directions: NDArray[np.float64]
 
 def _affine(
     header: Mapping[str, Any], directions: NDArray[np.float64] | None, axes: _Axes
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Voxel to RAS millimetres, and what was assumed for it."""
+) -> tuple[NDArray[np.float64], bool, tuple[str, ...]]:
+    """Voxel to RAS millimetres, whether it names the patient's sides, and what was assumed."""
     space = str(header.get("space", "")).lower()
     signs = _TO_RAS.get(space)
     affine = np.eye(4)
@@ -261,9 +279,10 @@ def _affine(
         if "spacings" not in header:
             notes.append("Its header gives no voxel size; 1 mm is taken.")
     affine[:3] *= np.array(signs or _UNNAMED_SPACE)[:, None]
-    if directions is None or signs is None:
+    placed = directions is not None and signs is not None
+    if not placed:
         guess = Grid(axes.shape, affine)
         notes.append(no_orientation(guess, "Its header does not name the sides of the patient"))
     for unit in {str(unit) for unit in header.get("space units", [])} - {"", "mm", "???"}:
         notes.extend(unit_notes(unit))
-    return affine, tuple(notes)
+    return affine, placed, tuple(notes)

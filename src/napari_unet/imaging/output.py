@@ -59,6 +59,8 @@ class Found:
         Scaling that a reader shall apply.
     codes : tuple of int, or None
         qform code, sform code and units of a NIfTI; other formats have none.
+    qform, sform : ndarray, shape (4, 4), or None
+        Both matrices of a NIfTI.
     """
 
     shape: tuple[int, ...]
@@ -67,6 +69,8 @@ class Found:
     slope: float = 1.0
     intercept: float = 0.0
     codes: tuple[int, int, int] | None = None
+    qform: NDArray[np.float64] | None = None
+    sform: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Writer:
         Whether it keeps what only NIfTI has: trailing axes, transform codes, scaling.
     masks_only : bool
         Whether readers take all its values for class numbers.
+    in_space : bool
+        Whether readers take from it where the voxels lie in the patient.
     check : callable
         Raises a `SaveError` for grids that the format cannot hold.
     """
@@ -97,6 +103,7 @@ class Writer:
     look: Callable[[Path], Found]
     has_nifti_fields: bool = False
     masks_only: bool = False
+    in_space: bool = True
     check: Callable[[Grid], None] = lambda _: None
 
     def shape_of(self, grid: Grid) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ NOTE = (
 def grid_of_pages(pages: NDArray[Any]) -> Grid:
     """Grid of pictures (n, rows, columns), upright as they are drawn."""
     n, rows, columns = pages.shape
-    return Grid.from_spacing((n, rows, columns), (PAGE_MM, 1.0, 1.0))
+    grid = Grid.from_spacing((n, rows, columns), (PAGE_MM, 1.0, 1.0))
+    return dataclasses.replace(grid, placed=False)
 
 
 def open_picture(path: Path) -> ScanFile:

@@ -62,7 +62,14 @@ def _found(pages: NDArray[Any]) -> Found:
 
 
 TIFF = Writer(
-    "TIFF", ("uint8", "uint16", "uint32", "float32"), write_tiff, look_at_tiff, check=_check_place
+    "TIFF",
+    ("uint8", "uint16", "uint32", "float32"),
+    write_tiff,
+    look_at_tiff,
+    check=_check_place,
+    in_space=False,
 )
 
-PNG = Writer("PNG", ("uint8", "uint16"), write_png, look_at_png, check=_check_one_page)
+PNG = Writer(
+    "PNG", ("uint8", "uint16"), write_png, look_at_png, check=_check_one_page, in_space=False
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from napari_unet.imaging.nifti_header import same_affine
 from napari_unet.imaging.output import Contents, Found, Writer
-from napari_unet.imaging.volume import shape_text
+from napari_unet.imaging.volume import Grid, shape_text
 
 NEGLIGIBLE = 1e-3
 """Fraction of a voxel by which corners may lie elsewhere: float32 matrices do that."""
+
+UNPLACED = (
+    "Its scan does not say how it lies in the patient: left and right may be swapped; check them."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +67,28 @@ class GeometryReceipt:
         if self.ok:
             said = f"Saved {self.path.name} ({size}); re-read and identical to the scan's grid."
         else:
-            checks = {
-                "shape": self.shape_ok,
-                f"position in space (affine), by up to {self.displacement_mm:.3g} mm": (
-                    self.affine_ok
-                ),
-                "transform codes": self.codes_ok,
-                "voxel values": self.voxels_ok,
-            }
-            different = ", ".join(name for name, fine in checks.items() if not fine)
-            said = f"Saved {self.path.name} ({size}), but on re-reading this differs: {different}."
+            said = (
+                f"Saved {self.path.name} ({size}), but on re-reading this differs: "
+                f"{self.differences()}."
+            )
         return f"{said} {self.remark}".rstrip()
+
+    def differences(self) -> str:
+        """Name what is not as it should be."""
+        checks = {
+            "shape": self.shape_ok,
+            f"position in space (affine), by up to {self.displacement_mm:.3g} mm": self.affine_ok,
+            "transform codes": self.codes_ok,
+            "voxel values": self.voxels_ok,
+        }
+        return ", ".join(name for name, fine in checks.items() if not fine)
 
 
 def compare(found: Found, wanted: Contents, writer: Writer, path: Path) -> GeometryReceipt:
     """Compare what is in a file with what should be."""
     grid = wanted.grid
-    moved = displacement_mm(found.affine, grid.affine, grid.shape)
+    pairs = list(_matrices(found, grid))
+    moved = max(displacement_mm(*pair, grid.shape) for pair in pairs)
     codes = (grid.qform_code, grid.sform_code, grid.units_code)
     same_scaling = np.allclose(
         (found.slope, found.intercept), (wanted.slope, wanted.intercept), rtol=1e-6, atol=0
@@ -88,13 +98,29 @@ def compare(found: Found, wanted: Contents, writer: Writer, path: Path) -> Geome
         path=path,
         shape=found.shape,
         shape_ok=found.shape == writer.shape_of(grid),
-        affine_ok=same_affine(found.affine, grid.affine)
+        affine_ok=all(same_affine(*pair) for pair in pairs)
         or moved <= NEGLIGIBLE * min(grid.spacing_mm),
         codes_ok=found.codes in (None, codes),
         voxels_ok=same_scaling and np.array_equal(found.stored, wanted.stored, equal_nan=inexact),
         format=writer.format,
         displacement_mm=moved,
+        remark=UNPLACED if writer.in_space and not grid.placed else "",
     )
+
+
+def _matrices(
+    found: Found, grid: Grid
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Pair every matrix that readers may use, as it was found, with what it should be."""
+    yield found.affine, grid.affine
+    if found.codes is None:
+        return
+    for code, own, wanted in (
+        (grid.qform_code, found.qform, grid.qform),
+        (grid.sform_code, found.sform, grid.sform),
+    ):
+        if code and wanted is not None:
+            yield np.zeros((4, 4)) if own is None else own, wanted
 
 
 def displacement_mm(

@@ -24,6 +24,12 @@ corners by some micrometres.
 LEAST_OVERLAP = 0.1
 """Share of a scan that a further sequence of it must cover; less is another body part."""
 
+CHANGE_TOLD = 0.1
+"""Share of its volume by which resampling may change a structure without a word."""
+
+CHANGES_NAMED = 4
+"""Structures of which a message says what resampling did to them."""
+
 SAMPLES = 24
 """Points along each axis at which `overlap` looks."""
 
@@ -109,8 +115,16 @@ def resample(
 
 def labels_onto(
     labels_zyx: NDArray[np.generic], own: Grid, onto: Grid, name: str
-) -> NDArray[np.generic]:
+) -> tuple[NDArray[np.generic], str]:
     """Bring a mask onto the grid of a scan: as it is on the same grid, else by nearest voxel.
+
+    Returns
+    -------
+    labels : ndarray, shape of `onto` in display order (z, y, x)
+        The mask there.
+    lost : str
+        Which labels fell between the voxels of the scan, and which changed their volume
+        by more than `CHANGE_TOLD`; empty if none did.
 
     Raises
     ------
@@ -118,14 +132,40 @@ def labels_onto(
         If it has labels, and none of them lies in the scan.
     """
     if same_grid(own, onto):
-        return labels_zyx
+        return labels_zyx, ""
     labels = resample(labels_zyx, own, onto, nearest=True)
     if labels_zyx.any() and not labels.any():
         raise GridMismatchError(
             f"No label of {name} lies in the scan: they show different places. Choose the mask "
             "of this scan, or register it first."
         )
-    return labels
+    return labels, _changes(_volumes_ml(labels_zyx, own), _volumes_ml(labels, onto))
+
+
+def _volumes_ml(labels: NDArray[np.generic], grid: Grid) -> dict[int, float]:
+    """Volume of every label above 0."""
+    voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
+    values, counts = np.unique(labels, return_counts=True)
+    found = zip(values.tolist(), counts.tolist(), strict=True)
+    return {value: count * voxel_ml for value, count in found if value}
+
+
+def _changes(before: dict[int, float], after: dict[int, float]) -> str:
+    """Say which labels are gone, and which are much smaller or larger than they were."""
+    said = [
+        f"Label {value} ({ml:.3g} mL) fell between the voxels of the scan, or lies outside it: "
+        "it is gone."
+        for value, ml in before.items()
+        if value not in after
+    ]
+    said += [
+        f"Label {value} had {before[value]:.3g} mL and has {ml:.3g} mL."
+        for value, ml in after.items()
+        if abs(ml - before[value]) > CHANGE_TOLD * before[value]
+    ]
+    more = len(said) - CHANGES_NAMED
+    rest = [f"{more} more labels changed."] if more > 0 else []
+    return " ".join([*said[:CHANGES_NAMED], *rest])
 
 
 def check_overlap(own: Grid, onto: Grid, name: str, reference: str) -> None:

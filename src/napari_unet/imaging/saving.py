@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,16 @@ def save_mask(
     Returns
     -------
     GeometryReceipt
-        What the comparison found. When a NIfTI header without any valid transform
-        (both codes 0) cannot hold the affine, `affine_ok` is false.
+        What the comparison found; all is well, but for one: when a NIfTI header without
+        any valid transform (both codes 0) cannot hold the affine, `affine_ok` is false.
 
     Raises
     ------
     GridMismatchError
         If the mask has not the scan's shape, or `series` is another scan.
     SaveError
-        If the file cannot be written, or reads back with other voxels: what was there
-        before is untouched. Or if only the JSON file cannot: then the mask is saved.
+        If the file cannot be written, or reads back differently: what was there before is
+        untouched. Or if only the JSON file cannot: then the mask is saved.
     """
     path = Path(path)
     if is_dicom_seg(path):
@@ -153,9 +154,13 @@ def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:
         except (*UNREADABLE, NRRDError) as error:
             raise SaveError(f"{path} was written but cannot be read back: {error}") from error
         receipt = compare(found, contents, writer, path)
-        if not (receipt.shape_ok and receipt.voxels_ok):
+        # Without a valid transform a NIfTI header cannot hold an affine; that is only told.
+        codes = (contents.grid.qform_code, contents.grid.sform_code)
+        told = writer.has_nifti_fields and codes == (0, 0)
+        if not (receipt.ok or (told and replace(receipt, affine_ok=True).ok)):
             raise SaveError(
-                f"{path} was written but did not read back the same. The disk may be full or "
-                "failing: save to another one."
+                f"{path} did not read back the same and was not kept; this differs: "
+                f"{receipt.differences()}. The disk may be failing: save to another one, or in "
+                "another format."
             )
     return receipt

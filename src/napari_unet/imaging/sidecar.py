@@ -27,6 +27,7 @@ from typing import Any
 from napari_unet import __version__
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.nrrd import segments_of
 from napari_unet.imaging.output import StructureRow
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.writers import suffix_of
@@ -35,9 +36,16 @@ PROGRAM = "napari-unet-mri"
 
 
 def sidecar_of(mask: Path) -> Path:
-    """Where the sidecar of a mask is: its name with ``.json`` for the suffix."""
+    """Where the sidecar of a mask is: its name with ``.json`` for the suffix.
+
+    Where that belongs to another mask that is there (``a.nii.gz`` beside ``a.mgz``),
+    ``.json`` follows the whole name.
+    """
+    whole = mask.with_name(f"{mask.name}.json")
     suffix = suffix_of(mask) or mask.suffix
-    return mask.with_name(mask.name[: len(mask.name) - len(suffix)] + ".json")
+    short = mask.with_name(mask.name[: len(mask.name) - len(suffix)] + ".json")
+    taken = _is_of_another(_content(short), mask)
+    return whole if taken or _is_ours(_content(whole)) else short
 
 
 def store_beside(
@@ -58,7 +66,7 @@ def store_beside(
     path = sidecar_of(receipt.path)
     if path.exists() and not _is_ours(_content(path)):
         remark = f"Names and receipt are not stored: {path.name} belongs to another program."
-        return replace(receipt, remark=remark)
+        return replace(receipt, remark=f"{receipt.remark} {remark}".lstrip())
     text = json.dumps(_describe(receipt, structures, sources), indent=2, ensure_ascii=False)
     try:
         with atomic_path(path) as temporary:
@@ -71,10 +79,10 @@ def store_beside(
 
 
 def structures_beside(mask: Path) -> tuple[StructureRow, ...]:
-    """Names and colours that our sidecar of a mask gives its values; none without one."""
+    """Names and colours of a mask's values: of our sidecar, else of a segmentation of Slicer."""
     content = _content(sidecar_of(mask))
     if not _is_ours(content):
-        return ()
+        return segments_of(mask) if mask.name.lower().endswith(".seg.nrrd") else ()
     try:
         rows = [(int(s["index"]), str(s["name"]), str(s["color"])) for s in content["Structures"]]
     except (KeyError, TypeError, ValueError):  # edited by hand
@@ -102,6 +110,7 @@ def _describe(
             "CodesKept": receipt.codes_ok,
             "VoxelsKept": receipt.voxels_ok,
             "LargestDisplacementMm": receipt.displacement_mm,
+            "Remark": receipt.remark,
         },
     }
 
@@ -118,6 +127,17 @@ def _content(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def _is_of_another(content: Any, mask: Path) -> bool:
+    """Whether a sidecar of ours describes another mask, which is still there."""
+    if not _is_ours(content):
+        return False
+    try:
+        named = str(content["Geometry"]["File"])
+    except (KeyError, TypeError):  # edited by hand
+        return False
+    return named != mask.name and mask.with_name(Path(named).name).is_file()
 
 
 def _is_ours(content: Any) -> bool:

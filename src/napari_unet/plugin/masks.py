@@ -32,7 +32,7 @@ class FoundMask:
     labels : ndarray of uint8, shape (z, y, x)
         Its values, display order; 255 where nobody has annotated.
     note : str
-        A sentence that says what was resampled; empty where nothing was.
+        What was resampled, and which structures that changed; empty where nothing was.
     """
 
     name: str
@@ -54,7 +54,7 @@ def mask_of_file(path: Path, image: Image) -> FoundMask:
         If it is no mask, its values cannot be used, or it lies elsewhere.
     """
     grid = grid_of(image)
-    labels, own = load_labels(path, grid, resample=True)
+    labels, own = load_labels(path)
     return _found(labels, own, grid, path.name, image)
 
 
@@ -79,11 +79,12 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
     if values.min() < 0:
         raise VolumeError(f"{name} holds negative values. In a mask, classes count from 1.")
     own, grid = grids_of(layer, image)
-    return _found(labels_onto(values, own, grid, name), own, grid, name, image)
+    return _found(values, own, grid, name, image)
 
 
-def _found(labels: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
-    """Check the values of a mask on the grid of its scan."""
+def _found(values: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
+    """Bring a mask onto the grid of its scan and check its values."""
+    labels, lost = labels_onto(values, own, grid, name)
     unknown = labels == NOT_ANNOTATED
     highest = int(np.max(labels, where=~unknown, initial=0))
     if highest == 0:
@@ -97,7 +98,7 @@ def _found(labels: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image)
             "Renumber its structures first."
         )
     note = "" if same_grid(own, grid) else resampling_note(own, grid, name, f"“{image.name}”")
-    return FoundMask(name, labels.astype(np.uint8), note)
+    return FoundMask(name, labels.astype(np.uint8), f"{note} {lost}".strip())
 
 
 def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:

@@ -92,7 +92,12 @@ def grid_of(layer: Layer) -> Grid:
 
 
 def knows_patient(layer: Layer) -> bool:
-    """Whether a layer's grid says where its voxels lie in the patient, not only in the viewer."""
+    """Whether the file of a layer says how its voxels lie in the patient."""
+    return _has_file_grid(layer) and grid_of(layer).placed
+
+
+def _has_file_grid(layer: Layer) -> bool:
+    """Whether a layer's grid is that of a file, not only a place in the viewer."""
     in_viewer = layer.metadata.get(METADATA_KEY, {}).get("in_viewer", False)
     return stored_grid(layer) is not None and not in_viewer
 
@@ -100,13 +105,13 @@ def knows_patient(layer: Layer) -> bool:
 def grid_entry(image: Image) -> dict[str, Any]:
     """What the metadata of a label layer over a scan say of its grid."""
     entry: dict[str, Any] = {"grid": grid_of(image)}
-    return entry if knows_patient(image) else {**entry, "in_viewer": True}
+    return entry if _has_file_grid(image) else {**entry, "in_viewer": True}
 
 
 def grids_of(first: Layer, second: Layer) -> tuple[Grid, Grid]:
-    """Grids of two layers in one frame: the patient's if both know it, else the viewer's."""
+    """Grids of two layers in one frame: the files' if both have one, else the viewer's."""
     layers = (first, second)
-    if all(knows_patient(layer) for layer in layers):
+    if all(_has_file_grid(layer) for layer in layers):
         return (grid_of(first), grid_of(second))
     one, other = (world_grid(tuple(layer.data.shape), matrix_of(layer)) for layer in layers)
     return (one, other)
