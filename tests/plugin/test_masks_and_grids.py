@@ -4,10 +4,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Image
+from napari.layers._source import layer_source
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_unet.annotation.states import SliceState
+from napari_unet.errors import VolumeError
 from napari_unet.imaging.volume import Grid
+from napari_unet.plugin.masks import mask_of_file
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     grid_of,
@@ -183,3 +186,29 @@ def test_axes_in_another_order_are_brought_back_exactly():
     voxel = (3, 8, 5)
     ijk = np.round(upright.world_to_data(layer.data_to_world(voxel))).astype(int)
     assert upright.data[tuple(ijk)] == data[voxel]
+
+
+def scan_of_another_reader(tmp_path, *, with_source):
+    """A scan stored R-A-S as others show it: array (k, j, i), placed by its spacing alone."""
+    affine = np.eye(4)
+    affine[:3, 3] = (-9.5, -11.5, -14.5)
+    voxels = np.random.default_rng(0).normal(size=(20, 24, 30)).astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "scan.nii")
+    mask = np.zeros(voxels.shape, np.uint8)
+    mask[5, 6, 25] = 1
+    nib.save(nib.Nifti1Image(mask, affine), tmp_path / "mask.nii")
+    with layer_source(path=str(tmp_path / "scan.nii") if with_source else None):
+        return Image(voxels.T, name="theirs", translate=(-14.5, -11.5, -9.5)), affine
+
+
+def test_a_mask_file_lands_on_its_voxels_of_a_scan_that_another_reader_opened(tmp_path):
+    theirs, _ = scan_of_another_reader(tmp_path, with_source=True)
+    mask = mask_of_file(tmp_path / "mask.nii", theirs)
+    assert np.argwhere(mask.labels).tolist() == [[25, 6, 5]]
+    assert not mask.note
+
+
+def test_a_mask_file_is_refused_where_nobody_knows_left_from_right(tmp_path):
+    theirs, _ = scan_of_another_reader(tmp_path, with_source=False)
+    with pytest.raises(VolumeError, match="Open the scan's file with napari-unet-mri"):
+        mask_of_file(tmp_path / "mask.nii", theirs)
