@@ -23,6 +23,9 @@ from napari_unet.plugin.foreign_layers import (
     world_grid,
 )
 
+GUESSED = "Left and right are taken from the viewer, not from a file: check them."
+"""What is said of a mask that is saved for a scan whose `file_grid_of` nobody knows."""
+
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
 
