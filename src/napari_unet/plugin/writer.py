@@ -52,7 +52,7 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         labels, grid, guessed = reorder(labels, grid, known), known, False
     else:
         guessed = ours.get("in_viewer", False)
-    if ours:
+    if ours.get("segmentation"):
         labels = np.where(labels == BACKGROUND_BRUSH, 0, labels)
     # napari's dialog has asked before it chose us.
     receipt = save_mask(
