@@ -1,13 +1,19 @@
 """Masks, sequences and layers that other tools made, on whatever grid."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Image
+from napari.layers._source import layer_source
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_unet.annotation.states import SliceState
+from napari_unet.errors import VolumeError
 from napari_unet.imaging.volume import Grid
+from napari_unet.plugin import writer
+from napari_unet.plugin.masks import mask_of_file
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     grid_of,
@@ -17,6 +23,7 @@ from napari_unet.plugin.scan_layers import (
 )
 from napari_unet.plugin.upright import upright_layer
 
+PLUGIN = "napari-unet-mri"
 YES, NO = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
 
 
@@ -183,3 +190,70 @@ def test_axes_in_another_order_are_brought_back_exactly():
     voxel = (3, 8, 5)
     ijk = np.round(upright.world_to_data(layer.data_to_world(voxel))).astype(int)
     assert upright.data[tuple(ijk)] == data[voxel]
+
+
+def scan_of_another_reader(tmp_path, *, with_source):
+    """A scan stored R-A-S as others show it: array (k, j, i), placed by its spacing alone."""
+    affine = np.eye(4)
+    affine[:3, 3] = (-9.5, -11.5, -14.5)
+    voxels = np.random.default_rng(0).normal(size=(20, 24, 30)).astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "scan.nii")
+    mask = np.zeros(voxels.shape, np.uint8)
+    mask[5, 6, 25] = 1
+    nib.save(nib.Nifti1Image(mask, affine), tmp_path / "mask.nii")
+    with layer_source(path=str(tmp_path / "scan.nii") if with_source else None):
+        return Image(voxels.T, name="theirs", translate=(-14.5, -11.5, -9.5)), affine
+
+
+def test_a_mask_file_lands_on_its_voxels_of_a_scan_that_another_reader_opened(tmp_path):
+    theirs, _ = scan_of_another_reader(tmp_path, with_source=True)
+    mask = mask_of_file(tmp_path / "mask.nii", theirs)
+    assert np.argwhere(mask.labels).tolist() == [[25, 6, 5]]
+    assert not mask.note
+
+
+def test_a_mask_file_is_refused_where_nobody_knows_left_from_right(tmp_path):
+    theirs, _ = scan_of_another_reader(tmp_path, with_source=False)
+    with pytest.raises(VolumeError, match="Open the scan's file with napari-unet-mri"):
+        mask_of_file(tmp_path / "mask.nii", theirs)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_mask_of_another_readers_scan_is_saved_on_the_grid_of_its_file(bench, tmp_path, flipped):
+    theirs, affine = scan_of_another_reader(tmp_path, with_source=True)
+    if flipped:
+        theirs.scale, theirs.translate = (-1, -1, -1), (14.5, 11.5, 9.5)
+    bench.viewer.add_layer(theirs)
+    bench.annotator.choose([theirs])
+    at = (25, 6, 5)
+    bench.session.labels.data_setitem(
+        tuple(np.array([n - 1 - i if flipped else i]) for i, n in zip(at, (30, 24, 20))), 1
+    )
+    bench.qtbot.wait(1)
+    bench.annotator.save_mask(tmp_path / "button.nii.gz")
+    bench.viewer.layers.selection = {bench.session.labels}
+    bench.viewer.layers.save(str(tmp_path / "dialog.nii.gz"), selected=True, plugin=PLUGIN)
+    assert "Left and right" not in bench.widget.message.text
+    for door in ("button", "dialog"):
+        saved = nib.load(tmp_path / f"{door}.nii.gz")
+        np.testing.assert_allclose(saved.affine, affine)
+        assert np.argwhere(saved.dataobj).tolist() == [[5, 6, 25]]
+    assert json.loads((tmp_path / "button.json").read_text())["Sources"] == ["scan.nii"]
+
+
+def test_a_mask_is_said_to_have_its_sides_from_the_viewer_where_no_file_tells(
+    bench, tmp_path, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(writer, "show_info", told.append)
+    theirs, _ = scan_of_another_reader(tmp_path, with_source=False)
+    bench.viewer.add_layer(theirs)
+    bench.annotator.choose([theirs])
+    bench.annotator.save_mask(tmp_path / "button.nii.gz")
+    assert "Left and right are taken from the viewer" in bench.widget.message.text
+    bench.viewer.layers.selection = {bench.session.labels}
+    bench.viewer.layers.save(str(tmp_path / "dialog.nii.gz"), selected=True, plugin=PLUGIN)
+    assert "Left and right are taken from the viewer" in told[0]
+    bench.annotator.choose([bench.image])
+    bench.annotator.save_mask(tmp_path / "known.nii.gz")
+    assert "Left and right" not in bench.widget.message.text

@@ -10,6 +10,7 @@ import pytest
 from napari.layers import Labels
 
 from napari_unet.errors import SaveError
+from napari_unet.plugin.reader import read_scans
 from napari_unet.plugin.writer import write_mask
 
 SHAPE = (4, 5, 6)
@@ -115,3 +116,12 @@ def test_saving_again_replaces_the_mask_that_the_dialog_asked_about(bench, tmp_p
     bench.annotator.save_mask(tmp_path / "mask.nii.gz")
     saved = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
     assert np.count_nonzero(saved) == np.count_nonzero(bench.session.labels.data)
+
+
+def test_a_mask_of_many_labels_keeps_all_of_them_on_its_way_through_the_viewer(tmp_path):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[MARKED], labels[0, 0, 0] = 254, 255
+    nib.save(nib.Nifti1Image(labels, np.diag([2.0, 2, 3, 1])), tmp_path / "atlas_labels.nii")
+    [(data, arguments, _)] = read_scans(str(tmp_path / "atlas_labels.nii"))
+    save(Labels(data, **arguments), tmp_path / "again.nii")
+    np.testing.assert_array_equal(nib.load(tmp_path / "again.nii").dataobj, labels)

@@ -14,7 +14,7 @@ from napari_unet.imaging.dicom import is_dicom
 from napari_unet.imaging.files import READABLE, stem
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.label_layers import is_from_elsewhere
-from napari_unet.plugin.scan_layers import files_of
+from napari_unet.plugin.scan_layers import files_of, source_of
 
 MASKS = {
     "NIfTI (*.nii.gz *.nii)": (".nii.gz", ".nii"),
@@ -106,7 +106,7 @@ class FileDialogs:
     def _sources(self) -> list[Path]:
         session = self._annotator.session
         images = session.images if session is not None else ()
-        return [Path(image.source.path) for image in images if image.source.path]
+        return [path for image in images if (path := source_of(image)) is not None]
 
     def _proposed(self, ending: str) -> Path:
         sources = self._sources()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
 from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
-from napari_unet.plugin.scan_layers import display_data, grid_of, grids_of, stored_grid
+from napari_unet.plugin.scan_layers import (
+    display_data,
+    file_grid_of,
+    grid_of,
+    grids_of,
+    reorder,
+    stored_grid,
+)
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 
 
@@ -51,11 +58,18 @@ def mask_of_file(path: Path, image: Image) -> FoundMask:
     Raises
     ------
     VolumeError, GridMismatchError
-        If it is no mask, its values cannot be used, or it lies elsewhere.
+        If it is no mask, its values cannot be used, or it lies elsewhere; or if nobody
+        knows how the scan lies in the patient.
     """
-    grid = grid_of(image)
+    grid = file_grid_of(image)
+    if grid is None:
+        raise VolumeError(
+            f"“{image.name}” does not say which side of it is left or right in the patient, so "
+            f"{path.name} cannot be laid on it. Open the scan's file with napari-unet-mri."
+        )
     labels, own = load_labels(path)
-    return _found(labels, own, grid, path.name, image)
+    found = _found(labels, own, grid, path.name, image)
+    return replace(found, labels=reorder(found.labels, grid, grid_of(image)))
 
 
 def mask_of_layer(layer: Labels, image: Image) -> FoundMask:

@@ -11,6 +11,7 @@ from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.regridding import check_overlap, resample, resampling_note
 from napari_unet.imaging.regridding import same_grid as same_voxels
 from napari_unet.imaging.volume import Grid, Volume
@@ -22,6 +23,9 @@ from napari_unet.plugin.foreign_layers import (
     world_grid,
 )
 
+GUESSED = "Left and right are taken from the viewer, not from a file: check them."
+"""What is said of a mask that is saved for a scan whose `file_grid_of` nobody knows."""
+
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
 
@@ -29,7 +33,8 @@ Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has seve
 Segmentation layers have ``segmentation`` and ``structures``, and what a `ScanSession`
 leaves when it ends: ``scan``, ``axis``, ``record``, ``models``; samples have ``annotated``
 or ``hidden_answer``. ``owner`` is who annotates now. Upright copies of other layers have
-``upright_of``, and grids that are only places in the viewer ``in_viewer``.
+``upright_of`` and ``source`` (path), and grids that are only places in the viewer
+``in_viewer``, with the ``file_grid`` (`Grid`) of the same voxels where that is known.
 """
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
@@ -102,10 +107,46 @@ def _has_file_grid(layer: Layer) -> bool:
     return stored_grid(layer) is not None and not in_viewer
 
 
+def source_of(layer: Layer) -> Path | None:
+    """The file or folder that a layer, or what it is an upright copy of, was read from."""
+    path = layer.metadata.get(METADATA_KEY, {}).get("source") or layer.source.path
+    return Path(path) if path else None
+
+
+def file_grid_of(layer: Layer) -> Grid | None:
+    """Where the voxels of a scan lie in the patient; None if nobody knows.
+
+    Another reader's layer says it only by its file: where that holds the layer's voxels,
+    in the same order, last axis first.
+    """
+    if _has_file_grid(layer):
+        return grid_of(layer)
+    ours, path = layer.metadata.get(METADATA_KEY, {}), source_of(layer)
+    if "file_grid" in ours or path is None:
+        return ours.get("file_grid")
+    try:
+        scan = open_scan(path)
+        if len(scan.volumes) > 1 or scan.grid.shape[::-1] != tuple(layer.data.shape):
+            return None
+        stored, slope, intercept = scan.read(0)
+    except (VolumeError, OSError):
+        return None
+    planes = zip(np.asarray(layer.data), np.transpose(stored), strict=True)
+    same = (np.allclose(one, other * slope + intercept, equal_nan=True) for one, other in planes)
+    return scan.grid if all(same) else None
+
+
+def reorder(display: NDArray[Any], grid: Grid, onto: Grid) -> NDArray[Any]:
+    """Bring an array from the display order of one grid to that of another of the same voxels."""
+    return onto.to_display(grid.to_source(display))
+
+
 def grid_entry(image: Image) -> dict[str, Any]:
     """What the metadata of a label layer over a scan say of its grid."""
     entry: dict[str, Any] = {"grid": grid_of(image)}
-    return entry if _has_file_grid(image) else {**entry, "in_viewer": True}
+    if not _has_file_grid(image):
+        entry |= {"in_viewer": True, "file_grid": file_grid_of(image)}
+    return entry
 
 
 def grids_of(first: Layer, second: Layer) -> tuple[Grid, Grid]:
@@ -127,7 +168,7 @@ def display_data(layer: Layer) -> NDArray[Any]:
 
 def identity_of(layer: Image) -> str:
     """Tell a scan from others on the same grid: its file, or else the layer itself."""
-    return str(layer.source.path or layer.unique_id)
+    return str(source_of(layer) or layer.unique_id)
 
 
 def same_grid(first: Layer, second: Layer) -> bool:
@@ -183,11 +224,10 @@ def volume_of(layers: Sequence[Image]) -> Volume:
                 own, onto = grids_of(layer, layers[0])
                 values = np.asarray(layer.data, dtype=np.float32)
                 resample(values, own, onto, nearest=False, out=channel)
-    path = layers[0].source.path
     return Volume(
         data,
         grid_of(layers[0]),
         layers[0].name,
-        Path(path) if path else None,
+        source_of(layers[0]),
         notes=resampling_notes(layers),
     )

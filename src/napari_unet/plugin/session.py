@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,16 @@ from napari_unet.plugin.label_layers import check_place, show_colors
 from napari_unet.plugin.layer_bridge import LayerBridge
 from napari_unet.plugin.models import KeptModel, ModelShelf
 from napari_unet.plugin.scan_layers import (
+    GUESSED,
     METADATA_KEY,
     check_scan,
+    file_grid_of,
     files_of,
     grid_entry,
     grid_of,
     identity_of,
+    reorder,
+    source_of,
     volume_of,
 )
 from napari_unet.plugin.slice_notes import SliceNotes
@@ -274,17 +279,19 @@ class ScanSession:
     def save_mask(self, path: Path) -> str:
         """Write the mask on the grid of the scan's file; say in a sentence what was checked."""
         self.record.sync()
-        paths = [image.source.path for image in self.images]
         files = files_of(self.images[0])
+        grid = file_grid_of(self.images[0])
         receipt = save_mask(
-            self.record.mask(),
-            self.grid,
+            self.record.mask() if grid is None else reorder(self.record.mask(), self.grid, grid),
+            self.grid if grid is None else grid,
             path,
             structures=rows_of(self.structures),
-            sources=[Path(source) for source in paths if source],
+            sources=[source for source in map(source_of, self.images) if source is not None],
             series=open_scan(files[0]) if files and is_dicom_seg(path) else None,
             overwrite=True,  # the dialog has asked
         )
+        if grid is None:
+            receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
         said = f"{self.record.human_fraction():.0%} of the mask is painted or accepted by you"
         filled = self.record.interpolated_fraction()
         said += f", {filled:.0%} filled between slices." if filled else "."

@@ -8,7 +8,14 @@ from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_unet.plugin.foreign_layers import is_upright
-from napari_unet.plugin.scan_layers import METADATA_KEY, display_data, grid_of, spatial_arguments
+from napari_unet.plugin.scan_layers import (
+    METADATA_KEY,
+    display_data,
+    grid_entry,
+    grid_of,
+    source_of,
+    spatial_arguments,
+)
 
 
 def upright_layer(layer: Image, others: Sequence[Layer]) -> Image:
@@ -27,7 +34,7 @@ def upright_layer(layer: Image, others: Sequence[Layer]) -> Image:
         if other.metadata.get(METADATA_KEY, {}).get("upright_of") == layer.unique_id:
             return other
     grid = grid_of(layer)
-    ours = {"grid": grid, "in_viewer": True, "upright_of": layer.unique_id}
+    ours = {**grid_entry(layer), "upright_of": layer.unique_id, "source": source_of(layer)}
     return Image(
         display_data(layer),
         name=f"{layer.name} (upright)",

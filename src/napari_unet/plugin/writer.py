@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_unet.imaging.output import StructureRow
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.foreign_layers import is_aligned, to_display, world_grid, world_matrix
-from napari_unet.plugin.scan_layers import METADATA_KEY
+from napari_unet.plugin.scan_layers import GUESSED, METADATA_KEY, reorder
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -23,7 +24,8 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
     A layer that our reader or annotator made goes back to the grid of its file. Any other
     one is placed as the viewer shows it, taking the viewer's axes for those of our scans
-    (towards inferior, posterior, left); mirrored and axis-swapped layers included.
+    (towards inferior, posterior, left); mirrored and axis-swapped layers included. It is
+    said then that left and right are taken from there.
 
     Raises
     ------
@@ -45,13 +47,19 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
                 "viewer. Open its file with napari-unet-mri, or undo the rotation."
             )
         grid = world_grid(labels.shape, matrix)
-        labels = to_display(labels, grid)
-    if ours:
+        labels, guessed = to_display(labels, grid), True
+    elif isinstance(known := ours.get("file_grid"), Grid):
+        labels, grid, guessed = reorder(labels, grid, known), known, False
+    else:
+        guessed = ours.get("in_viewer", False)
+    if ours.get("segmentation"):
         labels = np.where(labels == BACKGROUND_BRUSH, 0, labels)
     # napari's dialog has asked before it chose us.
     receipt = save_mask(
         labels, grid, Path(path), structures=rows_of(ours.get("structures", ())), overwrite=True
     )
+    if guessed:
+        receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
     (show_info if receipt.ok else show_warning)(receipt.summary())
     return [path]
 
