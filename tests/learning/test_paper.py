@@ -113,7 +113,8 @@ def test_an_optimiser_resumes_where_it_was(kind):
     assert second.steps == 2
 
 
-def test_tiles_are_learned_with_what_is_around_them():
+@pytest.mark.parametrize("tile", [40, 41])
+def test_tiles_are_learned_with_what_is_around_them(tile):
     # A scan that shows its own labels: whatever is drawn, image and truth have to agree.
     rng = np.random.default_rng(0)
     truth = (rng.random((1, 150, 170)) < 0.5).astype(np.uint8)
@@ -123,16 +124,16 @@ def test_tiles_are_learned_with_what_is_around_them():
     )
     for model in (SHALLOW, dataclasses.replace(SHALLOW, upsampling="nearest")):
         examples = TrainingSet(
-            [scan], [LabelledSlice(0, 0, truth[0])], ["x"], (1.0, 1.0), model=model, tile=41
+            [scan], [LabelledSlice(0, 0, truth[0])], ["x"], (1.0, 1.0), model=model, tile=tile
         )
         for seed in range(5):
             images, labels, _ = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
-            side = layer_sizes.input_size(model, 41)
+            side = layer_sizes.input_size(model, tile)
             assert images.shape == (1, 1, side, side)
-            assert labels.shape == (1, 41, 41)
+            assert labels.shape == (1, tile, tile)
             assert (labels != IGNORE_LABEL).all()
             start = layer_sizes.margin(model)
-            seen = images[:, 0, start : start + 41, start : start + 41]
+            seen = images[:, 0, start : start + tile, start : start + tile]
             assert ((seen > 0.5) == (labels > 0)).float().mean() > 0.999
 
 

@@ -237,6 +237,8 @@ class TrainingSet:
         shown, start = (rows, columns), 0
         if (rows, columns) != images.shape[-2:]:
             centres = torch.stack([self._patch_centre(each, draw) for each in labels])
+            # The middle of an even side lies between two pixels.
+            centres += torch.tensor([0.5 * (rows % 2 == 0), 0.5 * (columns % 2 == 0)])
             half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
             last = torch.tensor(images.shape[-2:]) - 1 - half
             centres = torch.minimum(torch.maximum(centres, half), last)
