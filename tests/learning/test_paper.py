@@ -137,6 +137,27 @@ def test_tiles_are_learned_with_what_is_around_them(tile):
             assert ((seen > 0.5) == (labels > 0)).float().mean() > 0.999
 
 
+@pytest.mark.parametrize("elastic", [0.0, 10.0])
+def test_a_tile_at_the_border_shows_the_mirror_image_that_predictions_see(scene, elastic):
+    examples = TrainingSet(
+        [scene.scan],
+        scene.annotated(5),
+        ["left ball"],  # which is not mirrored itself
+        (1.0, 1.0),
+        model=SHALLOW,
+        tile=40,
+        elastic=elastic,
+    )
+    [whole], _ = examples.unchanged(1)
+    around = UNet(SHALLOW).surround(whole[None])
+    for seed in range(5):
+        images, labels, _ = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
+        assert (labels != IGNORE_LABEL).all()
+        side = images.shape[-1]
+        windows = around.unfold(2, side, 1).unfold(3, side, 1)
+        assert torch.isclose(windows, images, atol=1e-3).all(dim=(-1, -2)).any()
+
+
 def test_a_slice_larger_than_a_tile_is_learned_in_tiles(scene, quick):
     config = dataclasses.replace(quick, model=SHALLOW, tile=32)
     *steps, done = run(scene, config)

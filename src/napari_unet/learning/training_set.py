@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,16 +12,15 @@ from torch import Tensor
 from napari_unet.errors import AnnotationError
 from napari_unet.learning import layer_sizes
 from napari_unet.learning.augmentation import (
-    AugmentationRange,
     apply_augmentation,
     move_along,
     sample_augmentation,
+    training_range,
 )
 from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
-from napari_unet.learning.mirroring import may_mirror
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
@@ -96,11 +94,7 @@ class TrainingSet:
         self._tile = tile
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
-        self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
-        if elastic > 0:
-            self._limits = dataclasses.replace(
-                self._limits, elastic=0.0, bend=elastic, mirrored=True
-            )
+        self._limits = training_range(self._model, elastic, scans[0].axis, class_names)
         self._weigh_borders = BorderCache(spacing_mm) if borders else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
