@@ -113,7 +113,8 @@ def test_an_optimiser_resumes_where_it_was(kind):
     assert second.steps == 2
 
 
-def test_tiles_are_learned_with_what_is_around_them():
+@pytest.mark.parametrize("tile", [40, 41])
+def test_tiles_are_learned_with_what_is_around_them(tile):
     # A scan that shows its own labels: whatever is drawn, image and truth have to agree.
     rng = np.random.default_rng(0)
     truth = (rng.random((1, 150, 170)) < 0.5).astype(np.uint8)
@@ -123,17 +124,38 @@ def test_tiles_are_learned_with_what_is_around_them():
     )
     for model in (SHALLOW, dataclasses.replace(SHALLOW, upsampling="nearest")):
         examples = TrainingSet(
-            [scan], [LabelledSlice(0, 0, truth[0])], ["x"], (1.0, 1.0), model=model, tile=41
+            [scan], [LabelledSlice(0, 0, truth[0])], ["x"], (1.0, 1.0), model=model, tile=tile
         )
         for seed in range(5):
             images, labels, _ = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
-            side = layer_sizes.input_size(model, 41)
+            side = layer_sizes.input_size(model, tile)
             assert images.shape == (1, 1, side, side)
-            assert labels.shape == (1, 41, 41)
+            assert labels.shape == (1, tile, tile)
             assert (labels != IGNORE_LABEL).all()
             start = layer_sizes.margin(model)
-            seen = images[:, 0, start : start + 41, start : start + 41]
+            seen = images[:, 0, start : start + tile, start : start + tile]
             assert ((seen > 0.5) == (labels > 0)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("elastic", [0.0, 10.0])
+def test_a_tile_at_the_border_shows_the_mirror_image_that_predictions_see(scene, elastic):
+    examples = TrainingSet(
+        [scene.scan],
+        scene.annotated(5),
+        ["left ball"],  # which is not mirrored itself
+        (1.0, 1.0),
+        model=SHALLOW,
+        tile=40,
+        elastic=elastic,
+    )
+    [whole], _ = examples.unchanged(1)
+    around = UNet(SHALLOW).surround(whole[None])
+    for seed in range(5):
+        images, labels, _ = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
+        assert (labels != IGNORE_LABEL).all()
+        side = images.shape[-1]
+        windows = around.unfold(2, side, 1).unfold(3, side, 1)
+        assert torch.isclose(windows, images, atol=1e-3).all(dim=(-1, -2)).any()
 
 
 def test_a_slice_larger_than_a_tile_is_learned_in_tiles(scene, quick):

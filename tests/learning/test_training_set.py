@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import torch
 
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning import layer_sizes
+from napari_unet.learning.config import IGNORE_LABEL, PRESETS
+from napari_unet.learning.events import LabelledSlice
+from napari_unet.learning.network import UNet
 from napari_unet.learning.presets import choose_preset, working_spacing
 from napari_unet.learning.training_set import TrainingSet
 
@@ -38,6 +42,39 @@ def test_a_smaller_scan_is_surrounded_by_air_that_is_known_to_be_background(make
     assert (labels[0, :, columns:] == 0).all()
     assert (images[0, :, rows:] == images[0].min()).all()
     assert (labels != IGNORE_LABEL).all()
+
+
+def test_valid_convolutions_see_a_smaller_scan_as_they_do_when_they_predict(make):
+    small, large = make((12, 61, 61)), make((12, 90, 75))
+    annotated = [*small.annotated(6), dataclasses.replace(large.annotated(6)[0], scan=1)]
+    model = dataclasses.replace(PRESETS["paper"], width=4, levels=3)
+    examples = TrainingSet(
+        [small.scan, large.scan], annotated, ["ball"], small.scan.spacing_mm, model=model
+    )
+    images, labels = examples.unchanged(10**6)
+    rows, columns = small.scan.shape
+    assert images.shape[-2] > rows
+    start = layer_sizes.margin(model)
+    slices = torch.from_numpy(small.scan.slices[6][None])
+    around = UNet(model).surround(slices, images.shape[-2:])[0]
+    seen = around[:, start : start + images.shape[-2], start : start + images.shape[-1]]
+    assert torch.equal(images[0], seen)
+    assert (labels[0, rows:] == IGNORE_LABEL).all()
+    assert (labels[0, :, columns:] == IGNORE_LABEL).all()
+
+
+def test_how_much_a_class_weighs_does_not_depend_on_the_size_of_other_scans(make):
+    small, large = make((12, 61, 61)), make((12, 150, 150))
+    alone = TrainingSet([small.scan], small.annotated(6), ["ball"], small.scan.spacing_mm)
+    unlabelled = np.full_like(large.truth[6], IGNORE_LABEL)
+    unlabelled[70, 70] = 0
+    beside = TrainingSet(
+        [small.scan, large.scan],
+        [*small.annotated(6), LabelledSlice(1, 6, unlabelled)],
+        ["ball"],
+        small.scan.spacing_mm,
+    )
+    torch.testing.assert_close(beside.balance, alone.balance, rtol=0.01, atol=0)
 
 
 def test_small_crops_are_enlarged_for_a_network_at_half_resolution(make):

@@ -1,5 +1,6 @@
 """Looking inside a model in a real window: pictures in their place, gone without a trace."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,10 +10,11 @@ from napari.layers import Image, Shapes
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.network import UNet
 from napari_unet.plugin.inside import NO_ANNOTATOR
 from napari_unet.plugin.inside_panel import InsidePanel
-from napari_unet.plugin.rounds import LOOKING
 
 from .conftest import PLUGIN, SHAPE, Bench
 
@@ -245,13 +247,122 @@ def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
     settle(bench, panel)
     panel.given.click()
     settle(bench, panel)
-    assert LOOKING not in bench.widget.message.text
     scan = bench.widget.scan.image
     shown = [scan.itemText(at) for at in range(scan.count())]
     assert "As the model sees it" not in shown
     bench.annotator.segment()
     bench.wait_for_job()
     assert bench.session.labels.data.shape == SHAPE
+
+
+def begin_long_look(bench: Bench, seen: list) -> None:
+    """A look that goes on until it is stopped."""
+
+    def look(should_stop):
+        while not should_stop():
+            time.sleep(0.01)
+            yield "still looking"
+
+    bench.annotator.rounds.seen.connect(seen.append)
+    bench.annotator.rounds.look(bench.session, look)
+    bench.qtbot.waitUntil(lambda: len(seen) > 2, timeout=5_000)
+
+
+@pytest.mark.parametrize("button", ["train.start", "result.segment", "result.fill"])
+def test_a_look_makes_way_for_what_the_annotator_starts(bench, button):
+    train(bench)
+    bench.paint(12)
+    bench.wait_for_job()
+    seen = []
+    begin_long_look(bench, seen)
+    panel, name = button.split(".")
+    pressed = getattr(getattr(bench.widget, panel), name)
+    assert pressed.isEnabled()
+    assert bench.widget.scan.isEnabled()
+    pressed.click()
+    assert bench.annotator.rounds.running
+    bench.wait_for_job()
+    assert not bench.annotator.rounds.looking
+    assert not bench.widget.message.failed, bench.widget.message.text
+    assert bench.widget.message.text != "Stopped."
+
+
+def test_work_that_waits_for_a_look_can_be_stopped(bench):
+    train(bench)
+    begin_long_look(bench, [])
+    bench.widget.train.start.click()
+    assert bench.widget.train.start.text() == "Stop"
+    bench.widget.train.start.click()
+    assert not bench.annotator.rounds.running
+    assert bench.widget.message.text == "Stopped."
+    bench.qtbot.waitUntil(lambda: not bench.annotator.rounds.looking, timeout=5_000)
+    assert not bench.annotator.rounds.running
+
+
+def test_pictures_that_had_to_make_way_come_afterwards(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.doubt.setChecked(True)
+    panel.inside.see(doubt=True)
+    panel.inside._begin()
+    assert panel.inside.busy
+    bench.annotator.segment()
+    bench.wait_for_job()
+    settle(bench, panel)
+    assert "Uncertainty" in ours(bench)
+
+
+def test_an_explanation_nobody_wants_any_more_ends(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    seen = []
+    begin_long_look(bench, seen)
+    panel.inside._explaining = True
+    panel.inside.forget_why()
+    bench.qtbot.waitUntil(lambda: not panel.inside.busy, timeout=5_000)
+    assert not ours(bench)
+
+
+def test_the_model_can_be_changed_during_a_look(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    begin_long_look(bench, [])
+    bench.annotator.forget_model()
+    bench.qtbot.waitUntil(lambda: not panel.inside.busy, timeout=5_000)
+    assert "Train a model" in panel.message.text
+
+
+def test_what_a_model_of_other_structures_and_levels_showed_goes_with_it(
+    bench, open_panel, tmp_path
+):
+    bench.annotator.config = TrainConfig(seconds=60, max_steps=3, threads=1, model=NARROW["fast"])
+    bench.widget.structures.add()
+    bench.paint(8)
+    bench.paint(9, 2)
+    bench.train()
+    panel = open_panel()
+    settle(bench, panel)
+    panel.probabilities.click()
+    click_level(bench, panel, "encoder 2")
+    assert sum(name.startswith("Probability") for name in ours(bench)) == 2
+    deep = bench.session.models.present
+    card = replace(
+        deep.card,
+        model=replace(deep.card.model, levels=2, n_classes=2),
+        class_names=deep.card.class_names[:1],
+    )
+    shallow = Checkpoint(UNet(card.model).state_dict(), card)
+    path = tmp_path / "shallow.safetensors"
+    shallow.save(path)
+    bench.session.models.load(path, None)
+    bench.annotator.rounds.changed.emit()
+    settle(bench, panel)
+    assert [name.split(":")[0] for name in ours(bench)] == ["Probability"]
+    assert not panel.message.failed, panel.message.text
+    assert panel.inside.wish.level == ""
 
 
 def test_a_slice_can_be_seen_as_training_varies_it(bench, open_panel):

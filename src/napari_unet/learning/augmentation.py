@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
+from napari_unet.learning.mirroring import may_mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,8 @@ class AugmentationRange:
     flip : bool
         Whether columns are mirrored half of the time.
     mirrored : bool
-        What lies outside the slice: its mirror image, labels and all, or the colour of
-        its edge, which is ignored.
+        What lies outside the slice: its mirror image (about the middle of its outer pixels),
+        labels and all, or the colour of its edge, which is ignored.
     """
 
     rotation_degrees: float = 15.0
@@ -74,6 +76,29 @@ class AugmentationRange:
             noise=self.noise * strength,
             shading=self.shading * strength,
         )
+
+
+def training_range(
+    model: ModelConfig, elastic: float, axis: int, class_names: Sequence[str]
+) -> AugmentationRange:
+    """Say how far training varies slices for a network.
+
+    Parameters
+    ----------
+    model : ModelConfig
+        The network: what one with valid convolutions sees beyond the borders of a slice is
+        the mirror image, in training as in prediction.
+    elastic : float
+        See `Recipe.elastic`.
+    axis : int
+        Display axis of slicing.
+    class_names : sequence of str
+        Names of classes 1..K.
+    """
+    limits = AugmentationRange(
+        flip=may_mirror(axis, class_names), mirrored=elastic > 0 or model.padding == "valid"
+    )
+    return dataclasses.replace(limits, elastic=0.0, bend=elastic) if elastic > 0 else limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,12 +216,7 @@ def apply_augmentation(
     height, width = images.shape[-2:]
     size = size or (height, width)
     grid = _sampling_grid(drawn, (height, width), centres, size)
-    images = functional.grid_sample(
-        images,
-        grid,
-        padding_mode="reflection" if drawn.mirrored else "border",
-        align_corners=False,
-    )
+    images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     # Shifted by one: outside the slice grid_sample gives 0, an impossible label.
     truth = _nearest(labels.float() + 1, grid, drawn.mirrored).round_().long() - 1
     truth[truth < 0] = IGNORE_LABEL
@@ -259,6 +279,9 @@ def _sampling_grid(
     if drawn.bend.any():
         grid += _spread(drawn.bend, size).movedim(1, -1)
     grid += (centres.flip(1) + drawn.shift * side)[:, None, None]
+    if drawn.mirrored:  # about the outer pixels, which are not repeated: as `UNet.surround` does
+        last = torch.tensor([width - 1, height - 1])
+        grid = last - (grid.abs() % (2 * last).clamp(min=1) - last).abs()
     # grid_sample counts from -1 to 1 over the outer edges of the slice.
     return (grid + 0.5) * (2 / torch.tensor([width, height])) - 1
 
@@ -277,7 +300,7 @@ def _nearest(maps: Tensor, grid: Tensor, mirrored: bool) -> Tensor:
         maps[:, None],
         grid,
         mode="nearest",
-        padding_mode="reflection" if mirrored else "zeros",
+        padding_mode="border" if mirrored else "zeros",
         align_corners=False,
     )
     return moved[:, 0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,16 +12,16 @@ from torch import Tensor
 from napari_unet.errors import AnnotationError
 from napari_unet.learning import layer_sizes
 from napari_unet.learning.augmentation import (
-    AugmentationRange,
     apply_augmentation,
     move_along,
     sample_augmentation,
+    training_range,
 )
 from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
-from napari_unet.learning.mirroring import may_mirror
+from napari_unet.learning.network import mirrored
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
@@ -96,11 +95,7 @@ class TrainingSet:
         self._tile = tile
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
-        self._limits = AugmentationRange(flip=may_mirror(scans[0].axis, class_names))
-        if elastic > 0:
-            self._limits = dataclasses.replace(
-                self._limits, elastic=0.0, bend=elastic, mirrored=True
-            )
+        self._limits = training_range(self._model, elastic, scans[0].axis, class_names)
         self._weigh_borders = BorderCache(spacing_mm) if borders else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
@@ -126,25 +121,29 @@ class TrainingSet:
             )
         sizes = [network_size(self._scans[each.scan], self._spacing_mm) for each in kept]
         rows, columns = (max(sides) for sides in zip(*sizes, strict=True))
-        if self._model.padding != "valid":  # as the network itself fills slices up
+        valid = self._model.padding == "valid"
+        if not valid:  # as the network itself fills slices up
             whole = layer_sizes.multiple(self._model)
             rows, columns = rows + -rows % whole, columns + -columns % whole
         canvas = (rows, columns)
         n_channels = self._scans[0].n_channels
         images = torch.zeros(len(kept), n_channels, *canvas)
-        labels = torch.zeros(len(kept), *canvas, dtype=torch.uint8)
+        labels = torch.full((len(kept), *canvas), IGNORE_LABEL if valid else 0, dtype=torch.uint8)
         for position, (each, (rows, columns)) in enumerate(zip(kept, sizes, strict=True)):
             scan = self._scans[each.scan]
             image = resample_images(
                 torch.from_numpy(scan.slices[each.index][None]), (rows, columns)
             )
             truth = torch.from_numpy(scan.crop(each.labels).copy())[None]
+            labels[position, :rows, :columns] = resample_labels(truth, (rows, columns))[0]
+            if valid:  # around it: what the network sees there when it predicts, unlabelled
+                images[position] = mirrored(image, 0, canvas[0] - rows, 0, canvas[1] - columns)[0]
+                continue
             # Around it: its darkest value, as air, and background. Whatever the network is
             # not taught about its right and lower edge it fills with structures in scans of
             # another size (four heads, tested on others: Dice .19 instead of .85).
             images[position] = image.amin(dim=(2, 3), keepdim=True)[0]
             images[position, :, :rows, :columns] = image[0]
-            labels[position, :rows, :columns] = resample_labels(truth, (rows, columns))[0]
         self._images, self._labels = images, labels
         self._air = torch.zeros(0, n_channels, *canvas)
         if self._blank:
@@ -154,8 +153,9 @@ class TrainingSet:
             for value in range(self._n_classes)
         ]
         self._members = [members for members in self._members if len(members)]
-        self.weights = class_weights(labels, self._n_classes)
-        self.balance = class_weights(labels, self._n_classes, power=1.0)
+        own = [each[:rows, :columns] for each, (rows, columns) in zip(labels, sizes, strict=True)]
+        self.weights = class_weights(own, self._n_classes)
+        self.balance = class_weights(own, self._n_classes, power=1.0)
         self._borders = None
         if self._weigh_borders is not None:
             self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
@@ -237,6 +237,8 @@ class TrainingSet:
         shown, start = (rows, columns), 0
         if (rows, columns) != images.shape[-2:]:
             centres = torch.stack([self._patch_centre(each, draw) for each in labels])
+            # The middle of an even side lies between two pixels.
+            centres += torch.tensor([0.5 * (rows % 2 == 0), 0.5 * (columns % 2 == 0)])
             half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
             last = torch.tensor(images.shape[-2:]) - 1 - half
             centres = torch.minimum(torch.maximum(centres, half), last)

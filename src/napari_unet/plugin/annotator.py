@@ -181,6 +181,7 @@ class Annotator(QObject):
     def _require_idle(self, wanted: str) -> None:
         if self.rounds.running:
             raise AnnotationError(f"Stop the running work first, then {wanted}.")
+        self.rounds.stop_looking()
 
     def _slice_on_screen(self) -> tuple[ScanSession, int]:
         session = self._require_session()

@@ -1,7 +1,7 @@
 """A look inside the model of the open annotator: what is wished for, asked for and shown.
 
-The panel forwards intent to an `Inside` and renders what its signals say. All work is one of the
-annotator's `Rounds`, so that it never runs beside training.
+The panel forwards intent to an `Inside` and renders what its signals say. All work is done by the
+annotator's `Rounds`: it never runs beside training, and makes way for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from napari_unet.learning.levels import Level
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.inside_layers import InsideLayers
 from napari_unet.plugin.inside_work import LevelsKnown, Looked, Looker, Method, Picture, Wish
-from napari_unet.plugin.rounds import LOOKING
 from napari_unet.plugin.scan_layers import METADATA_KEY
 from napari_unet.plugin.session import ScanSession
 
@@ -73,6 +72,7 @@ class Inside(QObject):
         self._asked: tuple[int, tuple[int, int]] | None = None
         self._explaining = False
         self._stale = False  # what is shown is not what is wished for
+        self._unfinished = False  # the look under way has not shown everything yet
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(PAUSE_MS)
@@ -82,7 +82,7 @@ class Inside(QObject):
     @property
     def busy(self) -> bool:
         """Whether a look is under way."""
-        return self.annotator is not None and self.annotator.rounds.activity == LOOKING
+        return self.annotator is not None and self.annotator.rounds.looking
 
     @property
     def _wanted(self) -> dict[str, bool]:
@@ -141,6 +141,8 @@ class Inside(QObject):
             self._kept = []
             self.levels = ()
             self.forget_why()
+            self._stop()
+            self.layers.clear()  # another model's opinion, of other structures perhaps
             if model is None:
                 self.reset()
             else:  # its levels, and whatever is on screen
@@ -185,6 +187,8 @@ class Inside(QObject):
 
     def forget_why(self) -> None:
         """Remove the explanation, or stop making it."""
+        if self._explaining:
+            self._stop()
         self._asked = None
         self._explaining = False
         self.layers.remove("explanation", "box")
@@ -197,10 +201,15 @@ class Inside(QObject):
         self._asked = None
         self._explaining = False
         self._kept = []
-        if self.busy and self.annotator is not None:
-            self.annotator.rounds.stop()
+        self._unfinished = False
+        self._stop()
         self.layers.clear()
         self.changed.emit()
+
+    def _stop(self) -> None:
+        """Stop the look under way, if there is one."""
+        if self.annotator is not None:
+            self.annotator.rounds.stop_looking()
 
     def close(self) -> None:
         """Remove everything and let go of the viewer and the annotator."""
@@ -221,7 +230,7 @@ class Inside(QObject):
         if not (self._stale or self._asked is not None):
             return
         if self.busy:
-            annotator.rounds.stop()  # what is asked for now counts
+            self._stop()  # what is asked for now counts
             return
         if annotator.rounds.running:
             if self._asked is not None or not self.wish.empty:
@@ -256,7 +265,8 @@ class Inside(QObject):
             self.message.emit("Finding out why.", False)
         else:
             run = partial(looker.look, session.bridge.visible_index, self.wish)
-            self._stale = False
+            self._stale, self._explaining = False, False
+            self._unfinished = True
         annotator.rounds.look(session, run)
 
     def _on_slice(self, _event: Any = None) -> None:
@@ -275,12 +285,16 @@ class Inside(QObject):
             return
         if isinstance(event, LevelsKnown):
             self.levels = event.levels
+            if self.wish.level not in ("", *(level.name for level in event.levels)):
+                self.wish = replace(self.wish, level="")
+            self._unfinished = not self.wish.empty
             self.message.emit(READY, False)
             self.changed.emit()
         elif isinstance(event, Picture):
             if self._wanted[event.key] and not self._stale:
                 self.layers.show(event, session)
         elif isinstance(event, Looked):
+            self._unfinished = False
             if event.remark:
                 self.message.emit(event.remark, False)
         elif self._explaining and self._asked is None:
@@ -297,8 +311,12 @@ class Inside(QObject):
         )
 
     def _on_looked(self, failure: str) -> None:
+        unfinished, self._unfinished = self._unfinished, False
         if failure:
             self.message.emit(failure, True)
+        elif unfinished:  # other work came first
+            self._stale = True
+        self._on_rounds()
 
     def _on_layer_removed(self, key: str) -> None:
         """Take back the wish for a layer that the user has deleted."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -149,7 +149,10 @@ class Looker:
 
         scan = yield from self.subject.prepare()
         card = self.checkpoint.card
-        yield LevelsKnown(levels(card.model, network_size(scan, card.spacing_mm)))
+        known = levels(card.model, network_size(scan, card.spacing_mm))
+        yield LevelsKnown(known)
+        if wish.level not in {level.name for level in known}:  # of a deeper model, before
+            wish = replace(wish, level="")
         if wish.empty or should_stop():
             return
         with memory_errors_explained(_REMEDY), torch_threads(None):

@@ -1,4 +1,7 @@
-"""Rounds of work on a scan: training, segmenting, looking; in the background, one at a time."""
+"""Rounds of work on a scan: training, segmenting, looking; in the background, one at a time.
+
+A look makes way for other work, which begins when the look has ended.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 from functools import partial
 from typing import Any
 
+from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import AnnotationError, NapariUnetError
@@ -15,9 +19,6 @@ from napari_unet.learning.wording import counted
 from napari_unet.plugin import work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.session import ScanSession
-
-LOOKING = "looking inside"
-"""Activity while the model is being looked into."""
 
 FEED_MS = 200
 """How long after an edit the running training is told."""
@@ -29,7 +30,7 @@ class Rounds(QObject):
     Signals
     -------
     changed : ()
-        Work began or ended.
+        Work other than a look began or ended.
     step : StepDone
         Training has gone a step further.
     predicted : ()
@@ -61,6 +62,11 @@ class Rounds(QObject):
         self._job = Job()
         self._job.happened.connect(self._on_event)
         self._job.ended.connect(self._on_ended)
+        self._waiting: Any = None  # work that begins when the look has ended
+        self._looked_at: tuple[ScanSession, tuple[Image, ...], int] | None = None
+        self._look = Job()
+        self._look.happened.connect(self._on_seen)
+        self._look.ended.connect(self._on_looked)
         self._feed = work.AnnotationFeed()
         # A stroke tells of itself several times; the worker needs it once.
         self._feed_timer = QTimer()
@@ -70,8 +76,13 @@ class Rounds(QObject):
 
     @property
     def running(self) -> bool:
-        """Whether work is under way."""
-        return self._job.running
+        """Whether work other than a look is under way, or about to begin."""
+        return self._job.running or self._waiting is not None
+
+    @property
+    def looking(self) -> bool:
+        """Whether the model is being looked into."""
+        return self._look.running
 
     def is_training(self, session: ScanSession) -> bool:
         """Whether a session is being trained on."""
@@ -170,37 +181,50 @@ class Rounds(QObject):
         Raises
         ------
         NapariUnetError
-            If other work is under way.
+            If other work, or another look, is under way.
         """
         self._refuse_second()
-        self._begin(LOOKING, session, run)
+        if self.looking:
+            raise AnnotationError("The model is being looked into already.")
+        self._looked_at = session, session.images, session.axis
+        self._look.start(run)
+
+    def stop_looking(self) -> None:
+        """End the look, if there is one; `looked` follows."""
+        self._look.stop()
 
     def tell_training(self) -> None:
         """Let the running training have the latest annotation, soon."""
         self._feed_timer.start()
 
     def stop(self) -> None:
-        """End the running work; training keeps its best weights."""
-        if self.running:
-            if self.activity != LOOKING:
-                self._say("Stopping.")
+        """End the running work, and the look; training keeps its best weights."""
+        self.stop_looking()
+        if self._waiting is not None:
+            self._waiting = None
+            self._on_ended(None)
+        elif self.running:
+            self._say("Stopping.")
             self._job.stop()
 
     def close(self) -> None:
         """Stop the work; a round of training that was under way is kept."""
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
             self._feed_timer.stop()
+        self._waiting = None
+        self._look.abandon()
         last = self._job.abandon()
         if isinstance(last, RoundDone) and self._session is not None:
             self._session.models.put_round(last)
-        self._session = None
+        self._session = self._looked_at = None
 
     def on_stroking(self, begins: bool) -> None:
         """Hold the work while a stroke is drawn."""
-        if begins:
-            self._job.stroke_begins()
-        else:
-            self._job.stroke_ends()
+        for job in (self._job, self._look):
+            if begins:
+                job.stroke_begins()
+            else:
+                job.stroke_ends()
 
     def _refuse_second(self) -> None:
         if self.running:
@@ -210,7 +234,11 @@ class Rounds(QObject):
         self.activity = activity
         self._session = session
         self._outcome = "Stopped."
-        self._job.start(run)
+        if self.looking:
+            self._waiting = run
+            self._look.stop()
+        else:
+            self._job.start(run)
         self.changed.emit()
 
     def _say(self, text: str, failed: bool = False) -> None:
@@ -262,25 +290,39 @@ class Rounds(QObject):
                 f"{counted(n_filled, 'slice')} filled. Correct them as you correct predictions, "
                 "or press “Remove filling”."
             )
-        else:
-            self.seen.emit(event)
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
-        looking = self.activity == LOOKING
         self.activity = ""
         self.changed.emit()
-        text = ""
         if failure is not None:
-            text = str(failure)
-            if not isinstance(failure, NapariUnetError):
-                text = (
-                    f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
-                    " Your annotation is intact; try again."
-                )
-        if looking:
-            self.looked.emit(text)
-        elif text:
-            self._say(text, failed=True)
+            self._say(_what_went_wrong(failure), failed=True)
         elif session is not None and session.present:
             self._say(self._outcome)
+
+    def _on_seen(self, event: object) -> None:
+        if self._looked_at is None:
+            return
+        session, images, axis = self._looked_at
+        if (session.images, session.axis) != (images, axis):
+            return  # cut along another plane meanwhile
+        if isinstance(event, work.ScanPrepared):
+            session.prepared = event.scan
+        else:
+            self.seen.emit(event)
+
+    def _on_looked(self, failure: Exception | None) -> None:
+        self._looked_at = None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._job.start(waiting)
+        self.looked.emit("" if failure is None else _what_went_wrong(failure))
+
+
+def _what_went_wrong(failure: Exception) -> str:
+    if isinstance(failure, NapariUnetError):
+        return str(failure)
+    return (
+        f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
+        " Your annotation is intact; try again."
+    )
