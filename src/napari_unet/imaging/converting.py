@@ -63,7 +63,8 @@ def convert(
         return _refer(source, target, kind, scan, series, overwrite)
     if scan is not None:
         raise SaveError(
-            f"Only a DICOM segmentation (.dcm) refers to a scan; {target.name} is none."
+            "Only a DICOM segmentation (.dcm) refers to a scan: leave --scan out for "
+            f"{target.name}."
         )
     writer = writer_for(target)
     if kind == "mask" or (kind is None and (writer.masks_only or is_mask(source))):
