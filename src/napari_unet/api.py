@@ -61,7 +61,8 @@ def train(
     Parameters
     ----------
     image : Volume, path or sequence of paths
-        The scan; several paths are its sequences (T1c, FLAIR, ...) on one grid.
+        The scan; several paths are its sequences (T1c, FLAIR, ...); those on another grid
+        than the first are resampled onto it.
     labels : path or ndarray of integer, shape (z, y, x)
         The annotation on the scan's grid (an array: in display order, like
         ``volume.data[0]``). 0 is background, 255 a voxel that nobody annotated,

@@ -95,7 +95,7 @@ def test_names_colours_and_the_patient_are_in_the_file(highdicom, dicom, data, t
     save_dicom_seg(mask, scan, tmp_path / "mask.dcm", STRUCTURES)
     found = dcmread(tmp_path / "mask.dcm")
     labels = [segment.SegmentLabel for segment in found.SegmentSequence]
-    assert labels == ["Läsion 脑", "label 4", "Cyst", "Not painted"]
+    assert labels == ["Läsion 脑", "Structure 4", "Cyst", "Not painted"]
     colour = highdicom.color.CIELabColor.from_dicom_value(
         found.SegmentSequence[0].RecommendedDisplayCIELabValue
     )

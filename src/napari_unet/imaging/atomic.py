@@ -13,6 +13,18 @@ from pathlib import Path
 from napari_unet.errors import SaveError
 
 
+def check_may_write(path: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file without being told.
+
+    Raises
+    ------
+    SaveError
+        If there is one and `overwrite` is false.
+    """
+    if not overwrite and path.exists() and not path.is_dir():
+        raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Offer a temporary path that becomes `path` when the block succeeds.

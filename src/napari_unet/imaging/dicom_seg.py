@@ -12,21 +12,16 @@ from pydicom import dcmread
 
 from napari_unet import __version__
 from napari_unet.errors import SaveError, VolumeError
-from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.atomic import atomic_path, check_may_write
 from napari_unet.imaging.dicom import stack_of
 from napari_unet.imaging.dicom_frames import Frame
 from napari_unet.imaging.dicom_headers import reading
+from napari_unet.imaging.output import PROGRAM, unnamed
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.scan_file import ScanFile
 
 SUFFIX = ".dcm"
 """File name of a DICOM segmentation."""
-
-PROGRAM = "napari-unet-mri"
-"""What the file names as its maker."""
-
-UNNAMED_COLOUR = "#808080"
-"""Colour of a label that no structure is given for."""
 
 INSTALL = (
     "Saving as DICOM needs highdicom, which is not installed. "
@@ -104,7 +99,7 @@ def save_dicom_seg(
         File to write, ``.dcm``, in an existing folder.
     structures : sequence of (value, name, colour)
         Colour as ``#rrggbb``. Values in the mask that are not named here are called
-        ``label 3``.
+        ``Structure 3``.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -125,8 +120,7 @@ def save_dicom_seg(
     path = Path(path)
     if not is_dicom_seg(path):
         raise SaveError(f"Cannot save as {path.name}: give the file a name ending in {SUFFIX}.")
-    if not overwrite and path.exists():
-        raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
+    check_may_write(path, overwrite=overwrite)
     check_can_refer(series)
     if path.resolve() in [file.resolve() for file in series.files]:
         raise SaveError(f"{path.name} is an image of the series itself. Choose another name.")
@@ -159,7 +153,7 @@ def _all_structures(
     known = {int(value): (name, colour) for value, name, colour in structures if value > 0}
     for value in np.unique(labels):
         if value > 0:
-            known.setdefault(int(value), (f"label {value}", UNNAMED_COLOUR))
+            known.setdefault(int(value), unnamed(int(value))[1:])
     if not known:
         raise SaveError(
             "The mask is empty and no structure is named: a DICOM segmentation needs one. "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.dicom_frames import Frame
 from napari_unet.imaging.dicom_pixels import pixels_of
+from napari_unet.imaging.volume import RAS_TO_LPS
 
 SAME_PLACE_MM = 0.01
 """Images nearer to each other than this, along the normal, are at the same place."""
@@ -30,8 +31,6 @@ OFF_PLACE = 0.25
 
 SHEARED = 0.1
 """Pixels by which the last slice may be shifted against the first before it is a tilt."""
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 Volumes = list[tuple[str, list[Frame]]]
 """Name and frames, in the order of their positions, of each volume."""
@@ -124,10 +123,11 @@ def stack(frames: Sequence[Frame], name: str) -> Stack:
     affine[:3, 1] = slices[0].down * rows_mm
     affine[:3, 2] = step
     affine[:3, 3] = origin
+    affine[:3] = RAS_TO_LPS @ affine[:3]
     return Stack(
         volumes=tuple(tuple(chosen) for _, chosen in volumes),
         names=tuple(label for label, _ in volumes),
-        affine=LPS_TO_RAS @ affine,
+        affine=affine,
         sheared=sheared,
         notes=tuple(notes),
     )

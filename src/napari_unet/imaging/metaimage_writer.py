@@ -9,8 +9,7 @@ import numpy as np
 
 from napari_unet.errors import SaveError
 from napari_unet.imaging.output import Contents, Found, Writer
-
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+from napari_unet.imaging.volume import RAS_TO_LPS
 
 
 def write_metaimage(contents: Contents, path: Path) -> None:

@@ -40,9 +40,6 @@ from napari_unet.imaging.nifti_header import grid_of_header
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid
 
-SUFFIXES = (".nii.gz", ".nii")
-"""File names that this package reads and writes."""
-
 PAIR_SUFFIXES = (".hdr", ".img")
 """NIfTI or Analyze as a pair of files: read, never written."""
 

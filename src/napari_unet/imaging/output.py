@@ -16,6 +16,14 @@ from napari_unet.imaging.volume import Grid
 StructureRow: TypeAlias = tuple[int, str, str]
 """Value, name and colour (``#rrggbb``) of a structure."""
 
+PROGRAM = "napari-unet-mri"
+"""What files name as their maker."""
+
+
+def unnamed(value: int) -> StructureRow:
+    """Name and colour of a value that nobody named."""
+    return (value, f"Structure {value}", "#ffd700")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contents:

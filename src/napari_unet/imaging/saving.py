@@ -12,7 +12,7 @@ from nrrd.errors import NRRDError
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, SaveError
-from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.atomic import atomic_path, check_may_write
 from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg, save_dicom_seg
 from napari_unet.imaging.nifti import UNREADABLE
 from napari_unet.imaging.output import Contents, StructureRow, Writer
@@ -23,7 +23,7 @@ from napari_unet.imaging.sidecar import store_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.writers import writer_for
 
-__all__ = ["GeometryReceipt", "save_image", "save_mask"]
+__all__ = ["GeometryReceipt", "check_may_write", "save_image", "save_mask"]
 
 
 def save_mask(
@@ -130,18 +130,6 @@ def save_image(
         slope, intercept = 1.0, 0.0
     contents = Contents(writer.fit_intensities(stored), grid, slope, intercept)
     return _write(contents, writer, path)
-
-
-def check_may_write(path: Path, *, overwrite: bool) -> None:
-    """Refuse to replace a file without being told.
-
-    Raises
-    ------
-    SaveError
-        If there is one and `overwrite` is false.
-    """
-    if not overwrite and path.exists() and not path.is_dir():
-        raise SaveError(f"{path} exists already. Choose another name, or allow overwriting.")
 
 
 def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:

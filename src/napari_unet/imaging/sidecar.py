@@ -28,11 +28,9 @@ from napari_unet import __version__
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.nrrd import segments_of
-from napari_unet.imaging.output import StructureRow
+from napari_unet.imaging.output import PROGRAM, StructureRow
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.writers import suffix_of
-
-PROGRAM = "napari-unet-mri"
 
 
 def sidecar_of(mask: Path) -> Path:

@@ -27,6 +27,9 @@ DISPLAY_CODES = ("I", "P", "L")
 PLANES = ("axial", "coronal", "sagittal")
 """Name of the plane that is seen when slicing along display axis 0, 1, 2."""
 
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+"""Turns vectors towards right, anterior, superior into left, posterior, superior, and back."""
+
 FILE_AXES = ("x", "y", "z")
 """Names of the file's first, second and third voxel axis."""
 
