@@ -11,12 +11,13 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import SliceState
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
 from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
+from napari_unet.plugin.label_layers import check_values
 from napari_unet.plugin.scan_layers import (
     display_data,
     file_grid_of,
@@ -89,26 +90,13 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
             "file instead."
         )
     values = display_data(layer)
-    if values.min() < 0:
-        raise VolumeError(f"{name} holds negative values. In a mask, classes count from 1.")
     own, grid = grids_of(layer, image)
     return _found(labels_onto(values, own, grid, name), own, grid, name, image)
 
 
 def _found(labels: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
     """Check the values of a mask on the grid of its scan."""
-    unknown = labels == NOT_ANNOTATED
-    highest = int(np.max(labels, where=~unknown, initial=0))
-    if highest == 0:
-        only = " but 255, which means “not annotated”" if unknown.any() else ""
-        raise VolumeError(
-            f"{name} holds no label{only}. Save its structures as 1, 2 and so on, then load it."
-        )
-    if highest >= BACKGROUND_BRUSH:
-        raise VolumeError(
-            f"{name} holds the value {highest}; 1 to {BACKGROUND_BRUSH - 1} can be used. "
-            "Renumber its structures first."
-        )
+    check_values(labels, name)
     note = "" if same_grid(own, grid) else resampling_note(own, grid, name, f"“{image.name}”")
     return FoundMask(name, labels.astype(np.uint8), note)
 
