@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED
-from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.states import SliceState, Structure
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
@@ -19,6 +19,7 @@ from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
 from napari_unet.plugin.label_layers import check_values
 from napari_unet.plugin.scan_layers import (
+    METADATA_KEY,
     display_data,
     file_grid_of,
     grid_of,
@@ -27,6 +28,7 @@ from napari_unet.plugin.scan_layers import (
     stored_grid,
 )
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
+from napari_unet.plugin.writer import named_beside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +43,14 @@ class FoundMask:
         Its values, display order; 255 where nobody has annotated.
     note : str
         A sentence that says what was resampled; empty where nothing was.
+    structures : tuple of Structure
+        What its labels 1..K mean, as far as it says so.
     """
 
     name: str
     labels: NDArray[np.uint8]
     note: str = ""
+    structures: tuple[Structure, ...] = ()
 
     def slices(self, axis: int) -> list[int]:
         """Slices along a display axis that show a structure, ascending."""
@@ -69,7 +74,8 @@ def mask_of_file(path: Path, image: Image) -> FoundMask:
             f"{path.name} cannot be laid on it. Open the scan's file with napari-unet-mri."
         )
     labels, own = load_labels(path, grid, resample=True)
-    return _found(reorder(labels, grid, grid_of(image)), own, grid, path.name, image)
+    found = _found(reorder(labels, grid, grid_of(image)), own, grid, path.name, image)
+    return replace(found, structures=named_beside(path))
 
 
 def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
@@ -91,7 +97,9 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
         )
     values = display_data(layer)
     own, grid = grids_of(layer, image)
-    return _found(labels_onto(values, own, grid, name), own, grid, name, image)
+    found = _found(labels_onto(values, own, grid, name), own, grid, name, image)
+    named = layer.metadata.get(METADATA_KEY, {}).get("structures", ())
+    return replace(found, structures=named)
 
 
 def _found(labels: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
@@ -108,7 +116,8 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     ----------
     session : ScanSession
         Where it goes. Slices that are annotated there stay as they are, and so do the
-        voxels painted on partial ones.
+        voxels painted on partial ones. Where nothing is annotated or learned yet, the
+        structures get the mask's names and colours.
     mask : FoundMask
         A mask on its grid.
     complete : bool
@@ -128,6 +137,11 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
         if index in unsure:
             record.set_partial(index, True)
     highest = int(labels.max())
+    known = len(session.structures) if kept or session.models.present is not None else 0
+    session.structures[known:] = [
+        *mask.structures[known:MAX_STRUCTURES],
+        *session.structures[max(known, len(mask.structures)) :],
+    ]
     session.ensure_structures(highest)
     session.show_structures()
     session.bridge.refresh()

@@ -19,6 +19,7 @@ from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.plugin.choosing import choose, open_window
 from napari_unet.plugin.scan_layers import METADATA_KEY, files_of, spatial_arguments
+from napari_unet.plugin.writer import named_beside
 
 LayerData = tuple[Any, ...]
 Reader = Callable[[str | list[str]], list[LayerData]]
@@ -140,7 +141,10 @@ def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
     if labels.dtype != np.uint8 and not scan.is_mask:
         return None
     _tell(scan.name, scan.notes)
-    return (labels, {**_arguments(scan, scan.name), "opacity": 0.5}, "labels")
+    arguments = _arguments(scan, scan.name)
+    if named := named_beside(scan.path):
+        arguments["metadata"][METADATA_KEY]["structures"] = named
+    return (labels, {**arguments, "opacity": 0.5}, "labels")
 
 
 def _tell(name: str, notes: Iterable[str]) -> None:
