@@ -5,7 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Image
+from napari.layers import Image, Labels
 from napari.layers._source import layer_source
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
@@ -13,7 +13,7 @@ from napari_unet.annotation.states import SliceState
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin import writer
-from napari_unet.plugin.masks import mask_of_file
+from napari_unet.plugin.masks import mask_of_file, mask_of_layer
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     grid_of,
@@ -257,3 +257,14 @@ def test_a_mask_is_said_to_have_its_sides_from_the_viewer_where_no_file_tells(
     bench.annotator.choose([bench.image])
     bench.annotator.save_mask(tmp_path / "known.nii.gz")
     assert "Left and right" not in bench.widget.message.text
+
+
+@pytest.mark.parametrize("moved", [{"translate": (3, 0, 0)}, {"scale": (2, 1, 1)}])
+def test_a_layer_that_was_moved_in_the_viewer_is_not_used_as_if_it_were_not(moved):
+    grid = Grid.from_spacing((12, 12, 12), (3.0, 1.0, 1.0))
+    data = np.ones(grid.shape_zyx, np.uint8)
+    known = {**spatial_arguments(grid), "metadata": {METADATA_KEY: {"grid": grid}}}
+    assert why_not_a_scan(Image(data, **known)) is None
+    assert "was moved or turned in the viewer" in why_not_a_scan(Image(data, **{**known, **moved}))
+    with pytest.raises(VolumeError, match="moved in the viewer"):
+        mask_of_layer(Labels(data, **{**known, **moved}), Image(data, **known))

@@ -16,7 +16,7 @@ from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
 from napari_unet.imaging.volume import Grid, slices_where
-from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
+from napari_unet.plugin.foreign_layers import is_aligned, matrix_of
 from napari_unet.plugin.label_layers import check_values
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
@@ -25,7 +25,7 @@ from napari_unet.plugin.scan_layers import (
     grid_of,
     grids_of,
     reorder,
-    stored_grid,
+    was_moved,
 )
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.writer import named_beside
@@ -89,8 +89,7 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
     name = f"“{layer.name}”"
     if layer.ndim != 3 or layer.multiscale:
         raise VolumeError(f"{name} is {layer.ndim}D or multiscale. Choose a 3D label layer.")
-    moved = stored_grid(layer) is not None and not is_upright(layer)
-    if moved or not is_aligned(matrix_of(layer)):
+    if was_moved(layer) or not is_aligned(matrix_of(layer)):
         raise VolumeError(
             f"{name} is rotated, sheared or moved in the viewer. Press “Load…” and choose its "
             "file instead."

@@ -62,14 +62,12 @@ def why_not_a_scan(layer: Image) -> str | None:
         return f"“{name}” is {layer.ndim}D. Choose a 3D MRI volume."
     if sorted(layer.data.shape)[1] < 8:
         return f"“{name}” has shape {layer.data.shape}. Slices need at least 8 voxels a side."
-    if is_upright(layer):
-        return None
-    if stored_grid(layer) is not None:
+    if was_moved(layer):
         return (
             f"“{layer.name}” was moved or turned in the viewer. Take that back (its transform), or "
             "open its file again."
         )
-    if not is_aligned(matrix_of(layer)):
+    if not is_upright(layer) and not is_aligned(matrix_of(layer)):
         return (
             f"“{layer.name}” is rotated or sheared in the viewer, so its voxels do not lie along "
             "its axes. Open its file with napari-unet-mri, which brings it upright."
@@ -83,6 +81,16 @@ def stored_grid(layer: Layer) -> Grid | None:
     if isinstance(stored, Grid) and stored.shape_zyx == tuple(layer.data.shape):
         return stored
     return None
+
+
+def was_moved(layer: Layer) -> bool:
+    """Whether a layer no longer lies in the viewer where its stored grid says."""
+    grid = stored_grid(layer)
+    if grid is None:
+        return False
+    same_size = np.allclose(layer.scale, grid.spacing_mm, rtol=1e-3)
+    same_place = np.allclose(layer.translate, grid.origin_mm, atol=1e-2)
+    return not (is_upright(layer) and same_size and same_place)
 
 
 def files_of(layer: Layer) -> tuple[Path, ...]:
