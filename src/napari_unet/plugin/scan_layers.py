@@ -29,7 +29,8 @@ GUESSED = "Left and right are taken from the viewer, not from a file: check them
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
 
-Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several.
+Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several, ``series``
+and ``volume`` where its file or folder holds more than one.
 Segmentation layers have ``segmentation`` and ``structures``, and what a `ScanSession`
 leaves when it ends: ``scan``, ``axis``, ``record``, ``models``; samples have ``annotated``
 or ``hidden_answer``. ``owner`` is who annotates now. Upright copies of other layers have
@@ -170,8 +171,11 @@ def display_data(layer: Layer) -> NDArray[Any]:
 
 
 def identity_of(layer: Image) -> str:
-    """Tell a scan from others on the same grid: its file, or else the layer itself."""
-    return str(source_of(layer) or layer.unique_id)
+    """Tell a scan from others on the same grid: its file with series and volume, or the layer."""
+    path, ours = source_of(layer), layer.metadata.get(METADATA_KEY, {})
+    if path is None:
+        return str(layer.unique_id)
+    return f"{path} {ours.get('series') or ''} {ours.get('volume', 0)}"
 
 
 def same_grid(first: Layer, second: Layer) -> bool:
