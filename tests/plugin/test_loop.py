@@ -7,6 +7,7 @@ from qtpy.QtCore import QPoint, Qt, QThreadPool
 from qtpy.QtTest import QTest
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.errors import VolumeError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.config import TrainConfig
 from napari_unet.plugin import jobs, work
@@ -664,3 +665,17 @@ def test_255_in_a_mask_means_not_annotated(bench):
     assert (truth[:5] == 255).all()
     np.testing.assert_array_equal(truth[5:] == 1, bench.truth[8][5:])
     assert not (bench.session.record.mask() == 255).any()
+    assert (mask[8, :5] == 255).all(), "somebody's own array is left alone"
+
+
+@pytest.mark.parametrize(("value", "says"), [(255, "“not annotated”"), (254, "the value 254")])
+def test_labels_that_would_be_wiped_or_taken_for_a_brush_are_refused(bench, value, says):
+    mask = np.where(bench.truth, value, 0).astype(np.uint8)
+    before = bench.session
+    other = bench.viewer.add_labels(
+        mask, name="theirs", scale=bench.image.scale, translate=bench.image.translate
+    )
+    with pytest.raises(VolumeError, match=says):
+        bench.annotator.choose([bench.image], labels=other)
+    np.testing.assert_array_equal(other.data == value, bench.truth)
+    assert bench.session is before

@@ -5,18 +5,20 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Image
+from napari.layers import Image, Labels
 from napari.layers._source import layer_source
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_unet.annotation.states import SliceState
-from napari_unet.errors import VolumeError
+from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin import writer
-from napari_unet.plugin.masks import mask_of_file
+from napari_unet.plugin.file_dialogs import FileDialogs
+from napari_unet.plugin.masks import mask_of_file, mask_of_layer
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     grid_of,
+    source_of,
     spatial_arguments,
     volume_of,
     why_not_a_scan,
@@ -257,3 +259,38 @@ def test_a_mask_is_said_to_have_its_sides_from_the_viewer_where_no_file_tells(
     bench.annotator.choose([bench.image])
     bench.annotator.save_mask(tmp_path / "known.nii.gz")
     assert "Left and right" not in bench.widget.message.text
+
+
+@pytest.mark.parametrize("moved", [{"translate": (3, 0, 0)}, {"scale": (2, 1, 1)}])
+def test_a_layer_that_was_moved_in_the_viewer_is_not_used_as_if_it_were_not(moved):
+    grid = Grid.from_spacing((12, 12, 12), (3.0, 1.0, 1.0))
+    data = np.ones(grid.shape_zyx, np.uint8)
+    known = {**spatial_arguments(grid), "metadata": {METADATA_KEY: {"grid": grid}}}
+    assert why_not_a_scan(Image(data, **known)) is None
+    assert "was moved or turned in the viewer" in why_not_a_scan(Image(data, **{**known, **moved}))
+    with pytest.raises(VolumeError, match="moved in the viewer"):
+        mask_of_layer(Labels(data, **{**known, **moved}), Image(data, **known))
+
+
+def test_an_upright_copy_knows_its_file_and_goes_again_if_it_cannot_be_used(bench, tmp_path):
+    theirs, _ = scan_of_another_reader(tmp_path, with_source=True)
+    theirs.scale, theirs.translate = (-1, -1, -1), (14.5, 11.5, 9.5)
+    bench.viewer.add_layer(theirs)
+    before = list(bench.viewer.layers)
+    wrong = Labels(np.full((4, 5, 6), 254, np.uint8), translate=(500, 0, 0))
+    with pytest.raises(NapariUnetError):
+        bench.annotator.choose([theirs], labels=wrong)
+    assert list(bench.viewer.layers) == before
+    assert theirs.visible
+    bench.annotator.choose([theirs])
+    assert source_of(bench.session.images[0]) == tmp_path / "scan.nii"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mgh"])
+def test_a_suffix_that_is_typed_is_kept_where_it_can_be_written(
+    bench, tmp_path, monkeypatch, suffix
+):
+    typed = tmp_path / f"mask{suffix}"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(typed), "NIfTI"))
+    FileDialogs(bench.annotator, bench.widget).save_mask()
+    assert typed.exists()

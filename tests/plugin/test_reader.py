@@ -2,19 +2,24 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from napari.layers import Image
+from napari.layers._source import layer_source
 from pydicom.uid import generate_uid
 
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.dicom import series_in
+from napari_unet.imaging.files import open_scan
 from napari_unet.plugin import reader
 from napari_unet.plugin.choosing import ChooseDialog
 from napari_unet.plugin.reader import get_reader, read_scans
-from napari_unet.plugin.scan_layers import METADATA_KEY
+from napari_unet.plugin.scan_layers import METADATA_KEY, identity_of
 
 PLUGIN = "napari-unet-mri"
 
@@ -178,3 +183,36 @@ def test_the_chooser_gives_what_is_selected(qtbot):
     assert dialog.chosen() == [0]
     dialog.list.item(2).setSelected(True)
     assert dialog.chosen() == [0, 2]
+
+
+def test_opening_a_file_of_a_series_that_is_open_says_so(make_napari_viewer, series_folder, told):
+    viewer = make_napari_viewer()
+    viewer.open(series_folder / "T10.dcm", plugin=PLUGIN)
+    told.clear()
+    viewer.open(series_folder / "T11.dcm", plugin=PLUGIN)
+    assert len(viewer.layers) == 1
+    assert told == ["T11.dcm is of a series that is open already: its layer is in the list."]
+
+
+def test_of_a_file_with_two_stacks_one_is_chosen_like_of_a_folder(
+    series_folder, asked, monkeypatch
+):
+    file = series_folder / "T10.dcm"
+    both = [replace(one, files=(file,)) for one in series_in(series_folder)]
+    monkeypatch.setattr(reader, "series_in", lambda _: both)
+    # Two orientations in one file are rare; the folder stands for it.
+    monkeypatch.setattr(
+        reader, "open_scan", lambda _, series: open_scan(series_folder, series=series)
+    )
+    [(_, arguments, _)] = read_scans(str(file))
+    assert len(asked[0]) == 2
+    assert arguments["metadata"][METADATA_KEY]["series"] == both[1].uid
+
+
+def test_volumes_of_a_file_and_series_of_a_folder_are_told_apart(tmp_path):
+    save_series(tmp_path / "bold.nii", 3)
+    seen = set()
+    for data, arguments, _ in read_scans(str(tmp_path / "bold.nii")):
+        with layer_source(path=str(tmp_path / "bold.nii")):
+            seen.add(identity_of(Image(data, **arguments)))
+    assert len(seen) == 3

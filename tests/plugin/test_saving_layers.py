@@ -10,6 +10,9 @@ import pytest
 from napari.layers import Labels
 
 from napari_unet.errors import SaveError
+from napari_unet.imaging.saving import save_mask
+from napari_unet.imaging.sidecar import structures_beside
+from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.reader import read_scans
 from napari_unet.plugin.writer import write_mask
 
@@ -125,3 +128,26 @@ def test_a_mask_of_many_labels_keeps_all_of_them_on_its_way_through_the_viewer(t
     [(data, arguments, _)] = read_scans(str(tmp_path / "atlas_labels.nii"))
     save(Labels(data, **arguments), tmp_path / "again.nii")
     np.testing.assert_array_equal(nib.load(tmp_path / "again.nii").dataobj, labels)
+
+
+def test_names_and_colours_of_a_saved_mask_stay_when_it_is_opened_and_saved_again(tmp_path):
+    grid = Grid.from_spacing(SHAPE)
+    labels = marked_layer().data
+    rows = [(1, "Oedema", "#010203"), (3, "Core", "#040506")]
+    save_mask(labels, grid, tmp_path / "g_mask.nii.gz", structures=rows)
+    [(data, arguments, _)] = read_scans(str(tmp_path / "g_mask.nii.gz"))
+    save(Labels(data, **arguments), tmp_path / "again.nii.gz")
+    again = structures_beside(tmp_path / "again.nii.gz")
+    assert (again[0], again[2]) == tuple(rows)
+    assert again[1][1] == "Structure 2"
+
+
+def test_a_mask_that_is_loaded_first_brings_its_names(bench, tmp_path):
+    rows = [(1, "Oedema", "#010203"), (3, "Core", "#040506")]
+    path = tmp_path / "g_mask.nii.gz"
+    save_mask(bench.truth * np.uint8(3), bench.session.grid, path, structures=rows)
+    bench.annotator.take_mask(bench.annotator.find_mask(path), complete=True)
+    assert bench.session.class_names == ("Oedema", "Structure 2", "Core")
+    bench.widget.structures.change(1, replace(bench.session.structures[0], name="Mine"))
+    bench.annotator.take_mask(bench.annotator.find_mask(path), complete=True)
+    assert bench.session.class_names == ("Mine", "Structure 2", "Core")

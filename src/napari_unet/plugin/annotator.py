@@ -26,7 +26,7 @@ from napari_unet.plugin.rounds import Rounds
 from napari_unet.plugin.scan_layers import check_scan, resampling_notes
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
-from napari_unet.plugin.upright import bring_upright
+from napari_unet.plugin.upright import brought_upright
 
 ROUND_SECONDS = 55.0
 """Training time of a round: every slice is predicted within a minute of pressing Train."""
@@ -119,14 +119,17 @@ class Annotator(QObject):
         """
         self._require_idle("choose another scan")
         check_scan(images)
-        images, turned = bring_upright(self.viewer, images)
         adopts = labels is not None and is_from_elsewhere(labels)
-        mask = None
-        if labels is not None and adopts and labels.data.any() and not lies_over(labels, images[0]):
-            mask, labels, fresh = mask_of_layer(labels, images[0]), None, True
-        session = self._sessions.take_up(images, axis, labels, fresh=fresh)
-        if session is None:
-            session = self._sessions.begin(images, axis, labels, fresh=fresh, complete=complete)
+        mask, begun = None, False
+        with brought_upright(self.viewer, images) as (images, turned):
+            onto = images[0]
+            if labels is not None and adopts and labels.data.any() and not lies_over(labels, onto):
+                mask, labels, fresh = mask_of_layer(labels, onto), None, True
+            session = self._sessions.take_up(images, axis, labels, fresh=fresh)
+            if session is None:
+                session = self._sessions.begin(images, axis, labels, fresh=fresh, complete=complete)
+                begun = True
+        if begun:
             # Queued: a stroke is announced before it has reached the labels.
             session.bridge.edited.connect(
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection

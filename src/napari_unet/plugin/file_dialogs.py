@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 from napari_unet.errors import SaveError
 from napari_unet.imaging.dicom import is_dicom
 from napari_unet.imaging.files import READABLE, stem
+from napari_unet.imaging.writers import WRITABLE
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.label_layers import is_from_elsewhere
 from napari_unet.plugin.scan_layers import files_of, source_of
@@ -50,7 +51,7 @@ class FileDialogs:
         files = files_of(session.images[0]) if session is not None else ()
         from_dicom = bool(files) and is_dicom(files[0])
         kinds = {**MASKS, **DICOM_MASKS} if from_dicom else MASKS
-        path = self._ask_new("Save mask", "_mask.nii.gz", kinds)
+        path = self._ask_new("Save mask", "_mask.nii.gz", kinds, WRITABLE)
         if path is not None:
             self._annotator.save_mask(path)
 
@@ -81,7 +82,14 @@ class FileDialogs:
         if complete is not None:
             self._annotator.take_mask(mask, complete=complete)
 
-    def _ask_new(self, title: str, ending: str, kinds: Mapping[str, Sequence[str]]) -> Path | None:
+    def _ask_new(
+        self,
+        title: str,
+        ending: str,
+        kinds: Mapping[str, Sequence[str]],
+        typed: tuple[str, ...] = (),
+    ) -> Path | None:
+        """Ask for a new file of some kinds; suffixes that may be `typed` are kept too."""
         chosen, kind = QFileDialog.getSaveFileName(
             self._parent, title, str(self._proposed(ending)), ";;".join(kinds)
         )
@@ -89,7 +97,7 @@ class FileDialogs:
             return None
         known = tuple(suffix for suffixes in kinds.values() for suffix in suffixes)
         path = Path(chosen)
-        if not chosen.lower().endswith(known):
+        if not chosen.lower().endswith((*known, *typed)):
             path = Path(chosen + kinds.get(kind, known)[0])
         if any(_same_file(path, source) for source in self._sources()):
             raise SaveError(f"{path.name} is the scan itself. Choose another name.")

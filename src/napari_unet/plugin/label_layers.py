@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
 
+from napari_unet.annotation.record import NOT_ANNOTATED
 from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
-from napari_unet.errors import GridMismatchError
+from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.plugin.foreign_layers import is_upright
 from napari_unet.plugin.scan_layers import METADATA_KEY, grid_entry, same_grid
 
@@ -75,25 +77,51 @@ def check_place(layer: Labels, image: Image) -> None:
 def adopt_segmentation(layer: Labels, image: Image) -> None:
     """Make an existing Labels layer usable as the segmentation of a scan.
 
+    A layer from elsewhere gets a copy of its array: that may be somebody's own.
+
     Raises
     ------
     GridMismatchError
-        If its shape or place is another one, or its values do not fit.
+        If its shape or place is another one.
+    VolumeError
+        If its values cannot be used.
     """
     check_place(layer, image)
-    data = layer.data
-    if data.dtype != np.uint8 or not isinstance(data, np.ndarray):
+    elsewhere, data = is_from_elsewhere(layer), layer.data
+    if elsewhere or data.dtype != np.uint8 or not isinstance(data, np.ndarray):
         values = np.asarray(data)
-        if values.min() < 0 or values.max() > 255:
-            raise GridMismatchError(
-                f"The label layer “{layer.name}” holds values from {values.min()} to "
-                f"{values.max()}; 0 to {BACKGROUND_BRUSH - 1} can be used. Choose a new layer."
-            )
-        layer.data = values.astype(np.uint8)
+        theirs = values if elsewhere else np.where(values == BACKGROUND_BRUSH, 0, values)
+        if theirs.any():
+            check_values(theirs, f"“{layer.name}”")
+        layer.data = np.array(values, dtype=np.uint8)
     ours = dict(layer.metadata.get(METADATA_KEY, {}))
     if "grid" not in ours:
         ours.update(grid_entry(image))
     layer.metadata = {**layer.metadata, METADATA_KEY: ours}
+
+
+def check_values(labels: NDArray[Any], name: str) -> None:
+    """Check that a mask from elsewhere, which is called `name`, can be worked on.
+
+    Raises
+    ------
+    VolumeError
+        If it holds no label, or one that cannot be used.
+    """
+    if labels.min() < 0:
+        raise VolumeError(f"{name} holds negative values. In a mask, classes count from 1.")
+    unknown = labels == NOT_ANNOTATED
+    highest = int(np.max(labels, where=~unknown, initial=0))
+    if highest == 0:
+        only = " but 255, which means “not annotated”" if unknown.any() else ""
+        raise VolumeError(
+            f"{name} holds no label{only}. Save its structures as 1, 2 and so on, then load it."
+        )
+    if highest >= BACKGROUND_BRUSH:
+        raise VolumeError(
+            f"{name} holds the value {highest}; 1 to {BACKGROUND_BRUSH - 1} can be used. "
+            "Renumber its structures first."
+        )
 
 
 def show_colors(layer: Labels, structures: Sequence[Structure]) -> None:

@@ -11,21 +11,24 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import SliceState, Structure
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
 from napari_unet.imaging.volume import Grid, slices_where
-from napari_unet.plugin.foreign_layers import is_aligned, is_upright, matrix_of
+from napari_unet.plugin.foreign_layers import is_aligned, matrix_of
+from napari_unet.plugin.label_layers import check_values
 from napari_unet.plugin.scan_layers import (
+    METADATA_KEY,
     display_data,
     file_grid_of,
     grid_of,
     grids_of,
     reorder,
-    stored_grid,
+    was_moved,
 )
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
+from napari_unet.plugin.writer import named_beside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +43,14 @@ class FoundMask:
         Its values, display order; 255 where nobody has annotated.
     note : str
         What was resampled, and which structures that changed; empty where nothing was.
+    structures : tuple of Structure
+        What its labels 1..K mean, as far as it says so.
     """
 
     name: str
     labels: NDArray[np.uint8]
     note: str = ""
+    structures: tuple[Structure, ...] = ()
 
     def slices(self, axis: int) -> list[int]:
         """Slices along a display axis that show a structure, ascending."""
@@ -69,7 +75,8 @@ def mask_of_file(path: Path, image: Image) -> FoundMask:
         )
     labels, own = load_labels(path)
     found = _found(labels, own, grid, path.name, image)
-    return replace(found, labels=reorder(found.labels, grid, grid_of(image)))
+    upright = reorder(found.labels, grid, grid_of(image))
+    return replace(found, labels=upright, structures=named_beside(path))
 
 
 def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
@@ -83,34 +90,22 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
     name = f"“{layer.name}”"
     if layer.ndim != 3 or layer.multiscale:
         raise VolumeError(f"{name} is {layer.ndim}D or multiscale. Choose a 3D label layer.")
-    moved = stored_grid(layer) is not None and not is_upright(layer)
-    if moved or not is_aligned(matrix_of(layer)):
+    if was_moved(layer) or not is_aligned(matrix_of(layer)):
         raise VolumeError(
             f"{name} is rotated, sheared or moved in the viewer. Press “Load…” and choose its "
             "file instead."
         )
     values = display_data(layer)
-    if values.min() < 0:
-        raise VolumeError(f"{name} holds negative values. In a mask, classes count from 1.")
     own, grid = grids_of(layer, image)
-    return _found(values, own, grid, name, image)
+    found = _found(values, own, grid, name, image)
+    named = layer.metadata.get(METADATA_KEY, {}).get("structures", ())
+    return replace(found, structures=named)
 
 
 def _found(values: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
     """Bring a mask onto the grid of its scan and check its values."""
+    check_values(values, name)
     labels, lost = labels_onto(values, own, grid, name)
-    unknown = labels == NOT_ANNOTATED
-    highest = int(np.max(labels, where=~unknown, initial=0))
-    if highest == 0:
-        only = " but 255, which means “not annotated”" if unknown.any() else ""
-        raise VolumeError(
-            f"{name} holds no label{only}. Save its structures as 1, 2 and so on, then load it."
-        )
-    if highest >= BACKGROUND_BRUSH:
-        raise VolumeError(
-            f"{name} holds the value {highest}; 1 to {BACKGROUND_BRUSH - 1} can be used. "
-            "Renumber its structures first."
-        )
     note = "" if same_grid(own, grid) else resampling_note(own, grid, name, f"“{image.name}”")
     return FoundMask(name, labels.astype(np.uint8), f"{note} {lost}".strip())
 
@@ -122,7 +117,8 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     ----------
     session : ScanSession
         Where it goes. Slices that are annotated there stay as they are, and so do the
-        voxels painted on partial ones.
+        voxels painted on partial ones. Where nothing is annotated or learned yet, the
+        structures get the mask's names and colours.
     mask : FoundMask
         A mask on its grid.
     complete : bool
@@ -142,6 +138,11 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
         if index in unsure:
             record.set_partial(index, True)
     highest = int(labels.max())
+    known = len(session.structures) if kept or session.models.present is not None else 0
+    session.structures[known:] = [
+        *mask.structures[known:MAX_STRUCTURES],
+        *session.structures[max(known, len(mask.structures)) :],
+    ]
     session.ensure_structures(highest)
     session.show_structures()
     session.bridge.refresh()

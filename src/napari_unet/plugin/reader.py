@@ -19,6 +19,7 @@ from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.plugin.choosing import choose, open_window
 from napari_unet.plugin.scan_layers import METADATA_KEY, files_of, spatial_arguments
+from napari_unet.plugin.writer import named_beside
 
 LayerData = tuple[Any, ...]
 Reader = Callable[[str | list[str]], list[LayerData]]
@@ -52,16 +53,21 @@ def read_scans(path: str | list[str]) -> list[LayerData]:
         If something cannot be read; the sentence says why.
     """
     layers: list[LayerData] = []
-    files: set[Path] = set(_open_files())
+    shown = set(_open_files())
+    files = set(shown)
+    again: list[str] = []
     for one in [path] if isinstance(path, str) else path:
         # Who selects all files of a series gets it once: each file stands for all of them.
         if Path(one).resolve() in files:
+            again += [Path(one).name] * (Path(one).resolve() in shown)
             continue
         for series in _chosen_series(Path(one)):
             scan = open_scan(one, series=series)
             files.update(file.resolve() for file in scan.files)
             mask = _read_mask(scan, series)
             layers += _read_images(scan, series) if mask is None else [mask]
+    if again:
+        show_info(f"{again[0]} is of a series that is open already: its layer is in the list.")
     return layers or NOTHING
 
 
@@ -80,11 +86,12 @@ def _open_files() -> Iterator[Path]:
 
 
 def _chosen_series(path: Path) -> list[str | None]:
-    """Series of a folder to open; None stands for the only one, or no series at all."""
-    if not path.is_dir() or open_window() is None:
+    """Series of a folder or DICOM file to open; None for the only one, or no series at all."""
+    by_name = not path.is_dir() and path.name.lower().endswith(READABLE)
+    if by_name or open_window() is None or not (path.is_dir() or is_dicom(path)):
         return [None]
-    found = series_in(path)
-    if len(found) == 1:
+    found = [one for one in series_in(path) if path.is_dir() or path in one.files]
+    if len(found) <= 1:
         return [None]
     names = [f"{one.name} ({' x '.join(str(n) for n in one.shape)})" for one in found]
     text = f"{path.name} holds {len(found)} series. Which shall be opened?"
@@ -112,10 +119,10 @@ def _read_images(scan: ScanFile, series: str | None) -> list[LayerData]:
     return [
         (
             data,
-            {**_arguments(scan, name), "colormap": "gray", **_contrast(data)},
+            {**_arguments(scan, name, series, index), "colormap": "gray", **_contrast(data)},
             "image",
         )
-        for name, data in zip(names, volume.data, strict=True)
+        for name, index, data in zip(names, chosen, volume.data, strict=True)
     ]
 
 
@@ -130,7 +137,7 @@ def _contrast(data: NDArray[np.float32]) -> dict[str, Any]:
 
 def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
     """Read a file that says it is a mask, and is one; None for others."""
-    # A folder or a DICOM file is no mask by its name.
+    # Of a DICOM folder the name says nothing; a file of one may be a segmentation.
     if series is not None or scan.path.is_dir() or not (scan.is_mask or is_mask(scan.path)):
         return None
     try:
@@ -140,7 +147,10 @@ def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
     if labels.dtype != np.uint8 and not scan.is_mask:
         return None
     _tell(scan.name, scan.notes)
-    return (labels, {**_arguments(scan, scan.name), "opacity": 0.5}, "labels")
+    arguments = _arguments(scan, scan.name)
+    if named := named_beside(scan.path):
+        arguments["metadata"][METADATA_KEY]["structures"] = named
+    return (labels, {**arguments, "opacity": 0.5}, "labels")
 
 
 def _tell(name: str, notes: Iterable[str]) -> None:
@@ -149,9 +159,12 @@ def _tell(name: str, notes: Iterable[str]) -> None:
         show_info(f"{name}: {' '.join(said)}")
 
 
-def _arguments(scan: ScanFile, name: str) -> dict[str, Any]:
+def _arguments(
+    scan: ScanFile, name: str, series: str | None = None, volume: int = 0
+) -> dict[str, Any]:
+    ours = {"grid": scan.grid, "files": scan.files, "series": series, "volume": volume}
     return {
         **spatial_arguments(scan.grid),
         "name": name,
-        "metadata": {METADATA_KEY: {"grid": scan.grid, "files": scan.files}},
+        "metadata": {METADATA_KEY: ours},
     }

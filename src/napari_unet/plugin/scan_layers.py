@@ -29,7 +29,8 @@ GUESSED = "Left and right are taken from the viewer, not from a file: check them
 METADATA_KEY = "napari_unet"
 """Our entry in ``layer.metadata``.
 
-Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several.
+Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several, ``series``
+and ``volume`` where its file or folder holds more than one.
 Segmentation layers have ``segmentation`` and ``structures``, and what a `ScanSession`
 leaves when it ends: ``scan``, ``axis``, ``record``, ``models``; samples have ``annotated``
 or ``hidden_answer``. ``owner`` is who annotates now. Upright copies of other layers have
@@ -62,14 +63,12 @@ def why_not_a_scan(layer: Image) -> str | None:
         return f"“{name}” is {layer.ndim}D. Choose a 3D MRI volume."
     if sorted(layer.data.shape)[1] < 8:
         return f"“{name}” has shape {layer.data.shape}. Slices need at least 8 voxels a side."
-    if is_upright(layer):
-        return None
-    if stored_grid(layer) is not None:
+    if was_moved(layer):
         return (
             f"“{layer.name}” was moved or turned in the viewer. Take that back (its transform), or "
             "open its file again."
         )
-    if not is_aligned(matrix_of(layer)):
+    if not is_upright(layer) and not is_aligned(matrix_of(layer)):
         return (
             f"“{layer.name}” is rotated or sheared in the viewer, so its voxels do not lie along "
             "its axes. Open its file with napari-unet-mri, which brings it upright."
@@ -83,6 +82,16 @@ def stored_grid(layer: Layer) -> Grid | None:
     if isinstance(stored, Grid) and stored.shape_zyx == tuple(layer.data.shape):
         return stored
     return None
+
+
+def was_moved(layer: Layer) -> bool:
+    """Whether a layer no longer lies in the viewer where its stored grid says."""
+    grid = stored_grid(layer)
+    if grid is None:
+        return False
+    same_size = np.allclose(layer.scale, grid.spacing_mm, rtol=1e-3)
+    same_place = np.allclose(layer.translate, grid.origin_mm, atol=1e-2)
+    return not (is_upright(layer) and same_size and same_place)
 
 
 def files_of(layer: Layer) -> tuple[Path, ...]:
@@ -167,8 +176,11 @@ def display_data(layer: Layer) -> NDArray[Any]:
 
 
 def identity_of(layer: Image) -> str:
-    """Tell a scan from others on the same grid: its file, or else the layer itself."""
-    return str(source_of(layer) or layer.unique_id)
+    """Tell a scan from others on the same grid: its file with series and volume, or the layer."""
+    path, ours = source_of(layer), layer.metadata.get(METADATA_KEY, {})
+    if path is None:
+        return str(layer.unique_id)
+    return f"{path} {ours.get('series') or ''} {ours.get('volume', 0)}"
 
 
 def same_grid(first: Layer, second: Layer) -> bool:

@@ -23,7 +23,7 @@ from napari_unet.plugin.scan_layers import (
     identity_of,
     same_grid,
 )
-from napari_unet.plugin.session import ScanSession
+from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 
 FIRST_STRUCTURE = Structure("Tumour", PALETTE[0])
 
@@ -101,7 +101,7 @@ class Sessions:
         ours = layer.metadata[METADATA_KEY]
         if axis is None:
             axis = ours.get("axis", grid_of(images[0]).default_axis())
-        structures = ours.get("structures", (FIRST_STRUCTURE,))
+        structures = ours.get("structures", (FIRST_STRUCTURE,))[:MAX_STRUCTURES]
         record = _record_of(layer, axis, complete)
         models = ours.get("models")
         session = ScanSession(self._viewer, images, layer, axis, structures, record, models)

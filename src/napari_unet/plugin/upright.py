@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
+from napari_unet.errors import NapariUnetError
 from napari_unet.plugin.foreign_layers import is_upright
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
@@ -45,22 +47,27 @@ def upright_layer(layer: Image, others: Sequence[Layer]) -> Image:
     )
 
 
-def bring_upright(viewer: Viewer, images: Sequence[Image]) -> tuple[list[Image], str]:
+@contextmanager
+def brought_upright(viewer: Viewer, images: Sequence[Image]) -> Iterator[tuple[list[Image], str]]:
     """Replace scans (`check_scan`) by upright layers of the same voxels, where needed.
 
-    Returns
-    -------
+    If what is done with them fails, the viewer is as before.
+
+    Yields
+    ------
     layers : list of Image
         Layers of the viewer in display order, each once.
     said : str
         A sentence about layers that were added; empty if there are none.
     """
     layers: list[Image] = []
+    added: list[tuple[Image, Image, bool]] = []
     said = ""
     for image in images:
         layer = upright_layer(image, viewer.layers)
         if layer not in viewer.layers:
             viewer.add_layer(layer)
+            added.append((layer, image, image.visible))
             image.visible = False
             said = (
                 f"“{image.name}” is mirrored or turned; “{layer.name}” shows the same voxels and "
@@ -68,4 +75,10 @@ def bring_upright(viewer: Viewer, images: Sequence[Image]) -> tuple[list[Image],
             )
         if layer not in layers:
             layers.append(layer)
-    return layers, said
+    try:
+        yield layers, said
+    except NapariUnetError:
+        for layer, image, visible in added:
+            viewer.layers.remove(layer)
+            image.visible = visible
+        raise

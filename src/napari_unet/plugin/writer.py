@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, Structure
 from napari_unet.errors import SaveError
 from napari_unet.imaging.output import StructureRow
 from napari_unet.imaging.saving import save_mask
+from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.foreign_layers import is_aligned, to_display, world_grid, world_matrix
 from napari_unet.plugin.scan_layers import GUESSED, METADATA_KEY, reorder
@@ -62,6 +63,16 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
     (show_info if receipt.ok else show_warning)(receipt.summary())
     return [path]
+
+
+def named_beside(mask: Path) -> tuple[Structure, ...]:
+    """Structures 1..K of a mask by our JSON file beside it; none without one."""
+    rows = {value: Structure(name, color) for value, name, color in structures_beside(mask)}
+    known = [value for value in rows if 0 < value < BACKGROUND_BRUSH]
+    return tuple(
+        rows.get(value, Structure(f"Structure {value}", PALETTE[(value - 1) % len(PALETTE)]))
+        for value in range(1, max(known, default=0) + 1)
+    )
 
 
 def rows_of(structures: Sequence[Structure]) -> list[StructureRow]:
