@@ -219,13 +219,13 @@ class Looker:
         (eye,) = self.kept
         scan, model = eye.scan, self.checkpoint.card.model
         image = scan.slices[index]
-        limits = training_range(model, recipe_of(model).elastic, scan.axis, self.class_names)
+        ranges = training_range(model, recipe_of(model).elastic, scan.axis, self.class_names)
         varied, _ = augmented(
             image,
             np.zeros(image.shape[1:], np.uint8),
             wish.seed,
             wish.variation,
-            limits=limits,
+            limits=ranges,
             aspect=scan.spacing_mm[0] / scan.spacing_mm[1],
         )
         for number, values in enumerate(varied):
