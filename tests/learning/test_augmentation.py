@@ -11,9 +11,10 @@ from napari_unet.learning.augmentation import (
     apply_augmentation,
     move_along,
     sample_augmentation,
+    training_range,
 )
 from napari_unet.learning.augmentation_preview import KINDS, augmented
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.config import IGNORE_LABEL, PRESETS, RECIPES
 from napari_unet.learning.mirroring import may_mirror
 
 STILL = dataclasses.replace(AugmentationRange().scaled(0), flip=False)
@@ -222,3 +223,16 @@ def test_what_a_crop_leaves_out_is_ignored():
     assert inside.sum() == 30 * 35
     np.testing.assert_allclose(shown[:, inside], image[:, inside], atol=1e-4)
     np.testing.assert_array_equal(truth[inside], labels[inside])
+
+
+def test_the_preview_varies_as_training_does_for_this_network():
+    image, labels = _slice()
+    paper = training_range(PRESETS["paper"], RECIPES["paper"].elastic, 2, ["tumour"])
+    assert (paper.bend, paper.elastic, paper.mirrored, paper.flip) == (10.0, 0.0, True, False)
+    for seed in range(4):  # a sagittal slice: never mirrored
+        np.testing.assert_allclose(
+            augmented(image, labels, seed, "flip", limits=paper)[0], image, atol=1e-3
+        )
+    assert (augmented(image, labels, 0, "all", limits=paper)[1] != IGNORE_LABEL).all()
+    flat = [augmented(image, labels, 0, "rotation", aspect=aspect)[0] for aspect in (1.0, 3.0)]
+    assert not np.allclose(*flat)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_unet.errors import AnnotationError
+from napari_unet.errors import AnnotationError, ResourceError
+from napari_unet.learning import memory
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import PRESETS, ModelCard, ModelConfig
 from napari_unet.learning.explanation import by_gradient, by_occlusion
@@ -286,3 +287,9 @@ def test_a_mosaic_begins_where_a_channel_does_and_is_as_wide():
         np.corrcoef(picture[:20, :30].ravel(), values[4].ravel())[0, 1], 1, atol=0.01
     )
     assert np.isnan(picture[-1, -1])  # the sixth tile
+
+
+def test_a_slice_too_large_for_the_memory_is_refused_in_a_sentence(scene, trained, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**20)
+    with pytest.raises(ResourceError, match="Close other programs"):
+        Eye(trained.checkpoint, scene.scan, "cpu")

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from napari_unet.learning.answer import neighbour_weights
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.checkpoint import Checkpoint
+from napari_unet.learning.config import IGNORE_LABEL, ModelCard, ModelConfig, Provenance
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.inference import predict_volume
-from napari_unet.learning.knowledge import STRONGEST_AGAINST, Knowledge
+from napari_unet.learning.knowledge import STRONGEST_AGAINST, Knowledge, share_of_learned
+from napari_unet.learning.network import UNet
 from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.trainer import Trainer
 
 
 def _scan(n=20, side=40, slice_mm=1.0):
@@ -117,3 +120,21 @@ def test_the_order_of_slices_does_not_change_the_answers(scene, trained, order):
     wanted = {e.index: e.labels for e in segment(scan, trained.checkpoint)}
     got = {e.index: e.labels for e in segment(scan, trained.checkpoint, order=order)}
     assert all(np.mean(wanted[index] != got[index]) < 1e-3 for index in range(6))
+
+
+def test_a_round_and_a_prediction_agree_on_how_much_a_network_knows_of_other_scans(scene, quick):
+    # Nine slices of others in all its rounds, and two of another in the last one.
+    others = tuple((f"head {number}", 4) for number in range(9))
+    model = ModelConfig(width=2, levels=2, normalisation="none")
+    card = ModelCard(model, ("ball",), provenance=Provenance((), 2, learned_slices=others))
+    init = Checkpoint(UNet(model).state_dict(), card)
+    here = scene.annotated(5)
+    one_of_ten = Knowledge(scene.scan, here, 1, share=0.1).evidence(11)
+    trainer = Trainer([scene.scan], here, quick, ["ball"], [], [], init)
+    np.testing.assert_allclose(trainer.knowledge[0].evidence(11), one_of_ten, rtol=1e-5)
+    names = [(scene.scan.name, 5)]
+    assert share_of_learned(names, names, card.provenance) == pytest.approx(0.1)
+    assert share_of_learned(names, names, Provenance(annotated_slices=4)) == 0.25
+    assert share_of_learned(
+        names, names, trainer.done(1, 1.0, stopped=False).checkpoint.card.provenance
+    ) == pytest.approx(0.1)

@@ -21,6 +21,7 @@ from napari_unet.learning.optimiser import AdamW, Momentum
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presets import choose_model, choose_recipe
 from napari_unet.learning.restart import restart
+from napari_unet.learning.trainer import Trainer
 from napari_unet.learning.training import train
 from napari_unet.learning.training_set import TrainingSet
 
@@ -135,6 +136,35 @@ def test_tiles_are_learned_with_what_is_around_them(tile):
             start = layer_sizes.margin(model)
             seen = images[:, 0, start : start + tile, start : start + tile]
             assert ((seen > 0.5) == (labels > 0)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_step_that_is_not_finite_leaves_no_momentum_behind(scene, quick, optimiser):
+    config = dataclasses.replace(quick, model=SHALLOW, optimiser=optimiser)
+    trainer = Trainer([scene.scan], scene.annotated(4, 6), config, ["ball"], [], [], None)
+    trainer.step(0.0)
+    assert any(each.any() for each in trainer._optimiser.memory)
+    trainer._loss = lambda logits, *_: logits.sum() * float("nan")
+    trainer.step(0.0)
+    assert not any(each.any() for each in trainer._optimiser.memory)
+
+
+def test_the_paper_s_network_sees_varied_tiles_from_the_first_step(scene, quick):
+    strengths = {}
+    for name, model in (("paper", SHALLOW), ("fast", ModelConfig(width=2, levels=2))):
+        config = dataclasses.replace(quick, model=model)
+        trainer = Trainer([scene.scan], scene.annotated(4, 6), config, ["ball"], [], [], None)
+        batch = trainer.examples.batch
+        seen = strengths[name] = []
+        trainer.examples.batch = lambda *a, batch=batch, seen=seen: seen.append(a[2]) or batch(*a)
+        trainer.step(0.0)
+        trainer.step(0.0)
+    assert strengths == {"paper": [1.0, 1.0], "fast": [0.0, 1 / 400]}
+
+
+def test_no_kernel_of_a_damaged_file_is_huge():
+    with pytest.raises(ValueError, match="kernel"):
+        ModelConfig(kernel=100_001)
 
 
 @pytest.mark.parametrize("elastic", [0.0, 10.0])

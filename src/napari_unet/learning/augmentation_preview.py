@@ -20,26 +20,44 @@ from napari_unet.learning.augmentation import (  # noqa: E402
     sample_augmentation,
 )
 
-_NOTHING = dataclasses.replace(AugmentationRange().scaled(0.0), flip=False)
-_ALL = AugmentationRange()
+_DEFAULT = AugmentationRange()
 
 PAPER_BEND = 10.0
 """Pixels: standard deviation of the elastic displacements of Ronneberger et al. (2015)."""
 
-KINDS: dict[str, AugmentationRange] = {
-    "all": _ALL,
-    "shift": dataclasses.replace(_NOTHING, shift=_ALL.shift),
-    "rotation": dataclasses.replace(_NOTHING, rotation_degrees=_ALL.rotation_degrees),
-    "scale": dataclasses.replace(_NOTHING, scale=_ALL.scale),
-    "flip": dataclasses.replace(_NOTHING, flip=True),
-    "crop": _NOTHING,
-    "elastic": dataclasses.replace(_NOTHING, elastic=_ALL.elastic),
-    "elastic (paper)": dataclasses.replace(_NOTHING, bend=PAPER_BEND, mirrored=True),
-    "contrast and brightness": dataclasses.replace(_NOTHING, gain=_ALL.gain, offset=_ALL.offset),
-    "noise": dataclasses.replace(_NOTHING, noise=_ALL.noise),
-    "shading": dataclasses.replace(_NOTHING, shading=_ALL.shading),
-}
+KINDS = (
+    "all",
+    "shift",
+    "rotation",
+    "scale",
+    "flip",
+    "crop",
+    "elastic",
+    "elastic (paper)",
+    "contrast and brightness",
+    "noise",
+    "shading",
+)
 """Variations by name. Flips are drawn like the others: every other seed shows one."""
+
+_FIELDS = {
+    "rotation": ("rotation_degrees",),
+    "elastic": ("elastic", "bend"),
+    "contrast and brightness": ("gain", "offset"),
+}
+"""What of an `AugmentationRange` a kind varies, where it is not called the same."""
+
+
+def _only(what: str, limits: AugmentationRange) -> AugmentationRange:
+    """Ranges of one kind of variation."""
+    if what == "all":
+        return limits
+    nothing = dataclasses.replace(limits.scaled(0.0), flip=False)
+    if what == "elastic (paper)":
+        return dataclasses.replace(nothing, bend=PAPER_BEND, mirrored=True)
+    fields = () if what == "crop" else _FIELDS.get(what, (what,))
+    return dataclasses.replace(nothing, **{name: getattr(limits, name) for name in fields})
+
 
 _CROP = 0.5
 """Share of each side that the preview of a crop shows."""
@@ -50,6 +68,9 @@ def augmented(
     labels: NDArray[np.uint8],
     seed: int,
     what: str = "all",
+    *,
+    limits: AugmentationRange = _DEFAULT,
+    aspect: float = 1.0,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Vary a slice as training does.
 
@@ -64,6 +85,10 @@ def augmented(
     what : str
         Name of one of `KINDS`. A ``crop`` keeps the size of the slice: around the
         patch that would be trained on, the image is as dark as it gets, and ignored.
+    limits : AugmentationRange
+        How far training goes, see `training_range`.
+    aspect : float
+        Height of a pixel divided by its width, both in millimetres.
 
     Returns
     -------
@@ -72,7 +97,7 @@ def augmented(
         outside the slice are `IGNORE_LABEL`, or mirrored where the paper does so.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn = sample_augmentation(1, KINDS[what], generator)
+    drawn = sample_augmentation(1, _only(what, limits), generator, aspect=aspect)
     images, truth = apply_augmentation(
         torch.from_numpy(np.ascontiguousarray(image)[None]),
         torch.from_numpy(np.ascontiguousarray(labels)[None]),

@@ -91,8 +91,11 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= LARGEST:
                 raise ValueError(f"{name} of a network is from 1 to {LARGEST}, not {value!r}")
-        if not isinstance(self.kernel, int) or self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel of a network is odd (1, 3, 5, ...), not {self.kernel!r}")
+        kernel = self.kernel
+        if not isinstance(kernel, int) or not 1 <= kernel <= LARGEST or kernel % 2 == 0:
+            raise ValueError(
+                f"kernel of a network is odd (1, 3, 5, ..., {LARGEST - 1}), not {kernel!r}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout of a network is from 0 to below 1, not {self.dropout!r}")
         for name, choices in _CHOICES.items():
@@ -143,6 +146,9 @@ class Recipe:
         Pixels. Above 0, slices are deformed as in the paper: by displacements of this
         standard deviation on a coarse 3x3 grid (10 in the paper), with mirrored
         borders; they take the place of the finer and smaller ones that are the default.
+    ramp : int
+        Steps until slices are varied in full: what is where is learned first, on what
+        was painted. 0: in full from the start.
     """
 
     optimiser: OptimiserName = "adamw"
@@ -152,6 +158,7 @@ class Recipe:
     tile: int = 256
     loss: LossName = "dice+ce"
     elastic: float = 0.0
+    ramp: int = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,7 @@ class TrainConfig:
         Wall-clock budget.
     max_steps : int or None
         Stop after this many steps even if time is left (tests, reproducibility).
-    optimiser, learning_rate, weight_decay, batch_size, tile, loss, elastic : optional
+    optimiser, learning_rate, weight_decay, batch_size, tile, loss, elastic, ramp : optional
         See `Recipe`; None: as the recipe of the network says.
     seed : int
         Seed of initialisation, sampling and augmentation.
@@ -193,6 +200,7 @@ class TrainConfig:
     tile: int | None = None
     loss: LossName | None = None
     elastic: float | None = None
+    ramp: int | None = None
     seed: int = 0
     threads: int | None = None
     preset: str = AUTO
@@ -229,6 +237,7 @@ RECIPES: dict[str, Recipe] = {
         tile=388,
         loss="border-ce",
         elastic=10.0,
+        ramp=0,
     ),
 }
 """How the networks of `PRESETS` are trained."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_unet.imaging.volume import Volume
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice, SegmentEvent, SlicePredicted
-from napari_unet.learning.knowledge import Knowledge
+from napari_unet.learning.knowledge import Knowledge, share_of_learned
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.runtime import (
     ThreadChooser,
@@ -86,10 +86,9 @@ def segment(
         predictor = Predictor(
             checkpoint.network(), checkpoint.card.spacing_mm, choose_device(device)
         )
-        learned = max(1, len(annotations), checkpoint.card.provenance.annotated_slices)
-        knowledge = Knowledge(
-            scan, annotations, len(checkpoint.card.class_names), share=len(annotations) / learned
-        )
+        here = [(scan.name, each.index) for each in annotations]
+        share = share_of_learned(here, here, checkpoint.card.provenance)
+        knowledge = Knowledge(scan, annotations, len(checkpoint.card.class_names), share=share)
         answerer = Answerer(predictor, scan, knowledge, steps=checkpoint.card.provenance.steps)
         chooser = None
         if threads is None and predictor.device.type == "cpu":

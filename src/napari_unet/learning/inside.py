@@ -19,7 +19,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.doubt import entropy  # noqa: E402
-from napari_unet.learning.layer_sizes import margin  # noqa: E402
+from napari_unet.learning.layer_sizes import input_size, margin  # noqa: E402
+from napari_unet.learning.memory import check_fits_at_once  # noqa: E402
 from napari_unet.learning.network import folded  # noqa: E402
 from napari_unet.learning.resampling import network_size, resample_images  # noqa: E402
 
@@ -100,6 +101,8 @@ class Eye:
     ------
     CheckpointError
         If the model needs another number of channels.
+    ResourceError
+        If whole slices, which are looked at without tiles, do not fit into memory.
     """
 
     def __init__(self, checkpoint: Checkpoint, scan: PreparedScan, device: str = "auto") -> None:
@@ -109,6 +112,8 @@ class Eye:
         self.size = network_size(scan, checkpoint.card.spacing_mm)
         self.levels = levels(self.config, self.size)
         self.device = choose_device(device)
+        rows, columns = (input_size(self.config, side) for side in self.size)
+        check_fits_at_once(self.config, (rows, columns), self.device)
         self.net = folded(checkpoint.network()).to(self.device)
 
     def images(self, index: int) -> Tensor:

@@ -8,13 +8,13 @@ slice they decide, far from it the network does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.imaging.interpolation import ShapeInterpolation
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.config import IGNORE_LABEL, Provenance, SliceName
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.preparation import PreparedScan
 
@@ -41,6 +41,24 @@ TAPER = 0.25
 
 BLUR_BEYOND = 0.1
 """Millimetres of doubt about that outline per millimetre (on top of one and a half pixels)."""
+
+
+def share_of_learned(
+    here: Iterable[SliceName], annotated: Iterable[SliceName], history: Provenance
+) -> float:
+    """Share that some annotated slices have of all that a network learns, or has learned, from.
+
+    Parameters
+    ----------
+    here : iterable of SliceName
+        Annotated slices of the scan in question.
+    annotated : iterable of SliceName
+        All annotated slices that are at hand.
+    history : Provenance
+        Of the network. That of an earlier version only counts slices.
+    """
+    known = {*annotated, *history.learned_slices}
+    return len({*here}) / max(1, len(known), history.annotated_slices)
 
 
 class Knowledge:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from napari_unet.errors import ResourceError
 from napari_unet.learning.config import ModelConfig
 
 SHARE = 0.25
@@ -70,6 +71,32 @@ def pixels_that_fit(config: ModelConfig, device: torch.device) -> int:
     """
     budget = min(SHARE * available_bytes(device), MOST_BYTES.get(device.type, MOST_BYTES["cpu"]))
     return int(budget / bytes_per_pixel(config))
+
+
+def check_fits_at_once(config: ModelConfig, size: tuple[int, int], device: torch.device) -> None:
+    """Make sure that what cannot be done in tiles may be done.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The network.
+    size : tuple of int
+        Rows and columns that it is to see at once.
+    device : torch.device
+        Where.
+
+    Raises
+    ------
+    ResourceError
+        If that takes more than `SHARE` of the memory that is free.
+    """
+    needed, free = size[0] * size[1] * bytes_per_pixel(config), available_bytes(device)
+    if needed > SHARE * free:
+        raise ResourceError(
+            f"To look into this network takes some {needed / 2**30:.1f} GB for a slice of "
+            f"{size[0]} x {size[1]} pixels, and {free / 2**30:.1f} GB are free, of which it may "
+            f"use {SHARE:.0%}. Close other programs, or look into a narrower network."
+        )
 
 
 def pixels_for_speed(config: ModelConfig, device: torch.device) -> int:

@@ -73,6 +73,11 @@ class Optimiser(ABC):
             own.copy_(other)
         self.steps = before.steps
 
+    def forget(self) -> None:
+        """Begin anew from other weights: what was learned of the way to the last ones is gone."""
+        for each in self.memory:
+            each.zero_()
+
     def step(self, learning_rate: float) -> bool:
         """Apply and clear the gradient; False (and no change) if it is not finite."""
         norm = float(self.gradient.norm())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import itertools
 import math
 import traceback
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
-from napari_unet.learning.knowledge import Knowledge
+from napari_unet.learning.knowledge import Knowledge, share_of_learned
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
 from napari_unet.learning.presets import choose_model, choose_recipe, working_spacing
 from napari_unet.learning.runtime import (
@@ -49,9 +50,6 @@ WARM_UP_STEPS = 20
 
 AVERAGE_DECAY = 0.98
 """The weights that are kept are an average over about the last fifty steps."""
-
-AUGMENTATION_STEPS = 400
-"""Steps until slices are varied in full: what is where is learned first, on what was painted."""
 
 OUT_OF_GRAPHICS_MEMORY = (
     "The graphics card ran out of memory. Training goes on without it, which takes longer."
@@ -165,15 +163,15 @@ class Trainer:
     ) -> list[Knowledge]:
         """Gather what is annotated on each scan, slices held back from training included."""
         given = [[a for a in annotations if a.scan == i] for i in range(len(self._scans))]
+        names = [
+            [(scan.name, each.index) for each in here]
+            for scan, here in zip(self._scans, given, strict=True)
+        ]
+        every = list(itertools.chain.from_iterable(names))
+        shares = [share_of_learned(own, every, self.card.provenance) for own in names]
         return [
-            Knowledge(
-                scan,
-                here,
-                len(self.card.class_names),
-                earlier,
-                share=len(here) / max(1, len(annotations)),
-            )
-            for scan, here, earlier in zip(self._scans, given, before, strict=True)
+            Knowledge(scan, here, len(self.card.class_names), earlier, share=share)
+            for scan, here, earlier, share in zip(self._scans, given, before, shares, strict=True)
         ]
 
     @property
@@ -218,7 +216,8 @@ class Trainer:
         self._average.steps = average.steps
 
     def _step(self, progress: float) -> float:
-        strength = min(1.0, self._optimiser.steps / AUGMENTATION_STEPS)
+        ramp = self._recipe.ramp
+        strength = min(1.0, self._optimiser.steps / ramp) if ramp else 1.0
         size = self._recipe.batch_size
         images, labels, borders = self.examples.batch(size, self._generator, strength)
         logits = self._scores(images.to(self.device), labels)
@@ -228,6 +227,7 @@ class Trainer:
             self._average.update()
         else:
             self._average.restore()
+            self._optimiser.forget()
         return float(loss.detach())
 
     def _scores(self, images: Tensor, labels: Tensor) -> Tensor:

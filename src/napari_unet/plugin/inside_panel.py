@@ -98,7 +98,9 @@ class InsidePanel(QWidget):
         self.variation.addItem(NOT_VARIED, "")
         self.variation.setToolTip(
             "How training varies annotated slices before it learns from them (augmentation), "
-            "shown on this one. Choose the same again for another draw"
+            "shown on this one: “all” as for this kind of network, its recipe unchanged, and\n"
+            "mirrored only where sides may be exchanged; “elastic (paper)” for any network. "
+            "Choose the same again for another draw"
         )
         self.follow = QCheckBox("Follow slice")
         self.follow.setToolTip("Show the same of every slice that comes on screen")

@@ -212,11 +212,22 @@ class Looker:
             yield _features_picture(glance.features, wish, index)
 
     def _varied(self, index: int, wish: Wish, place: Place) -> Iterator[Picture]:
+        from napari_unet.learning.augmentation import training_range
         from napari_unet.learning.augmentation_preview import augmented
+        from napari_unet.learning.presets import recipe_of
 
         (eye,) = self.kept
-        image = eye.scan.slices[index]
-        varied, _ = augmented(image, np.zeros(image.shape[1:], np.uint8), wish.seed, wish.variation)
+        scan, model = eye.scan, self.checkpoint.card.model
+        image = scan.slices[index]
+        ranges = training_range(model, recipe_of(model).elastic, scan.axis, self.class_names)
+        varied, _ = augmented(
+            image,
+            np.zeros(image.shape[1:], np.uint8),
+            wish.seed,
+            wish.variation,
+            limits=ranges,
+            aspect=scan.spacing_mm[0] / scan.spacing_mm[1],
+        )
         for number, values in enumerate(varied):
             name = f"Varied: {wish.variation}"
             if len(varied) > 1:
