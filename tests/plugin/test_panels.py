@@ -338,7 +338,7 @@ def test_a_completed_name_replaces_a_file_only_after_asking(dialogs):
         ("new", "FreeSurfer (*.mgz)", "new.mgz"),
         ("new", "3D Slicer segmentation (*.seg.nrrd)", "new.seg.nrrd"),
         ("new.mha", "FreeSurfer (*.mgz)", "new.mha"),
-        ("new.nrrd", "", "new.nrrd.nii.gz"),
+        ("new.nrrd", "", "new.nrrd"),
         ("NEW.NII.GZ", "", "NEW.NII.GZ"),
     ],
 )

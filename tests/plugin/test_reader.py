@@ -87,9 +87,9 @@ def test_every_readable_name_is_offered(name):
 
 
 def test_other_files_and_folders_are_left_to_others(tmp_path):
-    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / "picture.webp").write_bytes(b"\x89PNG")
     (tmp_path / "notes").write_text("DICOM is a standard")
-    assert get_reader(str(tmp_path / "picture.png")) is None
+    assert get_reader(str(tmp_path / "picture.webp")) is None
     assert get_reader(str(tmp_path / "notes")) is None
     assert get_reader(str(tmp_path)) is None
 

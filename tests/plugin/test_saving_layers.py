@@ -74,10 +74,10 @@ def test_lengths_in_other_units_become_millimetres(tmp_path):
 @pytest.mark.parametrize(
     ("placed", "says"),
     [
-        ({"rotate": (20, 0, 0)}, "rotated, sheared"),
-        ({"shear": (0.2, 0, 0)}, "rotated, sheared"),
+        ({"rotate": (20, 0, 0)}, "rotated or sheared"),
+        ({"shear": (0.2, 0, 0)}, "rotated or sheared"),
         ({"affine": np.array([[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])},
-         "rotated, sheared"),
+         "rotated or sheared"),
     ],
     ids=["rotated", "sheared", "affine"],
 )  # fmt: skip
