@@ -78,7 +78,7 @@ class Knowledge:
         Share that these slices have of all that the network learns from, 0 to 1. One that
         has learned from other scans knows better than three slices where structures end:
         what is said about slices beyond them counts by this share. (Network of four scans,
-        three slices of each of three others: Dice +.006 on their other slices.)
+        three slices of each of four others: Dice .886 instead of .869 on their other slices.)
     """
 
     def __init__(
