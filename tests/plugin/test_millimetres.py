@@ -77,6 +77,7 @@ def open_and_paint(window, path, millimetres) -> Labels:
     return labels
 
 
+@pytest.mark.timeout(900)  # fifty-one scans, one after the other
 @pytest.mark.parametrize("scaled", [False, True], ids=["int16", "scaled"])
 def test_a_voxel_painted_in_the_window_is_there_for_other_readers(window, qtbot, tmp_path, scaled):
     voxels = np.random.default_rng(0).integers(0, 99, SHAPE).astype(np.int16)
