@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSpinBox,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_unet.plugin.architecture_view import ArchitectureView
+from napari_unet.plugin.docked import DockedWidget
 from napari_unet.plugin.inside import Inside
 from napari_unet.plugin.inside_work import Method
 from napari_unet.plugin.message_line import MessageLine
@@ -36,7 +36,7 @@ NOT_VARIED = "Not varied"
 PAN = "pan_zoom"
 
 
-class InsidePanel(QWidget):
+class InsidePanel(DockedWidget):
     """Look inside.
 
     Parameters
@@ -44,8 +44,6 @@ class InsidePanel(QWidget):
     viewer : napari.viewer.Viewer
         Given by napari.
     """
-
-    _docked = False
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -176,14 +174,6 @@ class InsidePanel(QWidget):
         self.remove.clicked.connect(self._remove)
         inside.changed.connect(self._render)
         inside.message.connect(self.message.say)
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Taken out of its dock (closed): remove what is shown, and let go of the viewer."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:  # its dock was closed
-                self.disconnect_viewer()
-            self._docked = self.parent() is not None
 
     def enterEvent(self, event: Any) -> None:
         """Look for an annotator that was opened meanwhile."""

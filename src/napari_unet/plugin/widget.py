@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
@@ -16,6 +16,7 @@ from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.docked import DockedWidget
 from napari_unet.plugin.file_dialogs import FileDialogs, ask_complete
 from napari_unet.plugin.keys import bind_keys, release_keys
 from napari_unet.plugin.message_line import MessageLine
@@ -48,7 +49,7 @@ def _let_go(
         release_keys(viewer)
 
 
-class AnnotatorWidget(QWidget):
+class AnnotatorWidget(DockedWidget):
     """U-Net annotator.
 
     Parameters
@@ -56,8 +57,6 @@ class AnnotatorWidget(QWidget):
     viewer : napari.viewer.Viewer
         Given by napari.
     """
-
-    _docked = False
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -161,14 +160,6 @@ class AnnotatorWidget(QWidget):
         self.annotator.rounds.predicted.connect(self._on_predicted)
         self.annotator.edited.connect(self._on_edited)
         self.annotator.message.connect(self.message.say)
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Taken out of its dock (closed): let go of the viewer."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange:
-            if self._docked and self.parent() is None:  # its dock was closed
-                self.disconnect_viewer()
-            self._docked = self.parent() is not None
 
     def disconnect_viewer(self) -> None:
         """Stop the work and disconnect from the viewer; safe to call twice."""
