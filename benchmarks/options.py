@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def make_parser(
             "--cases", nargs="+", choices=FAMILIES, default=list(families), help="kinds of scans"
         )
         parser.add_argument("--scans", type=int, help="at most so many scans of each kind")
+        parser.add_argument("--people", nargs="+", help="only scans whose names begin so")
     if methods:
         parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(methods))
     parser.add_argument("--out", type=Path, help="folder for the CSV, the table and the plot")
@@ -62,7 +64,10 @@ def n_scans(options: argparse.Namespace) -> int | None:
 def scans(options: argparse.Namespace) -> Iterator[Case]:
     """Read the scans to measure on, one kind after the other."""
     for family in available(options.cases, options.data):
-        yield from load(family, options.data, limit=n_scans(options), quick=options.quick)
+        every = load(family, options.data, quick=options.quick)
+        beginnings = tuple(options.people or [""])
+        chosen = (case for case in every if case.name.startswith(beginnings))
+        yield from itertools.islice(chosen, n_scans(options))
 
 
 def budgets(

@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from napari_unet import __version__
@@ -162,7 +162,13 @@ def median_and_range(values: Sequence[str | int | float], digits: int = 3) -> st
 
 
 def lines_plot(
-    rows: Sequence[Row], *, panel: str, line: str, x: str, ys: Sequence[str]
+    rows: Sequence[Row],
+    *,
+    panel: str,
+    line: str,
+    x: str,
+    ys: Sequence[str],
+    words: Mapping[str, str] | None = None,
 ) -> Callable[[object], None]:
     """Medians (and ranges) of `ys` over `x`: a panel for each value of `panel`.
 
@@ -174,7 +180,12 @@ def lines_plot(
         Columns: what the panels, the lines and the axis stand for.
     ys : sequence of str
         Columns to draw; the first solid, the second dashed.
+    words : mapping of str to str, optional
+        What to call columns and values in the figure.
     """
+
+    def word(name: object) -> str:
+        return (words or {}).get(str(name), str(name))
 
     def draw(figure: object) -> None:
         panels = list(dict.fromkeys(row[panel] for row in rows))
@@ -187,14 +198,14 @@ def lines_plot(
                     points = _by_x(chosen, x, y)
                     at = [point[0] for point in points]
                     color = f"C{number}"
-                    label = f"{name}" if style == "-" else None
+                    label = word(name) if style == "-" else None
                     axis.plot(at, [p[2] for p in points], f"o{style}", color=color, label=label)
                     if style == "-":
                         low, high = [p[1] for p in points], [p[3] for p in points]
                         axis.fill_between(at, low, high, color=color, alpha=0.15)
-            axis.set(title=title, xlabel=x)
+            axis.set(title=word(title), xlabel=word(x))
             axis.grid(alpha=0.3)
-        axes[0].set_ylabel(" / ".join(ys))
+        axes[0].set_ylabel(" / ".join(map(word, ys)))
         axes[0].legend()
 
     return draw
