@@ -160,7 +160,7 @@ class Looker:
         if should_stop():
             return
         yield from self._pictures(index, wish, glance)
-        yield Looked("" if glance.features is None else _remark(glance.features, wish))
+        yield Looked(_remark(wish) if glance.features is None else _rank(glance.features, wish))
 
     def explain(
         self, index: int, pixel: tuple[int, int], method: Method, should_stop: Callable[[], bool]
@@ -251,7 +251,19 @@ def _features_picture(features: FeatureMaps, wish: Wish, index: int) -> Picture:
     return Picture("features", 0, name, index, values, features.place, shown_range(values))
 
 
-def _remark(features: FeatureMaps, wish: Wish) -> str:
+def _remark(wish: Wish) -> str:
+    """Say how to read what is wished for, feature maps aside."""
+    if wish.variation:
+        return "The slice as training may see it. Choose the same again for another draw."
+    if wish.doubt:
+        return "Uncertainty: bright where the model cannot decide, black where it is sure."
+    if wish.probabilities:
+        return "Probabilities: the stronger the colour, the surer the model of that structure."
+    return "Exactly what the network is given: cropped, normalised, filled up at the borders."
+
+
+def _rank(features: FeatureMaps, wish: Wish) -> str:
+    """Say which channels are shown, and why these."""
     if wish.grid:
         return "All channels, the most telling first, each from its darkest to its brightest."
     rank = min(wish.rank, features.level.channels - 1)
