@@ -36,8 +36,12 @@ class DockedWidget(QWidget):
             if other is self or not isinstance(place, QDockWidget) or place.isFloating():
                 continue
             if window.dockWidgetArea(place) == area:
+                animated = window.isAnimated()
+                window.setAnimated(False)  # at its end the old one would be in front again
                 window.tabifyDockWidget(place, dock)
+                dock.show()
                 dock.raise_()
+                window.setAnimated(animated)
                 return
 
     def disconnect_viewer(self) -> None:
