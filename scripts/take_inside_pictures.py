@@ -65,7 +65,11 @@ def main() -> None:
     take("8-inside-level")
     panel.inside.see(level="", doubt=True)
     take("9-inside-doubt")
-    panel.inside.see(doubt=False)
+    panel.inside.see(doubt=False, probabilities=True)
+    take("11-inside-probabilities")
+    panel.inside.see(probabilities=False, variation="elastic (paper)")
+    take("12-inside-varied")
+    panel.inside.see(variation="")
     panel.method.setCurrentIndex(1)
     panel.inside.method = "occlusion"
     panel.why.click()
