@@ -36,25 +36,20 @@ def main() -> None:
 
     def take(name: str) -> None:
         QTest.qWait(600)
-        wait_until(lambda: not annotator.rounds.running)
+        wait_until(lambda: not panel.inside.busy and panel.inside.layers.complete)
         QTest.qWait(600)
         pixels = viewer.window.screenshot(canvas_only=False, flash=False)
         Image.fromarray(pixels[..., :3]).save(arguments.folder / f"{name}.png", optimize=True)
 
     viewer.open_sample("napari-unet-mri", "brain_metastases_annotated")
-    annotator_dock, widget = viewer.window.add_plugin_dock_widget(
-        "napari-unet-mri", "U-Net annotator"
-    )
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
     annotator = widget.annotator
     QTest.qWait(200)
     annotator.config = type(annotator.config)(seconds=arguments.seconds)
     session = annotator.session
     annotator.train()
     wait_until(lambda: not annotator.rounds.running)
-    inside_dock, panel = viewer.window.add_plugin_dock_widget("napari-unet-mri", "Look inside")
-    viewer.window._qt_window.tabifyDockWidget(annotator_dock, inside_dock)
-    QTest.qWait(300)
-    inside_dock.raise_()
+    _, panel = viewer.window.add_plugin_dock_widget("napari-unet-mri", "Look inside")
     wait_until(lambda: bool(panel.inside.levels))
 
     area = (viewer.layers["Hidden answer"].data > 0).sum(axis=(1, 2))
@@ -70,7 +65,11 @@ def main() -> None:
     take("8-inside-level")
     panel.inside.see(level="", doubt=True)
     take("9-inside-doubt")
-    panel.inside.see(doubt=False)
+    panel.inside.see(doubt=False, probabilities=True)
+    take("11-inside-probabilities")
+    panel.inside.see(probabilities=False, variation="elastic (paper)")
+    take("12-inside-varied")
+    panel.inside.see(variation="")
     panel.method.setCurrentIndex(1)
     panel.inside.method = "occlusion"
     panel.why.click()

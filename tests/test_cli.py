@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from napari_unet import api
 from napari_unet.cli import main
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.checkpoint import Checkpoint
-from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.config import ModelConfig, TrainConfig
 
 SHAPE = (24, 32, 17)  # as stored: x, y, z
 AFFINE = np.array([[1, 0, 0, -12], [0, -1, 0, 16], [0, 0, 3, -15], [0, 0, 0, 1.0]])  # R, P, S
@@ -458,7 +459,9 @@ def test_info_wants_a_file_or_a_network_and_not_both(scan, capsys):
     assert main(["info"]) == 2
     assert "Name a file, or a network" in error_of(capsys)
     assert main(["info", str(scan / "t1.nii.gz"), "--preset", "fast"]) == 2
-    assert "leave --preset, --width, --size out" in error_of(capsys)
+    assert "leave --preset out" in error_of(capsys)
+    assert main(["info", str(scan / "t1.nii.gz"), "--size", "8", "--kernel", "5"]) == 2
+    assert "leave --kernel, --size out" in error_of(capsys)
 
 
 def test_a_narrow_network_of_the_paper_is_trained(scan, capsys):
@@ -470,6 +473,48 @@ def test_a_narrow_network_of_the_paper_is_trained(scan, capsys):
     assert "add --preset fast or standard or paper" in error_of(capsys)
     assert train(scan, "--init", str(scan / "model.safetensors"), "--width", "4") == 2
     assert "leave --width out" in error_of(capsys)
+
+
+def test_every_option_of_a_network_can_be_changed(scan, capsys):
+    changed = {
+        "width": 4,
+        "max_width": 6,
+        "levels": 3,
+        "stride": 1,
+        "kernel": 5,
+        "padding": "mirror",
+        "normalisation": "none",
+        "upsampling": "nearest",
+        "dropout": 0.25,
+        "initialisation": "uniform",
+    }
+    given = {field.name for field in fields(ModelConfig)} - {"in_channels", "n_classes"}
+    assert set(changed) == given
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in changed.items()]
+    assert train(scan, "--preset", "paper", *options) == 0
+    network = Checkpoint.load(scan / "model.safetensors").card.model
+    assert {name: getattr(network, name) for name in changed} == changed
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--kernel=4", "kernel of a network is odd (1, 3, 5, ..., 4095), not 4"),
+        ("--levels=40", "levels of a network is from 1 to 10, not 40"),
+        ("--dropout=1", "dropout of a network is from 0 to below 1, not 1.0"),
+    ],
+)
+def test_an_impossible_network_is_refused_with_what_is_allowed(capsys, option, complaint):
+    assert main(["info", "--preset", "fast", option]) == 2
+    assert complaint in error_of(capsys)
+
+
+def test_a_word_that_no_network_knows_is_refused_with_those_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["info", "--preset", "fast", "--padding", "wrap"])
+    complaint = capsys.readouterr().err
+    assert "wrap" in complaint
+    assert all(w in complaint for w in ("zero", "mirror", "valid"))
 
 
 def test_a_scan_from_dicom_gets_its_mask_as_a_dicom_segmentation(scan, model, dicom, capsys):

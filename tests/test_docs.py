@@ -26,9 +26,18 @@ def test_every_code_block_of_how_a_unet_sees_runs_and_finds_the_metastasis(scrip
     assert script._panels(variables).keys() >= {"convolution", "skips", "softmax"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_picture_and_page_that_is_linked_exists(page):
+def links_of(page: Path) -> list[Path]:
+    """Files of the repository that a page links to."""
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", prose)
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert not missing
+    return [(page.parent / link).resolve() for link in links]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_picture_and_page_that_is_linked_exists(page):
+    assert not [link for link in links_of(page) if not link.exists()]
+
+
+def test_every_picture_in_the_docs_is_shown_on_a_page():
+    shown = {link for page in PAGES for link in links_of(page)}
+    assert not {path for path in (ROOT / "docs" / "images").iterdir() if path not in shown}

@@ -10,7 +10,8 @@ from typing import NoReturn, get_args
 
 from napari_unet import __version__
 from napari_unet.imaging.volume import FILE_AXES, PLANES
-from napari_unet.learning.config import AUTO, LARGEST, PRESETS, LossName, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, LossName, TrainConfig
+from napari_unet.network_options import add_network_options, count
 
 MODEL_SUFFIX = ".safetensors"
 
@@ -19,7 +20,6 @@ _DEFAULTS = TrainConfig()
 _SLICES_HELP = "the annotated slices (default: all that show a structure)"
 _SERIES_HELP = "which DICOM series of a folder: its description or UID"
 _OVERWRITE_HELP = "replace existing files"
-_WIDTH_HELP = "feature channels of the first level (default: those of --preset)"
 _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
@@ -114,17 +114,6 @@ def _seed(text: str) -> int:
     return seed
 
 
-def _count(text: str) -> int:
-    # int() refuses thousands of digits with a ValueError too.
-    try:
-        count = int(text)
-    except ValueError:
-        count = 0
-    if not 1 <= count <= LARGEST:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to {LARGEST}")
-    return count
-
-
 def parser() -> argparse.ArgumentParser:
     """Build the parser; `command` of its result is the name of the command."""
     root = _Parser(
@@ -134,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, notes: str = "") -> Callable[..., argparse.Action]:
+    def command(name: str, text: str, notes: str = "") -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = commands.add_parser(
             name,
             help=text,
@@ -142,14 +131,15 @@ def parser() -> argparse.ArgumentParser:
             epilog=notes,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        return added.add_argument
+        return added
 
-    add = command("demo", "Show it on a synthetic brain: in napari, or as a report.")
+    add = command("demo", "Show it on a synthetic brain: in napari, or as a report.").add_argument
     add("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
     add("--headless", action="store_true", help="write the report although there is a display")
     add("--seconds", type=_positive, help="training time of the report")
 
-    add = command("train", "Train on the annotated slices of a scan.", _TRAIN_NOTES)
+    train = command("train", "Train on the annotated slices of a scan.", _TRAIN_NOTES)
+    add = train.add_argument
     add(
         "--image",
         nargs="+",
@@ -201,9 +191,11 @@ def parser() -> argparse.ArgumentParser:
         help="random seed (default: %(default)s)",
     )
     add("--preset", choices=(AUTO, *PRESETS), help=f"network (default: {_DEFAULTS.preset})")
-    add("--width", type=_count, metavar="N", help=_WIDTH_HELP)
+    add_network_options(train)
 
-    add = command("segment", "Segment whole scans with a trained model.", _SEGMENT_NOTES)
+    add = command(
+        "segment", "Segment whole scans with a trained model.", _SEGMENT_NOTES
+    ).add_argument
     add("--model", required=True, metavar="MODEL", help=f"model file ({MODEL_SUFFIX})")
     add(
         "--out",
@@ -236,7 +228,9 @@ def parser() -> argparse.ArgumentParser:
         help="image files or DICOM folders; several: several scans",
     )
 
-    add = command("fill", "Interpolate a mask between its annotated slices.", _FILL_NOTES)
+    add = command(
+        "fill", "Interpolate a mask between its annotated slices.", _FILL_NOTES
+    ).add_argument
     add("--labels", type=Path, required=True, metavar="L", help="mask, painted on some slices")
     add("--out", type=Path, required=True, metavar="FILE", help="mask file to write")
     add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
@@ -247,7 +241,9 @@ def parser() -> argparse.ArgumentParser:
         help="plane, or the voxel axis of the file (default: thickest spacing, else axial)",
     )
 
-    add = command("convert", "Write a scan or a mask in another file format.", _CONVERT_NOTES)
+    add = command(
+        "convert", "Write a scan or a mask in another file format.", _CONVERT_NOTES
+    ).add_argument
     add("file", type=Path, metavar="IN", help="file, or folder of a DICOM series")
     add("out", type=Path, metavar="OUT", help="file to write")
     add("--volume", type=int, metavar="N", help="which volume of a series, counted from 0")
@@ -263,7 +259,8 @@ def parser() -> argparse.ArgumentParser:
             help=f"IN is {'a mask' if kind == 'mask' else 'an image'} (default: found out)",
         )
 
-    add = command("info", "Describe a scan, a mask, a model, or the layers of a network.")
+    info = command("info", "Describe a scan, a mask, a model, or the layers of a network.")
+    add = info.add_argument
     add(
         "file",
         type=Path,
@@ -274,14 +271,14 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--preset", choices=tuple(PRESETS), help="instead of a file: network to list layer by layer"
     )
-    add("--width", type=_count, metavar="N", help=_WIDTH_HELP)
     add(
         "--size",
-        type=_count,
+        type=count,
         metavar="N",
         help="side of its input in pixels (default: that for a tile of training)",
     )
     add("--series", metavar="NAME", help=_SERIES_HELP)
+    add_network_options(info)
     return root
 
 

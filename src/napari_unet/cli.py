@@ -7,7 +7,6 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.saving import GeometryReceipt, check_may_write
 from napari_unet.imaging.writers import writer_for
-from napari_unet.learning.config import AUTO, PRESETS, ModelConfig, TrainConfig
+from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.events import (
     Notice,
     RoundDone,
@@ -28,6 +27,7 @@ from napari_unet.learning.events import (
     TrainEvent,
 )
 from napari_unet.learning.wording import counted
+from napari_unet.network_options import given_options, network_of
 from napari_unet.scan_lists import check_folder_of, group_images, output_paths
 
 if TYPE_CHECKING:
@@ -74,16 +74,14 @@ def train(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.suffix != MODEL_SUFFIX:
         raise UsageError(f"--out {out}: give the model a name ending in {MODEL_SUFFIX}.")
-    if arguments.init is not None and arguments.preset is not None:
-        raise UsageError("--init keeps the network of that model: leave --preset out.")
-    if arguments.init is not None and arguments.width is not None:
-        raise UsageError("--init keeps the network of that model: leave --width out.")
+    if arguments.init is not None and (changes := given_options(arguments)):
+        raise UsageError(f"--init keeps the network of that model: leave {', '.join(changes)} out.")
     check_folder_of(out)
     config = TrainConfig(
         seconds=arguments.seconds,
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
-        model=None if arguments.width is None else _wide(arguments.preset, arguments.width),
+        model=network_of(arguments),
         loss=arguments.loss,
         elastic=arguments.elastic,
     )
@@ -130,16 +128,6 @@ def train(arguments: argparse.Namespace) -> None:
         _say_which_is_kept(done, out)
     if failures:
         raise NapariUnetError(str(failures[0]))
-
-
-def _wide(preset: str | None, width: int | None) -> ModelConfig:
-    """Find the network of a preset, perhaps wider or narrower."""
-    if preset is None or preset == AUTO:
-        raise UsageError(f"--width changes a network: add --preset {' or '.join(PRESETS)}.")
-    network = PRESETS[preset]
-    if width is None:
-        return network
-    return replace(network, width=width, max_width=max(width, network.max_width))
 
 
 def _say_which_is_kept(done: RoundDone, out: Path) -> None:
@@ -281,13 +269,13 @@ def info(arguments: argparse.Namespace) -> None:
     if path is None:
         if arguments.preset is None:
             raise UsageError(f"Name a file, or a network: --preset {' or '.join(PRESETS)}.")
-        for line in describe_network.layers(
-            _wide(arguments.preset, arguments.width), arguments.size
-        ):
+        network = network_of(arguments) or PRESETS[arguments.preset]
+        for line in describe_network.layers(network, arguments.size):
             say(line)
         return
-    if (arguments.preset, arguments.width, arguments.size) != (None, None, None):
-        raise UsageError("A file says itself what is in it: leave --preset, --width, --size out.")
+    given = given_options(arguments) + ["--size"] * (arguments.size is not None)
+    if given:
+        raise UsageError(f"A file says itself what is in it: leave {', '.join(given)} out.")
     if not path.exists():
         raise NapariUnetError(f"There is no file {path}.")
     if path.suffix == MODEL_SUFFIX:

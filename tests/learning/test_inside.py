@@ -275,13 +275,14 @@ def test_a_part_of_the_slice_explains_what_the_whole_slice_says(name):
     assert np.abs(whole).sum() == pytest.approx(np.abs(part).sum(), rel=1e-4)
 
 
-def test_a_mosaic_begins_where_a_channel_does_and_is_as_wide():
+def test_a_mosaic_lies_over_the_slice_whatever_its_channels_cover():
     values = np.random.default_rng(0).random((5, 20, 30)).astype(np.float32)
-    place = Place((2.0, 1.0), (10.0, -4.0))
-    picture, where = mosaic(values, place, [4, 0, 1, 2, 3])
-    assert picture.shape[1] * where.scale_mm[1] == pytest.approx(30, rel=0.03)
+    slice_place, slice_size = Place((1.0, 0.5), (10.0, -4.0)), (24, 60)
+    picture, where = mosaic(values, [4, 0, 1, 2, 3], (2.0, 1.0), slice_place, slice_size)
+    assert picture.shape[1] * where.scale_mm[1] <= 30 + 1e-6
+    assert picture.shape[0] * where.scale_mm[0] == pytest.approx(24)
     edges = [t - s / 2 for t, s in zip(where.translate_mm, where.scale_mm, strict=True)]
-    np.testing.assert_allclose(edges, (10 - 1, -4 - 0.5))
+    np.testing.assert_allclose(edges, (10 - 0.5, -4 - 0.25))
     assert where.scale_mm[0] / where.scale_mm[1] == pytest.approx(2)
     np.testing.assert_allclose(
         np.corrcoef(picture[:20, :30].ravel(), values[4].ravel())[0, 1], 1, atol=0.01

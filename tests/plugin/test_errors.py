@@ -30,8 +30,8 @@ def test_only_empty_slices_are_not_enough(bench):
 @pytest.mark.parametrize(
     ("data", "options", "word"),
     [
-        (np.zeros((32, 32)), {}, "2D"),
-        (np.zeros((8, 32, 32, 3), np.uint8), {"rgb": True}, "RGB"),
+        (np.zeros((32, 5)), {}, "at least 8"),
+        (np.zeros((8, 32, 32, 3), np.uint8), {"rgb": True}, "Split RGB"),
         (np.zeros((2, 8, 32, 32)), {}, "4D"),
         (np.zeros((16, 48, 40)), {"rotate": (0, 0, 20)}, "rotated"),
         (np.zeros((16, 48, 40)), {"shear": (0, 0.5, 0)}, "sheared"),

@@ -36,6 +36,7 @@ def settle(bench: Bench, panel: InsidePanel) -> None:
         lambda: (
             bool(inside.levels)
             and not (inside.busy or inside._stale or inside._asked or inside._timer.isActive())
+            and inside.layers.complete
         ),
         timeout=60_000,
     )
@@ -383,3 +384,15 @@ def test_a_slice_can_be_seen_as_training_varies_it(bench, open_panel):
     assert not np.array_equal(layer.data, first)
     vary("Not varied")
     assert not ours(bench)
+
+
+def test_both_docks_share_one_place_in_tabs_with_the_new_one_in_front(bench, open_panel):
+    panel = open_panel()
+    window = bench.viewer.window._qt_window
+    window.show()
+    docks = panel.parent(), bench.widget.parent()
+    bench.qtbot.waitUntil(lambda: docks[1] in window.tabifiedDockWidgets(docks[0]), timeout=5_000)
+    bench.qtbot.waitUntil(lambda: not panel.visibleRegion().isEmpty(), timeout=5_000)
+    assert bench.widget.visibleRegion().isEmpty()
+    bench.viewer.window.remove_dock_widget(panel)
+    bench.qtbot.waitUntil(lambda: not bench.widget.visibleRegion().isEmpty(), timeout=5_000)

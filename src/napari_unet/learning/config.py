@@ -88,9 +88,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "n_classes", "width", "levels", "stride", "max_width"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= LARGEST:
-                raise ValueError(f"{name} of a network is from 1 to {LARGEST}, not {value!r}")
+            value, most = getattr(self, name), _FEWER.get(name, LARGEST)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name} of a network is from 1 to {most}, not {value!r}")
         kernel = self.kernel
         if not isinstance(kernel, int) or not 1 <= kernel <= LARGEST or kernel % 2 == 0:
             raise ValueError(
@@ -98,7 +98,7 @@ class ModelConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout of a network is from 0 to below 1, not {self.dropout!r}")
-        for name, choices in _CHOICES.items():
+        for name, choices in NETWORK_CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(
                     f"{name} of a network is one of {', '.join(choices)}, not {value!r}"
@@ -113,12 +113,16 @@ class ModelConfig:
 LARGEST = 4096
 """No count in a `ModelConfig` exceeds this; a damaged model file's might."""
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+_FEWER = {"levels": 10, "stride": 16}
+"""Nor these: each doubles, or multiplies, the least size of a slice."""
+
+NETWORK_CHOICES: dict[str, tuple[str, ...]] = {
     "padding": get_args(Padding),
     "normalisation": get_args(Normalisation),
     "upsampling": get_args(Upsampling),
     "initialisation": get_args(Initialisation),
 }
+"""What the options of a `ModelConfig` that are words may be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""All channels of a level side by side, in the place of one. No torch here."""
+"""All channels of a level side by side, in the place of the slice. No torch here."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ def shown_range(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def mosaic(
-    values: NDArray[np.float32], place: Place, order: list[int]
+    values: NDArray[np.float32],
+    order: list[int],
+    pixel_mm: tuple[float, float],
+    place: Place,
+    size: tuple[int, int],
 ) -> tuple[NDArray[np.float32], Place]:
-    """Lay channels out in a square, row by row, over what one of them covers.
+    """Lay channels out in a square, row by row, over a picture.
 
     Each is scaled to 0..1 by itself. Between them and where the last row is not full it
     is NaN.
@@ -37,17 +41,19 @@ def mosaic(
     ----------
     values : ndarray, shape (c, h, w)
         The channels.
-    place : Place
-        Where each of them lies.
     order : list of int
         Which of them, in which order.
+    pixel_mm : tuple of float
+        Height and width of their pixels: they keep their proportions.
+    place, size : Place, tuple of int
+        Where the picture lies, and its rows and columns.
 
     Returns
     -------
     ndarray of float32, shape (rows, columns)
         The mosaic.
     Place
-        Where it lies: it begins where a channel begins, and does not reach beyond it.
+        Where it lies: it begins where the picture begins, and does not reach beyond it.
     """
     side = math.ceil(math.sqrt(len(order)))
     _, height, width = values.shape
@@ -70,8 +76,13 @@ def mosaic(
             slice(across * (wide + gap), across * (wide + gap) + wide),
         )
         np.clip((tile - low) / (top - low), 0, 1, out=result[at])
-    shrunk = min(height / (side * (high + gap) - gap), width / result.shape[1])
-    scale = (place.scale_mm[0] * shrunk, place.scale_mm[1] * shrunk)
+    shrunk = min(
+        side * whole / (length * own)
+        for side, whole, length, own in zip(
+            size, place.scale_mm, result.shape, pixel_mm, strict=True
+        )
+    )
+    scale = (pixel_mm[0] * shrunk, pixel_mm[1] * shrunk)
     # The outer edge of the first pixel stays where it is.
     down_mm, across_mm = (
         centre - whole / 2 + own / 2

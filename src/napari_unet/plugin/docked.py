@@ -1,13 +1,16 @@
-"""A widget that notices when its dock is closed."""
+"""A widget that shares its place with others of its kind, and notices when its dock is closed."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 
 class DockedWidget(QWidget):
-    """A dock widget that lets go of the viewer when it is taken out of its dock."""
+    """A dock widget that lets go of the viewer when it is taken out of its dock.
+
+    Several of them lie in tabs, not one above the other: each needs the height of the window.
+    """
 
     _docked = False
 
@@ -18,6 +21,28 @@ class DockedWidget(QWidget):
             if self._docked and self.parent() is None:  # its dock was closed
                 self.disconnect_viewer()
             self._docked = self.parent() is not None
+            if self._docked:
+                # Once the window has placed the dock, which it does after this.
+                QTimer.singleShot(0, self._share_place)
+
+    def _share_place(self) -> None:
+        """Lie in a tab, the front one, where another of these widgets is docked already."""
+        dock, window = self.parent(), self.window()
+        if not (isinstance(dock, QDockWidget) and isinstance(window, QMainWindow)):
+            return
+        area = window.dockWidgetArea(dock)
+        for other in window.findChildren(DockedWidget):
+            place = other.parent()
+            if other is self or not isinstance(place, QDockWidget) or place.isFloating():
+                continue
+            if window.dockWidgetArea(place) == area:
+                animated = window.isAnimated()
+                window.setAnimated(False)  # at its end the old one would be in front again
+                window.tabifyDockWidget(place, dock)
+                dock.show()
+                dock.raise_()
+                window.setAnimated(animated)
+                return
 
     def disconnect_viewer(self) -> None:
         """Let go of the viewer; safe to call twice."""

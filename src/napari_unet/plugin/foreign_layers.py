@@ -2,6 +2,7 @@
 
 napari places an array by scale, rotate, shear and translate, then by an affine. Its
 world axes are taken for those of the display order (towards I, P, L), in millimetres.
+A 2D layer is a scan of one slice.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from napari.layers import Layer
 from napari.utils.transforms import CompositeAffine
 from numpy.typing import NDArray
 
+from napari_unet.imaging.picture import PAGE_MM
 from napari_unet.imaging.volume import Grid
 
 ALIGNED = 1e-4
@@ -30,23 +32,38 @@ def world_matrix(placed: Mapping[str, Any]) -> NDArray[np.float64]:
     Parameters
     ----------
     placed : mapping
-        Spatial attributes of a 3D layer by their napari names; missing ones are neutral.
+        Spatial attributes of a 2D or 3D layer by their napari names; missing ones are neutral.
     """
+    scale = placed.get("scale", (1.0, 1.0, 1.0))
+    ndim = len(scale)
     local = CompositeAffine(
-        scale=placed.get("scale", (1.0, 1.0, 1.0)),
-        translate=placed.get("translate", (0.0, 0.0, 0.0)),
+        scale=scale,
+        translate=placed.get("translate", (0.0,) * ndim),
         rotate=placed.get("rotate"),
         shear=placed.get("shear"),
-        ndim=3,
+        ndim=ndim,
     ).affine_matrix
     affine = placed.get("affine")
-    affine = np.eye(4) if affine is None else np.asarray(getattr(affine, "affine_matrix", affine))
-    units = placed.get("units") or ("mm",) * 3
-    return np.asarray(np.diag([*map(_millimetres, units), 1.0]) @ affine @ local, dtype=np.float64)
+    if affine is None:
+        affine = np.eye(ndim + 1)
+    affine = np.asarray(getattr(affine, "affine_matrix", affine))
+    units = placed.get("units") or ("mm",) * ndim
+    matrix = np.diag([*map(_millimetres, units), 1.0]) @ affine @ local
+    if ndim == 2:
+        page = np.diag([PAGE_MM * np.linalg.norm(matrix[:2, 0]), 1.0, 1.0, 1.0])
+        page[1:, 1:] = matrix
+        matrix = page
+    return np.asarray(matrix, dtype=np.float64)
+
+
+def shape_of(layer: Layer) -> tuple[int, ...]:
+    """Slices, rows and columns of a 2D or 3D layer."""
+    shape = tuple(layer.data.shape)
+    return (1, *shape) if layer.ndim == 2 else shape
 
 
 def matrix_of(layer: Layer) -> NDArray[np.float64]:
-    """Voxel to millimetres in the viewer of a 3D layer, shape (4, 4)."""
+    """Voxel to millimetres in the viewer of a layer, shape (4, 4)."""
     names = ("scale", "translate", "rotate", "shear", "affine", "units")
     return world_matrix({name: getattr(layer, name) for name in names})
 
@@ -61,7 +78,9 @@ def is_aligned(matrix: NDArray[np.float64]) -> bool:
 
 
 def is_upright(layer: Layer) -> bool:
-    """Whether an array is in display order as it is: only scaled and moved."""
+    """Whether an array is a volume in display order as it is: only scaled and moved."""
+    if layer.ndim != 3:
+        return False
     identity = np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1))
     turned = not np.allclose(layer.rotate, np.eye(3)) or np.any(layer.shear)
     return bool(identity and not turned and np.all(np.asarray(layer.scale) > 0))

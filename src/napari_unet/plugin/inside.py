@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -22,6 +22,9 @@ from napari_unet.plugin.inside_layers import InsideLayers
 from napari_unet.plugin.inside_work import LevelsKnown, Looked, Looker, Method, Picture, Wish
 from napari_unet.plugin.scan_layers import METADATA_KEY
 from napari_unet.plugin.session import ScanSession
+
+if TYPE_CHECKING:
+    from napari_unet.learning.explanation import Explanation
 
 PAUSE_MS = 150
 """A slice is looked at once it has been on screen this long."""
@@ -71,6 +74,7 @@ class Inside(QObject):
         self._pixel = (0, 0)
         self._asked: tuple[int, tuple[int, int]] | None = None
         self._explaining = False
+        self._found: Explanation | None = None  # so far
         self._stale = False  # what is shown is not what is wished for
         self._unfinished = False  # the look under way has not shown everything yet
         self._timer = QTimer()
@@ -94,6 +98,13 @@ class Inside(QObject):
             "features": bool(self.wish.level),
             "varied": bool(self.wish.variation),
         }
+
+    @property
+    def _interrupted(self) -> bool:
+        """Whether an explanation that ended was not to go on."""
+        rounds = None if self.annotator is None else self.annotator.rounds
+        asked_again = self._asked is not None or not self._explaining
+        return rounds is None or rounds.running or asked_again
 
     # -- whose model -----------------------------------------------------------
 
@@ -301,19 +312,27 @@ class Inside(QObject):
             self._show_explanation(event, session)
 
     def _show_explanation(self, found: Any, session: ScanSession) -> None:
+        self._found = found
         self.layers.explain(found, self._pixel, session)
-        names = ("background", *session.class_names)
-        done = "" if found.share == 1 else f" ({found.share:.0%} done)"
+        self._tell(found, session, f"{found.share:.0%} done.")
+
+    def _tell(self, found: Explanation, session: ScanSession, progress: str) -> None:
+        names = ("Background", *session.class_names)
         self.message.emit(
             f"{names[found.chosen]}, with probability {found.probability:.2f}. Orange speaks for "
-            f"it, blue against it; the box is what the model can see from there.{done}",
+            "it, blue against it; the box is what the model can see from there."
+            + (f" {progress}" if found.share < 1 else ""),
             False,
         )
 
     def _on_looked(self, failure: str) -> None:
         unfinished, self._unfinished = self._unfinished, False
+        found, self._found = self._found, None
         if failure:
             self.message.emit(failure, True)
+        elif found is not None and self._session is not None and not self._interrupted:
+            missing = "what is farthest away" if found.method == "occlusion" else "some detail"
+            self._tell(found, self._session, f"Time was up: {missing} is missing.")
         elif unfinished:  # other work came first
             self._stale = True
         self._on_rounds()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +12,7 @@ from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.plugin.inside_work import Picture
 from napari_unet.plugin.scan_layers import METADATA_KEY
@@ -41,6 +44,9 @@ Key = tuple[str, int]
 class InsideLayers(QObject):
     """What is shown of a session's scan.
 
+    A new layer takes napari a tenth of a second, so that each has a turn of the event loop for
+    itself, and the window moves in between.
+
     Signals
     -------
     removed : str
@@ -53,6 +59,10 @@ class InsideLayers(QObject):
         super().__init__()
         self._viewer = viewer
         self._layers: dict[Key, Layer] = {}
+        self._queue: deque[tuple[str, Callable[[], None]]] = deque()
+        self._turn = QTimer(self)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._show_next)
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
@@ -60,8 +70,32 @@ class InsideLayers(QObject):
         """Kinds of pictures that are shown."""
         return {key for key, _ in self._layers}
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that was to be shown is."""
+        return not self._queue
+
     def show(self, picture: Picture, session: ScanSession) -> None:
-        """Show a picture, in the layer that shows its kind already if there is one."""
+        """Show a picture soon, in the layer that shows its kind already if there is one."""
+        self._later(picture.key, partial(self._show_picture, picture, session))
+
+    def explain(self, found: Explanation, pixel: tuple[int, int], session: ScanSession) -> None:
+        """Show an explanation, the voxel it is about, and a box around what counts, soon."""
+        self._later("explanation", partial(self._show_explanation, found, session))
+        self._later("box", partial(self._show_box, found, pixel, session))
+
+    def _later(self, key: str, show: Callable[[], None]) -> None:
+        self._queue.append((key, show))
+        self._turn.start()
+
+    def _show_next(self) -> None:
+        if self._queue:
+            _, show = self._queue.popleft()
+            show()
+        else:
+            self._turn.stop()
+
+    def _show_picture(self, picture: Picture, session: ScanSession) -> None:
         style: dict[str, Any] = {"colormap": "gray"}
         if picture.key == "features":
             style = {"colormap": FEATURES}
@@ -83,8 +117,7 @@ class InsideLayers(QObject):
         )
         self._arrange(self._layers[picture.key, picture.number], session, picture.covers)
 
-    def explain(self, found: Explanation, pixel: tuple[int, int], session: ScanSession) -> None:
-        """Show an explanation, the voxel it is about, and a box around what counts for it."""
+    def _show_explanation(self, found: Explanation, session: ScanSession) -> None:
         strongest = float(np.quantile(np.abs(found.values), _STRONG)) or 1.0
         self._show_image(
             ("explanation", 0),
@@ -96,6 +129,9 @@ class InsideLayers(QObject):
             session,
             {"colormap": FOR_AND_AGAINST},
         )
+
+    def _show_box(self, found: Explanation, pixel: tuple[int, int], session: ScanSession) -> None:
+        """Draw what the network sees from a voxel, and the voxel."""
         rows, columns = found.seen
         corners = [
             _corners(rows.start, rows.stop, columns.start, columns.stop),
@@ -104,7 +140,8 @@ class InsideLayers(QObject):
         boxes = [np.insert(each, session.axis, found.index, axis=1) for each in corners]
         layer = self._layers.get(("box", 0))
         if isinstance(layer, Shapes):
-            layer.data = boxes
+            if not np.array_equal(layer.data, boxes):
+                layer.data = boxes
             return
         self._add(
             ("box", 0),
@@ -122,16 +159,19 @@ class InsideLayers(QObject):
         )
 
     def remove(self, *keys: str) -> None:
-        """Remove all layers of some kinds."""
-        for key, layer in list(self._layers.items()):
-            if key[0] in keys:
-                del self._layers[key]
-                if layer in self._viewer.layers:
-                    self._viewer.layers.remove(layer)
+        """Remove all layers of some kinds, and show none that wait for their turn."""
+        self._queue = deque(each for each in self._queue if each[0] not in keys)
+        own = [key for key in self._layers if key[0] in keys]
+        gone = [layer for key in own if (layer := self._layers.pop(key)) in self._viewer.layers]
+        if not gone:
+            return
+        with self._viewer.layers.batched_update():  # drawn once
+            for layer in gone:
+                self._viewer.layers.remove(layer)
 
     def clear(self) -> None:
         """Remove all layers."""
-        self.remove(*self.keys)
+        self.remove(*self.keys, *(key for key, _ in self._queue))
 
     def close(self) -> None:
         """Remove all layers and let go of the viewer."""
@@ -168,9 +208,15 @@ class InsideLayers(QObject):
             self._add(key, new)
             return
         layer.data = data
-        layer.scale, layer.translate = scale, translate
-        layer.contrast_limits_range = layer.contrast_limits = limits
-        layer.name = name
+        for what, value in (
+            ("scale", scale),
+            ("translate", translate),
+            ("contrast_limits_range", limits),
+            ("contrast_limits", limits),
+            ("name", name),
+        ):
+            if not np.array_equal(getattr(layer, what), value):  # each draws the layer anew
+                setattr(layer, what, value)
 
     def _add(self, key: Key, layer: Layer) -> None:
         """Add a layer; what was selected stays so."""

@@ -160,7 +160,7 @@ class Looker:
         if should_stop():
             return
         yield from self._pictures(index, wish, glance)
-        yield Looked("" if glance.features is None else _remark(glance.features, wish))
+        yield Looked(_remark(wish) if glance.features is None else _rank(glance.features, wish))
 
     def explain(
         self, index: int, pixel: tuple[int, int], method: Method, should_stop: Callable[[], bool]
@@ -209,7 +209,7 @@ class Looker:
         if wish.variation:
             yield from self._varied(index, wish, glance.opinion_place)
         if glance.features is not None:
-            yield _features_picture(glance.features, wish, index)
+            yield _features_picture(glance, glance.features, wish, index)
 
     def _varied(self, index: int, wish: Wish, place: Place) -> Iterator[Picture]:
         from napari_unet.learning.augmentation import training_range
@@ -239,11 +239,13 @@ class Looker:
         return self.class_names[value - 1] if value <= len(self.class_names) else f"label {value}"
 
 
-def _features_picture(features: FeatureMaps, wish: Wish, index: int) -> Picture:
+def _features_picture(glance: Glance, features: FeatureMaps, wish: Wish, index: int) -> Picture:
     name = features.level.title
     name = name[0].upper() + name[1:]
     if wish.grid:
-        values, place = mosaic(features.values, features.place, features.ranking)
+        # Over the slice: channels of valid convolutions reach far beyond it.
+        over = glance.opinion_place, (glance.doubt.shape[0], glance.doubt.shape[1])
+        values, place = mosaic(features.values, features.ranking, features.place.scale_mm, *over)
         return Picture("features", 0, name, index, values, place, (0.0, 1.0), covers=True)
     channel = features.ranking[min(wish.rank, features.level.channels - 1)]
     values = features.values[channel]
@@ -251,7 +253,19 @@ def _features_picture(features: FeatureMaps, wish: Wish, index: int) -> Picture:
     return Picture("features", 0, name, index, values, features.place, shown_range(values))
 
 
-def _remark(features: FeatureMaps, wish: Wish) -> str:
+def _remark(wish: Wish) -> str:
+    """Say how to read what is wished for, feature maps aside."""
+    if wish.variation:
+        return "The slice as training may see it. Choose the same again for another draw."
+    if wish.doubt:
+        return "Uncertainty: bright where the model cannot decide, black where it is sure."
+    if wish.probabilities:
+        return "Probabilities: the stronger the colour, the surer the model of that structure."
+    return "Exactly what the network is given: cropped, normalised, filled up at the borders."
+
+
+def _rank(features: FeatureMaps, wish: Wish) -> str:
+    """Say which channels are shown, and why these."""
     if wish.grid:
         return "All channels, the most telling first, each from its darkest to its brightest."
     rank = min(wish.rank, features.level.channels - 1)

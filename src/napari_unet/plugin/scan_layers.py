@@ -19,6 +19,7 @@ from napari_unet.plugin.foreign_layers import (
     is_aligned,
     is_upright,
     matrix_of,
+    shape_of,
     to_display,
     world_grid,
 )
@@ -56,12 +57,15 @@ def why_not_a_scan(layer: Image) -> str | None:
     """Why an Image layer cannot be segmented, in a sentence; None if it can."""
     name = layer.name
     if layer.rgb:
-        return f"“{name}” is a colour (RGB) picture. Choose a greyscale MRI volume."
+        return (
+            f"“{name}” is a colour (RGB) picture. Split it (right-click the layer, Split RGB) and "
+            "choose one of its channels, or open it in greyscale."
+        )
     if layer.multiscale:
         return f"“{name}” is a multiscale image. Open it at one resolution."
-    if layer.ndim != 3:
-        return f"“{name}” is {layer.ndim}D. Choose a 3D MRI volume."
-    if sorted(layer.data.shape)[1] < 8:
+    if layer.ndim not in (2, 3):
+        return f"“{name}” is {layer.ndim}D. Choose a 3D MRI volume, or a 2D picture."
+    if sorted(shape_of(layer))[1] < 8:
         return f"“{name}” has shape {layer.data.shape}. Slices need at least 8 voxels a side."
     if was_moved(layer):
         return (
@@ -100,9 +104,9 @@ def files_of(layer: Layer) -> tuple[Path, ...]:
 
 
 def grid_of(layer: Layer) -> Grid:
-    """The file grid of a 3D layer; for other layers, one made from where the viewer shows it."""
+    """The file grid of a layer; for other layers, one made from where the viewer shows it."""
     stored = stored_grid(layer)
-    return world_grid(tuple(layer.data.shape), matrix_of(layer)) if stored is None else stored
+    return world_grid(shape_of(layer), matrix_of(layer)) if stored is None else stored
 
 
 def knows_patient(layer: Layer) -> bool:
@@ -135,12 +139,13 @@ def file_grid_of(layer: Layer) -> Grid | None:
         return ours.get("file_grid")
     try:
         scan = open_scan(path)
-        if len(scan.volumes) > 1 or scan.grid.shape[::-1] != tuple(layer.data.shape):
+        if len(scan.volumes) > 1 or scan.grid.shape[::-1] != shape_of(layer):
             return None
         stored, slope, intercept = scan.read(0)
     except (VolumeError, OSError):
         return None
-    planes = zip(np.asarray(layer.data), np.transpose(stored), strict=True)
+    own = np.reshape(np.asarray(layer.data), shape_of(layer))
+    planes = zip(own, np.transpose(stored), strict=True)
     same = (np.allclose(one, other * slope + intercept, equal_nan=True) for one, other in planes)
     return scan.grid if all(same) else None
 
@@ -163,13 +168,13 @@ def grids_of(first: Layer, second: Layer) -> tuple[Grid, Grid]:
     layers = (first, second)
     if all(_has_file_grid(layer) for layer in layers):
         return (grid_of(first), grid_of(second))
-    one, other = (world_grid(tuple(layer.data.shape), matrix_of(layer)) for layer in layers)
+    one, other = (world_grid(shape_of(layer), matrix_of(layer)) for layer in layers)
     return (one, other)
 
 
 def display_data(layer: Layer) -> NDArray[Any]:
-    """Voxels of a 3D layer in display order; a view where it can be."""
-    data = np.asarray(layer.data)
+    """Voxels of a layer in display order; a view where it can be."""
+    data = np.reshape(np.asarray(layer.data), shape_of(layer))
     if is_upright(layer):
         return data
     return to_display(data, world_grid(data.shape, matrix_of(layer)))

@@ -1,4 +1,4 @@
-"""Scans that another reader opened mirrored, turned by right angles or by an affine."""
+"""Scans that another reader opened mirrored, turned by right angles or by an affine, or in 2D."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def upright_layer(layer: Image, others: Sequence[Layer]) -> Image:
     ours = {**grid_entry(layer), "upright_of": layer.unique_id, "source": source_of(layer)}
     return Image(
         display_data(layer),
-        name=f"{layer.name} (upright)",
+        name=f"{layer.name} ({'upright' if layer.ndim == 3 else 'one slice'})",
         colormap=layer.colormap,
         contrast_limits=layer.contrast_limits,
         metadata={METADATA_KEY: ours},
@@ -69,9 +69,10 @@ def brought_upright(viewer: Viewer, images: Sequence[Image]) -> Iterator[tuple[l
             viewer.add_layer(layer)
             added.append((layer, image, image.visible))
             image.visible = False
+            what = "mirrored or turned" if image.ndim == 3 else "a flat picture"
             said = (
-                f"“{image.name}” is mirrored or turned; “{layer.name}” shows the same voxels and "
-                "saves onto its grid."
+                f"“{image.name}” is {what}; “{layer.name}” shows the same voxels and saves onto "
+                "its grid."
             )
         if layer not in layers:
             layers.append(layer)
