@@ -14,6 +14,7 @@ import pytest
 
 from napari_unet import api
 from napari_unet.cli import main
+from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import ModelConfig, TrainConfig
@@ -473,6 +474,28 @@ def test_a_narrow_network_of_the_paper_is_trained(scan, capsys):
     assert "add --preset fast or standard or paper" in error_of(capsys)
     assert train(scan, "--init", str(scan / "model.safetensors"), "--width", "4") == 2
     assert "leave --width out" in error_of(capsys)
+
+
+def test_border_weights_are_chosen_in_pixels_or_millimetres(scan, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(api, "train", lambda *_, config, **__: given.append(config) or stop())
+
+    def stop():
+        raise NapariUnetError("far enough")
+
+    options = ("--loss", "border-ce", "--border-weight", "4", "--flip-rows")
+    for sigma in ("3", "2.5mm"):
+        assert train(scan, *options, "--border-sigma", sigma) == 1
+    known = [(c.border_weight, c.border_sigma, c.border_unit, c.flip_rows) for c in given]
+    assert known == [(4.0, 3.0, "pixels", True), (4.0, 2.5, "mm", True)]
+    capsys.readouterr()
+    assert train(scan, "--preset", "paper", "--border-sigma", "3") == 1  # weighs borders anyway
+    capsys.readouterr()
+    assert train(scan, "--preset", "fast", "--border-weight", "3") == 2
+    assert "add --loss border-ce" in error_of(capsys)
+    with pytest.raises(SystemExit):
+        train(scan, *options, "--border-sigma", "3cm")
+    assert "or of millimetres as in 2.5mm" in capsys.readouterr().err
 
 
 def test_every_option_of_a_network_can_be_changed(scan, capsys):

@@ -10,12 +10,13 @@ from typing import NoReturn, get_args
 
 from napari_unet import __version__
 from napari_unet.imaging.volume import FILE_AXES, PLANES
-from napari_unet.learning.config import AUTO, PRESETS, LossName, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, LengthUnit, LossName, Recipe, TrainConfig
 from napari_unet.network_options import add_network_options, count
 
 MODEL_SUFFIX = ".safetensors"
 
 _DEFAULTS = TrainConfig()
+_RECIPE = Recipe()
 
 _SLICES_HELP = "the annotated slices (default: all that show a structure)"
 _SERIES_HELP = "which DICOM series of a folder: its description or UID"
@@ -101,6 +102,17 @@ def _positive(text: str) -> float:
     return value
 
 
+def _length(text: str) -> tuple[float, LengthUnit]:
+    """Read pixels, or millimetres if it says so."""
+    number = text.removesuffix("mm")
+    try:
+        return _positive(number), "pixels" if number == text else "mm"
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of pixels above 0, or of millimetres as in 2.5mm"
+        ) from None
+
+
 def _seed(text: str) -> int:
     # int() refuses thousands of digits with a ValueError too.
     try:
@@ -174,6 +186,26 @@ def parser() -> argparse.ArgumentParser:
         choices=get_args(LossName),
         help="border-ce: gaps between objects weigh more, as in the U-Net paper "
         "(default: as --preset asks for; dice+ce, and border-ce for paper)",
+    )
+    add(
+        "--border-weight",
+        type=_positive,
+        metavar="W",
+        help="border-ce: how much a gap between touching objects weighs "
+        f"(default: {_RECIPE.border_weight:g}, as in the U-Net paper)",
+    )
+    add(
+        "--border-sigma",
+        type=_length,
+        metavar="S",
+        help="border-ce: how fast that falls off with the width of the gap, in pixels of the "
+        f"network (default: {_RECIPE.border_sigma:g}, as in the U-Net paper) or millimetres: 2.5mm",
+    )
+    add(
+        "--flip-rows",
+        action=argparse.BooleanOptionalAction,
+        help="turn slices upside down half of the time: for cells, not for heads (default: only "
+        "for paper)",
     )
     add(
         "--elastic",

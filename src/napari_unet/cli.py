@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_unet.arguments import MODEL_SUFFIX, parser
 from napari_unet.console import Progress, say, stop_on_interrupt
@@ -17,7 +17,7 @@ from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.saving import GeometryReceipt, check_may_write
 from napari_unet.imaging.writers import writer_for
-from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.config import PRESETS, RECIPES, TrainConfig
 from napari_unet.learning.events import (
     Notice,
     RoundDone,
@@ -77,6 +77,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.init is not None and (changes := given_options(arguments)):
         raise UsageError(f"--init keeps the network of that model: leave {', '.join(changes)} out.")
     check_folder_of(out)
+    borders = _border_options(arguments)
     config = TrainConfig(
         seconds=arguments.seconds,
         seed=arguments.seed,
@@ -84,6 +85,8 @@ def train(arguments: argparse.Namespace) -> None:
         model=network_of(arguments),
         loss=arguments.loss,
         elastic=arguments.elastic,
+        flip_rows=arguments.flip_rows,
+        **borders,
     )
     volume = api.load_volume(arguments.image, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
@@ -128,6 +131,20 @@ def train(arguments: argparse.Namespace) -> None:
         _say_which_is_kept(done, out)
     if failures:
         raise NapariUnetError(str(failures[0]))
+
+
+def _border_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Take what shapes the border weights; refuse it where nothing is weighed."""
+    sigma, unit = arguments.border_sigma or (None, None)
+    given = {"border_weight": arguments.border_weight, "border_sigma": sigma, "border_unit": unit}
+    weighed = arguments.loss or (
+        RECIPES[arguments.preset].loss if arguments.preset in RECIPES else ""
+    )
+    if weighed != "border-ce" and any(value is not None for value in given.values()):
+        raise UsageError(
+            "--border-weight and --border-sigma shape one loss only: add --loss border-ce."
+        )
+    return given
 
 
 def _say_which_is_kept(done: RoundDone, out: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from napari_unet.learning import border_weights as module
-from napari_unet.learning.border_weights import border_weights
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.border_weights import BorderCache, border_weights
+from napari_unet.learning.config import IGNORE_LABEL, Recipe
 from napari_unet.learning.losses import masked_cross_entropy
+from napari_unet.learning.trainer import Trainer
 from napari_unet.learning.training import train
 from napari_unet.learning.training_set import TrainingSet
 
@@ -111,7 +112,11 @@ def test_border_weights_move_with_the_labels_and_are_computed_once(scene, monkey
     annotations = squares_scene(scene)
     spacing = scene.scan.spacing_mm
     examples = TrainingSet(
-        [scene.scan], annotations, ["square"], spacing, borders=True, elastic=10.0
+        [scene.scan],
+        annotations,
+        ["square"],
+        spacing,
+        recipe=Recipe(loss="border-ce", elastic=10.0),
     )
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
@@ -121,6 +126,42 @@ def test_border_weights_move_with_the_labels_and_are_computed_once(scene, monkey
         assert not borders[labels != 0].any()
     examples.replace(annotations)
     assert len(calls) == 1  # both slices show the same
+
+
+@pytest.mark.parametrize("pixel_mm", [(0.5, 0.5), (1.0, 0.5)])
+def test_sigma_counts_pixels_or_millimetres(pixel_mm):
+    labels = two_squares()
+    [in_mm] = BorderCache(pixel_mm, Recipe(border_weight=4.0, border_sigma=2.5, border_unit="mm"))(
+        labels[None]
+    )
+    expected = border_weights(labels, weight=4.0, sigma=2.5, spacing=pixel_mm)
+    np.testing.assert_allclose(in_mm, expected, atol=1e-6)
+    [in_pixels] = BorderCache(pixel_mm, Recipe(border_weight=4.0, border_sigma=5.0))(labels[None])
+    np.testing.assert_allclose(in_pixels, in_mm, atol=1e-3)  # 5 pixels of half a millimetre
+    assert 2 < in_mm.max() <= 4
+
+
+def test_the_recipe_of_training_shapes_the_weights(scene, quick):
+    config = dataclasses.replace(
+        quick, loss="border-ce", border_weight=3.0, border_sigma=1.5, border_unit="mm"
+    )
+    trainer = Trainer([scene.scan], squares_scene(scene), config, ["square"], [], [], None)
+    _, _, borders = trainer.examples.batch(4, torch.Generator().manual_seed(0), 0.0)
+    # A gap of 3 mm, small slices enlarged to pixels of half a millimetre: d1 + d2 = 3.5 mm.
+    assert borders.max() == pytest.approx(3.0 * math.exp(-(3.5**2) / (2 * 1.5**2)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"border_sigma": 0.0}, "border_sigma is a number above 0, not 0.0"),
+        ({"border_weight": -1.0}, "border_weight is a number from 0, not -1.0"),
+        ({"border_unit": "cm"}, "border_unit is pixels or mm, not 'cm'"),
+    ],
+)
+def test_impossible_border_weights_are_refused(changes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Recipe(**changes)
 
 
 def test_without_border_weights_none_are_made(scene):

@@ -13,7 +13,14 @@ import torch
 from napari_unet.errors import CheckpointError
 from napari_unet.learning import layer_sizes
 from napari_unet.learning.checkpoint import Checkpoint
-from napari_unet.learning.config import IGNORE_LABEL, PRESETS, RECIPES, ModelConfig, TrainConfig
+from napari_unet.learning.config import (
+    IGNORE_LABEL,
+    PRESETS,
+    RECIPES,
+    ModelConfig,
+    Recipe,
+    TrainConfig,
+)
 from napari_unet.learning.events import LabelledSlice, SlicePredicted, StepDone
 from napari_unet.learning.inference import predict_volume, segment
 from napari_unet.learning.network import UNet
@@ -125,7 +132,12 @@ def test_tiles_are_learned_with_what_is_around_them(tile):
     )
     for model in (SHALLOW, dataclasses.replace(SHALLOW, upsampling="nearest")):
         examples = TrainingSet(
-            [scan], [LabelledSlice(0, 0, truth[0])], ["x"], (1.0, 1.0), model=model, tile=tile
+            [scan],
+            [LabelledSlice(0, 0, truth[0])],
+            ["x"],
+            (1.0, 1.0),
+            model=model,
+            recipe=Recipe(tile=tile),
         )
         for seed in range(5):
             images, labels, _ = examples.batch(1, torch.Generator().manual_seed(seed), 0.0)
@@ -175,8 +187,7 @@ def test_a_tile_at_the_border_shows_the_mirror_image_that_predictions_see(scene,
         ["left ball"],  # which is not mirrored itself
         (1.0, 1.0),
         model=SHALLOW,
-        tile=40,
-        elastic=elastic,
+        recipe=Recipe(tile=40, elastic=elastic),
     )
     [whole], _ = examples.unchanged(1)
     around = UNet(SHALLOW).surround(whole[None])

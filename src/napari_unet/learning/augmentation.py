@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
+from napari_unet.learning.config import IGNORE_LABEL, ModelConfig, Recipe
 from napari_unet.learning.mirroring import may_mirror
 
 
@@ -42,8 +42,8 @@ class AugmentationRange:
         Standard deviation of the logarithm of the contrast factor, of the
         brightness shift, of the largest noise level and of the smooth
         multiplicative bias field (intensities have unit variance).
-    flip : bool
-        Whether columns are mirrored half of the time.
+    flip, flip_rows : bool
+        Whether columns, and rows, are mirrored half of the time.
     mirrored : bool
         What lies outside the slice: its mirror image (about the middle of its outer pixels),
         labels and all, or the colour of its edge, which is ignored.
@@ -60,6 +60,7 @@ class AugmentationRange:
     noise: float = 0.1
     shading: float = 0.1
     flip: bool = True
+    flip_rows: bool = False
     mirrored: bool = False
 
     def scaled(self, strength: float) -> AugmentationRange:
@@ -79,7 +80,7 @@ class AugmentationRange:
 
 
 def training_range(
-    model: ModelConfig, elastic: float, axis: int, class_names: Sequence[str]
+    model: ModelConfig, recipe: Recipe, axis: int, class_names: Sequence[str]
 ) -> AugmentationRange:
     """Say how far training varies slices for a network.
 
@@ -88,17 +89,21 @@ def training_range(
     model : ModelConfig
         The network: what one with valid convolutions sees beyond the borders of a slice is
         the mirror image, in training as in prediction.
-    elastic : float
-        See `Recipe.elastic`.
+    recipe : Recipe
+        How it is trained.
     axis : int
         Display axis of slicing.
     class_names : sequence of str
         Names of classes 1..K.
     """
     limits = AugmentationRange(
-        flip=may_mirror(axis, class_names), mirrored=elastic > 0 or model.padding == "valid"
+        flip=may_mirror(axis, class_names),
+        flip_rows=recipe.flip_rows,
+        mirrored=recipe.elastic > 0 or model.padding == "valid",
     )
-    return dataclasses.replace(limits, elastic=0.0, bend=elastic) if elastic > 0 else limits
+    if recipe.elastic > 0:
+        limits = dataclasses.replace(limits, elastic=0.0, bend=recipe.elastic)
+    return limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,12 +168,16 @@ def sample_augmentation(
 
     angle = uniform(n) * math.radians(limits.rotation_degrees)
     zoom = torch.exp(uniform(n) * math.log1p(limits.scale))
-    mirror = torch.ones(n)
-    if limits.flip:
-        mirror[torch.rand(n, generator=generator) < 0.5] = -1
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    matrix = torch.stack([cos * mirror, -sin * aspect, sin * mirror / aspect, cos], dim=1)
+
     # Drawn only where it is wanted: otherwise everything else stays what it was.
+    def mirroring(wanted: bool) -> Tensor:
+        return 1.0 - 2.0 * (torch.rand(n, generator=generator) < 0.5) if wanted else torch.ones(n)
+
+    across, down = mirroring(limits.flip), mirroring(limits.flip_rows)
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    matrix = torch.stack(
+        [cos * across, -sin * down * aspect, sin * across / aspect, cos * down], dim=1
+    )
     bend = normal(n, 2, 3, 3) * limits.bend if limits.bend else torch.zeros(n, 2, 3, 3)
     return Augmentation(
         bend=bend,

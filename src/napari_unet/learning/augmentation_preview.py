@@ -42,6 +42,7 @@ KINDS = (
 
 _FIELDS = {
     "rotation": ("rotation_degrees",),
+    "flip": ("flip", "flip_rows"),
     "elastic": ("elastic", "bend"),
     "contrast and brightness": ("gain", "offset"),
 }
@@ -52,7 +53,7 @@ def _only(what: str, limits: AugmentationRange) -> AugmentationRange:
     """Ranges of one kind of variation."""
     if what == "all":
         return limits
-    nothing = dataclasses.replace(limits.scaled(0.0), flip=False)
+    nothing = dataclasses.replace(limits.scaled(0.0), flip=False, flip_rows=False)
     if what == "elastic (paper)":
         return dataclasses.replace(nothing, bend=PAPER_BEND, mirrored=True)
     fields = () if what == "crop" else _FIELDS.get(what, (what,))

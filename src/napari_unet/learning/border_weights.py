@@ -17,23 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.config import IGNORE_LABEL, Recipe
+
+_PAPER = Recipe()
 
 NEGLIGIBLE = 1e-3
 """Weights below this are not computed: they are 0."""
-
-PAPER_WEIGHT = 10.0
-"""w0 of the paper."""
-
-PAPER_SIGMA = 5.0
-"""sigma of the paper, in pixels."""
 
 
 def border_weights(
     labels: NDArray[np.uint8],
     *,
-    weight: float = PAPER_WEIGHT,
-    sigma: float = PAPER_SIGMA,
+    weight: float = _PAPER.border_weight,
+    sigma: float = _PAPER.border_sigma,
     spacing: tuple[float, float] = (1.0, 1.0),
 ) -> NDArray[np.float32]:
     """Weigh the gaps between the objects of a slice.
@@ -100,13 +96,16 @@ class BorderCache:
     Parameters
     ----------
     spacing_mm : tuple of float
-        Size of a pixel (rows, columns). Sigma is the paper's in pixels, of the
-        shorter side where they are not square.
+        Size of a pixel (rows, columns).
+    recipe : Recipe
+        Its weight, and its sigma: millimetres, or pixels, of the shorter side where they
+        are not square.
     """
 
-    def __init__(self, spacing_mm: tuple[float, float]) -> None:
-        finer = min(spacing_mm)
-        self._spacing = (spacing_mm[0] / finer, spacing_mm[1] / finer)
+    def __init__(self, spacing_mm: tuple[float, float], recipe: Recipe) -> None:
+        unit = 1.0 if recipe.border_unit == "mm" else min(spacing_mm)
+        self._spacing = (spacing_mm[0] / unit, spacing_mm[1] / unit)
+        self._recipe = recipe
         self._known: dict[tuple[tuple[int, ...], bytes], NDArray[np.float32]] = {}
 
     def __call__(self, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -115,6 +114,11 @@ class BorderCache:
         known = {key: self._known[key] for key in keys if key in self._known}
         for key, each in zip(keys, labels, strict=True):
             if key not in known:
-                known[key] = border_weights(each, spacing=self._spacing)
+                known[key] = border_weights(
+                    each,
+                    weight=self._recipe.border_weight,
+                    sigma=self._recipe.border_sigma,
+                    spacing=self._spacing,
+                )
         self._known = known
         return np.stack([known[key] for key in keys])

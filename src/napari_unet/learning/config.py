@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -17,6 +18,8 @@ Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
 LossName: TypeAlias = Literal["dice+ce", "ce", "weighted-ce", "border-ce"]
 """What training minimises; see `Recipe.loss`."""
 
+LengthUnit: TypeAlias = Literal["pixels", "mm"]
+"""Pixels of the network's grid (of their shorter side), or millimetres of the patient."""
 
 AUTO = "auto"
 """The preset that is chosen for the computer, see `presets.choose_preset`."""
@@ -146,6 +149,14 @@ class Recipe:
         ``dice+ce``: Dice and cross-entropy, rare classes weighing more at first;
         ``ce``: plain cross-entropy; ``weighted-ce``: classes balanced by frequency;
         ``border-ce``: the same, and gaps between objects weigh more (the paper's).
+    border_weight, border_sigma : float
+        Of ``border-ce``: how much a gap between two objects that all but touch weighs
+        on top of its class, and how fast that falls off with the width of the gap.
+    border_unit : str
+        What `border_sigma` counts, see `LengthUnit`; the paper's 5 are pixels.
+    flip_rows : bool
+        Whether slices are also turned upside down half of the time: right for cells
+        under a microscope, not for heads.
     elastic : float
         Pixels. Above 0, slices are deformed as in the paper: by displacements of this
         standard deviation on a coarse 3x3 grid (10 in the paper), with mirrored
@@ -161,8 +172,20 @@ class Recipe:
     batch_size: int = 4
     tile: int = 256
     loss: LossName = "dice+ce"
+    border_weight: float = 10.0
+    border_sigma: float = 5.0
+    border_unit: LengthUnit = "pixels"
+    flip_rows: bool = False
     elastic: float = 0.0
     ramp: int = 400
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.border_weight < math.inf:
+            raise ValueError(f"border_weight is a number from 0, not {self.border_weight!r}")
+        if not 0 < self.border_sigma < math.inf:
+            raise ValueError(f"border_sigma is a number above 0, not {self.border_sigma!r}")
+        if self.border_unit not in get_args(LengthUnit):
+            raise ValueError(f"border_unit is pixels or mm, not {self.border_unit!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +200,8 @@ class TrainConfig:
         Stop after this many steps even if time is left (tests, reproducibility).
     optimiser, learning_rate, weight_decay, batch_size, tile, loss, elastic, ramp : optional
         See `Recipe`; None: as the recipe of the network says.
+    border_weight, border_sigma, border_unit, flip_rows : optional
+        Likewise.
     seed : int
         Seed of initialisation, sampling and augmentation.
     threads : int or None
@@ -203,6 +228,10 @@ class TrainConfig:
     batch_size: int | None = None
     tile: int | None = None
     loss: LossName | None = None
+    border_weight: float | None = None
+    border_sigma: float | None = None
+    border_unit: LengthUnit | None = None
+    flip_rows: bool | None = None
     elastic: float | None = None
     ramp: int | None = None
     seed: int = 0
@@ -240,6 +269,7 @@ RECIPES: dict[str, Recipe] = {
         batch_size=1,
         tile=388,
         loss="border-ce",
+        flip_rows=True,
         elastic=10.0,
         ramp=0,
     ),

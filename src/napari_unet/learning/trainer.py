@@ -108,9 +108,7 @@ class Trainer:
             class_names,
             self.card.spacing_mm,
             model=self.card.model,
-            tile=self._recipe.tile,
-            elastic=self._recipe.elastic,
-            borders=self._recipe.loss == "border-ce",
+            recipe=self._recipe,
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of

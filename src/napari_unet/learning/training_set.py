@@ -18,7 +18,7 @@ from napari_unet.learning.augmentation import (
     training_range,
 )
 from napari_unet.learning.border_weights import BorderCache
-from napari_unet.learning.config import IGNORE_LABEL, ModelConfig
+from napari_unet.learning.config import IGNORE_LABEL, ModelConfig, Recipe
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
 from napari_unet.learning.network import mirrored
@@ -65,12 +65,9 @@ class TrainingSet:
         Pixel size (rows, columns) of the network.
     model : ModelConfig, optional
         The network: one with valid convolutions is shown what is around a tile.
-    tile : int, optional
-        Slices with longer sides, in pixels, are learned in tiles of this side.
-    elastic : float
-        See `Recipe.elastic`.
-    borders : bool
-        Whether batches come with `border_weights`.
+    recipe : Recipe, optional
+        How it is trained: tiles, variations of slices, and whether and how gaps between
+        objects are weighed.
 
     Raises
     ------
@@ -86,17 +83,17 @@ class TrainingSet:
         spacing_mm: tuple[float, float],
         *,
         model: ModelConfig | None = None,
-        tile: int | None = None,
-        elastic: float = 0.0,
-        borders: bool = False,
+        recipe: Recipe | None = None,
     ) -> None:
         self._scans = scans
         self._model = model or ModelConfig()
-        self._tile = tile
+        recipe = recipe or Recipe()
+        self._tile = recipe.tile
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
-        self._limits = training_range(self._model, elastic, scans[0].axis, class_names)
-        self._weigh_borders = BorderCache(spacing_mm) if borders else None
+        self._limits = training_range(self._model, recipe, scans[0].axis, class_names)
+        weighs = recipe.loss == "border-ce"
+        self._weigh_borders = BorderCache(spacing_mm, recipe) if weighs else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
         self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
@@ -232,7 +229,7 @@ class TrainingSet:
             images[-1], labels[-1] = self._air[draw(len(self._air))], 0
             if borders is not None:
                 borders[-1] = 0
-        rows, columns = (min(side, self._tile or side) for side in images.shape[-2:])
+        rows, columns = (min(side, self._tile) for side in images.shape[-2:])
         centres = None
         shown, start = (rows, columns), 0
         if (rows, columns) != images.shape[-2:]:

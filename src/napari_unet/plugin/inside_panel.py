@@ -97,8 +97,8 @@ class InsidePanel(DockedWidget):
         self.variation.setToolTip(
             "How training varies annotated slices before it learns from them (augmentation), "
             "shown on this one: “all” as for this kind of network, its recipe unchanged, and\n"
-            "mirrored only where sides may be exchanged; “elastic (paper)” for any network. "
-            "Choose the same again for another draw"
+            "mirrored only where sides may be exchanged, upside down only as the paper does; "
+            "“elastic (paper)” for any network. Choose the same again for another draw"
         )
         self.follow = QCheckBox("Follow slice")
         self.follow.setToolTip("Show the same of every slice that comes on screen")

@@ -219,7 +219,7 @@ class Looker:
         (eye,) = self.kept
         scan, model = eye.scan, self.checkpoint.card.model
         image = scan.slices[index]
-        ranges = training_range(model, recipe_of(model).elastic, scan.axis, self.class_names)
+        ranges = training_range(model, recipe_of(model), scan.axis, self.class_names)
         varied, _ = augmented(
             image,
             np.zeros(image.shape[1:], np.uint8),
