@@ -3,6 +3,7 @@
 import numpy as np
 from qtpy.QtWidgets import QPushButton
 
+from napari_unet.annotation.shares import human_share
 from napari_unet.annotation.states import SliceState
 from napari_unet.learning.config import TrainConfig
 
@@ -109,6 +110,6 @@ def test_the_saved_statistics_tell_the_filled_voxels_apart(bench, tmp_path):
     press(bench)
     bench.annotator.save_mask(tmp_path / "mask.nii.gz")
     text = bench.widget.message.text
-    painted = bench.session.record.human_fraction()
+    painted = human_share(bench.session.record)
     assert f"{painted:.0%} of the mask is painted or accepted by you, " in text
     assert f"{1 - painted:.0%} filled between slices." in text

@@ -16,7 +16,7 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, UNTOUCHED, SliceState
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
@@ -31,7 +31,7 @@ from napari_unet.plugin.upright import brought_upright
 ROUND_SECONDS = 55.0
 """Training time of a round: every slice is predicted within a minute of pressing Train."""
 
-SHOWN = (SliceState.ANNOTATED, SliceState.PARTIAL, SliceState.PREDICTED)
+SHOWN = (*TOUCHED, SliceState.PREDICTED)
 """States of slices that a label layer from elsewhere may bring along."""
 
 
@@ -310,8 +310,7 @@ class Annotator(QObject):
         self.message.emit(text, failed)
 
     def _on_unchanged(self, session: ScanSession) -> None:
-        states = (SliceState.EMPTY, SliceState.PREDICTED)
-        if session.record.state(session.bridge.visible_index) in states:
+        if session.record.state(session.bridge.visible_index) in UNTOUCHED:
             self._say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
 
     def _on_edited(self, session: ScanSession, indices: list[int]) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
-from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
+from napari_unet.annotation.shares import human_share, interpolated_share
+from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, TOUCHED, Structure
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
@@ -143,7 +144,7 @@ class ScanSession:
             If the axis is to change after slices were annotated along the present one.
         """
         if axis != self.axis:
-            done = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
+            done = self.record.slices_in(*TOUCHED)
             if done:
                 raise AnnotationError(
                     f"{len(done)} slices are annotated in the {PLANES[self.axis]} plane. Choose a "
@@ -292,8 +293,8 @@ class ScanSession:
         )
         if grid is None:
             receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
-        said = f"{self.record.human_fraction():.0%} of the mask is painted or accepted by you"
-        filled = self.record.interpolated_fraction()
+        said = f"{human_share(self.record):.0%} of the mask is painted or accepted by you"
+        filled = interpolated_share(self.record)
         said += f", {filled:.0%} filled between slices." if filled else "."
         return f"{receipt.summary()} {said}"
 
@@ -305,7 +306,7 @@ class ScanSession:
         CheckpointError
             If the file is damaged, or made for other channels or structures.
         """
-        annotated = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
+        annotated = self.record.slices_in(*TOUCHED)
         found = self.models.load(path, self.structures if annotated else None)
         if not annotated:
             self.structures = found

@@ -11,7 +11,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.advanced_panel import AdvancedPanel
@@ -287,7 +287,7 @@ class AnnotatorWidget(DockedWidget):
         self.paint.strip.show_states(looks, index, suggested)
         self.paint.show_slice(index, looks[index], label)
         self.result.show_filling(session.filling.is_current)
-        done = sum(s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states)
+        done = sum(s in TOUCHED for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
         self.train.show_score(session.score())
 
