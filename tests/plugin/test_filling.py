@@ -84,10 +84,10 @@ def test_the_next_slice_may_be_a_filled_one(bench):
     for index in (2, 14):
         bench.paint(index)
         bench.session.bridge.go_to(index)
-        bench.annotator.accept_slice()
+        bench.annotator.slice.accept()
     bench.paint(8)
     press(bench)
-    bench.annotator.next_slice()
+    bench.annotator.slice.next()
     assert bench.session.bridge.visible_index in bench.session.record.filled_slices()
 
 

@@ -150,4 +150,4 @@ def test_a_name_for_dicom_needs_a_scan_from_dicom(window, tmp_path):
     (image,) = window["viewer"].open(str(tmp_path / "a.nii"), plugin=PLUGIN)
     window["widget"].annotator.choose([image])
     with pytest.raises(SaveError, match="a DICOM series, but none is known"):
-        window["widget"].annotator.session.save_mask(tmp_path / "mask.dcm")
+        window["widget"].annotator.save_mask(tmp_path / "mask.dcm")
