@@ -1,5 +1,8 @@
 """The annotation loop in a real window: paint, train, correct, segment."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from napari import Viewer
@@ -586,6 +589,21 @@ def test_predictions_wait_for_the_end_of_a_stroke(bench):
     bridge._stroke_over()
     assert bench.session.record.state(7) is SliceState.ANNOTATED
     assert bench.session.labels.data[7].sum() == 1
+
+
+def test_what_was_known_of_a_scan_is_let_go_of_when_its_layers_are_closed(bench):
+    bench.paint(8)
+    first, labels = weakref.ref(bench.session), bench.session.labels
+    other = bench.viewer.add_image(bench.image.data + 1, name="scan 2", scale=bench.image.scale)
+    bench.annotator.choose([other])
+    gc.collect()
+    assert first() is not None
+    for layer in (bench.image, labels):
+        bench.viewer.layers.remove(layer)
+    bench.qtbot.wait(1)
+    gc.collect()
+    assert first() is None
+    assert bench.session.images == (other,)
 
 
 def test_another_scan_on_the_same_grid_never_takes_up_the_annotation(bench):

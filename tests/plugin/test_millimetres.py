@@ -1,5 +1,6 @@
 """From a file through a real window to a saved mask: what is painted stays in its millimetre."""
 
+import gc
 import itertools
 
 import nibabel as nib
@@ -54,7 +55,12 @@ def window(make_napari_viewer, monkeypatch):
         return window["typed"], ""
 
     monkeypatch.setattr(QFileDialog, "getSaveFileName", ask)
+    # napari collects garbage whenever a layer goes. In a process that has run all other tests
+    # that takes longer than everything else here, unless what is there already is left out.
+    gc.collect()
+    gc.freeze()
     yield window
+    gc.unfreeze()
     widget.disconnect_viewer()
     assert QThreadPool.globalInstance().waitForDone(20_000)
 
