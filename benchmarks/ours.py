@@ -119,7 +119,7 @@ def other_loss(loss: Callable[..., object] | None) -> Iterator[None]:
     if loss is None:
         yield
         return
-    with mock.patch("napari_unet.learning.trainer.segmentation_loss", loss):
+    with mock.patch("napari_unet.learning.learner.segmentation_loss", loss):
         yield
 
 

@@ -154,7 +154,7 @@ def main() -> None:
     painted = session.labels.data[chosen] == 1
     print(f"painted slices {chosen} (Dice to truth {dice(painted, truth[chosen]):.3f})")
     session.bridge.go_to(empty)
-    annotator.accept_slice()
+    annotator.slice.accept()
     session.bridge.go_to(chosen[1] + 4)
 
     begun = time.perf_counter()

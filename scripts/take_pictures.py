@@ -64,7 +64,7 @@ def main() -> None:
     take("2-paint")
     empty = int(np.flatnonzero(area == 0)[np.argmin(np.abs(np.flatnonzero(area == 0) - middle))])
     session.bridge.go_to(empty)
-    annotator.accept_slice()
+    annotator.slice.accept()
 
     session.bridge.go_to(middle + 5)
     widget.train.start.click()
@@ -73,11 +73,11 @@ def main() -> None:
     take("3-train")
     wait_until(lambda: not annotator.rounds.running)
 
-    annotator.next_slice()
+    annotator.slice.next()
     take("4-correct")
     for _ in range(3):
         correct(session, truth)
-        annotator.next_slice()
+        annotator.slice.next()
     widget.train.start.click()
     wait_until(lambda: not annotator.rounds.running)
 

@@ -5,6 +5,7 @@ import pytest
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.annotation.scoring import slice_overlap
+from napari_unet.annotation.shares import human_share, interpolated_share
 from napari_unet.annotation.states import Origin, SliceState
 
 SHAPE = (5, 8, 6)
@@ -60,12 +61,12 @@ def test_slices_are_filled_along_every_axis(axis):
 def test_the_shares_tell_painted_and_filled_apart(record):
     fill(record)
     record.write_prediction(3, square(), held_out=True)
-    assert record.human_fraction() == pytest.approx(2 / 5)
-    assert record.interpolated_fraction() == pytest.approx(2 / 5)
+    assert human_share(record) == pytest.approx(2 / 5)
+    assert interpolated_share(record) == pytest.approx(2 / 5)
     assert (record.origin()[2][square() > 0] == Origin.INTERPOLATED).all()
     assert (record.origin()[3][square() > 0] == Origin.MODEL).all()
     record.accept(2)
-    assert record.interpolated_fraction() == pytest.approx(1 / 5)
+    assert interpolated_share(record) == pytest.approx(1 / 5)
     assert not record.human_voxels()[1].any()
 
 
@@ -78,7 +79,7 @@ def test_a_prediction_takes_the_place_of_a_filling(record):
     record.write_volume(volume)
     assert record.filled_slices() == []
     assert not record.labels[1:4].any()
-    assert record.interpolated_fraction() == 0
+    assert interpolated_share(record) == 0
 
 
 def test_a_stroke_on_a_filled_slice_annotates_all_of_it(record):
@@ -98,7 +99,7 @@ def test_undoing_that_stroke_brings_the_filling_back(record):
     record.sync()
     assert record.filled_slices() == [1, 2, 3]
     np.testing.assert_array_equal(record.labels[2], square())
-    assert record.interpolated_fraction() == pytest.approx(3 / 5)
+    assert interpolated_share(record) == pytest.approx(3 / 5)
 
 
 def test_a_released_slice_shows_its_filling_again(record):

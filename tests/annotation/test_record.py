@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
+from napari_unet.annotation.shares import human_share
 from napari_unet.annotation.states import BACKGROUND_BRUSH, Origin, SliceState
 from napari_unet.errors import AnnotationError
 
@@ -173,7 +174,7 @@ def test_origin_and_human_share_follow_the_states(record):
     record.accept(1)
     assert (record.origin()[0][opinion() > 0] == Origin.MODEL).all()
     assert (record.origin()[1] == Origin.HUMAN).all()
-    assert record.human_fraction() == pytest.approx(0.5)
+    assert human_share(record) == pytest.approx(0.5)
 
 
 def test_another_array_counts_as_human_edits_and_a_wrong_one_is_refused(record):

@@ -7,7 +7,7 @@ import torch
 
 from napari_unet.errors import ResourceError
 from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone
-from napari_unet.learning.trainer import Trainer
+from napari_unet.learning.learner import Learner
 from napari_unet.learning.training import train
 
 
@@ -30,13 +30,13 @@ def test_moving_changes_nothing_in_what_is_learned(scene, quick, monkeypatch):
         return done.checkpoint.state
 
     expected = weights()
-    step = Trainer.step
+    step = Learner.step
 
-    def moved_first(trainer, progress):
-        trainer._move_to(torch.device("cpu"))
-        return step(trainer, progress)
+    def moved_first(learner, examples, progress):
+        learner.move_to(torch.device("cpu"))
+        return step(learner, examples, progress)
 
-    monkeypatch.setattr(Trainer, "step", moved_first)
+    monkeypatch.setattr(Learner, "step", moved_first)
     moved = weights()
     assert all(torch.equal(moved[name], tensor) for name, tensor in expected.items())
 

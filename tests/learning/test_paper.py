@@ -155,10 +155,11 @@ def test_a_step_that_is_not_finite_leaves_no_momentum_behind(scene, quick, optim
     config = dataclasses.replace(quick, model=SHALLOW, optimiser=optimiser)
     trainer = Trainer([scene.scan], scene.annotated(4, 6), config, ["ball"], [], [], None)
     trainer.step(0.0)
-    assert any(each.any() for each in trainer._optimiser.memory)
-    trainer._loss = lambda logits, *_: logits.sum() * float("nan")
+    learner = trainer._learner
+    assert any(each.any() for each in learner._optimiser.memory)
+    learner._loss = lambda _examples, logits, *_: logits.sum() * float("nan")
     trainer.step(0.0)
-    assert not any(each.any() for each in trainer._optimiser.memory)
+    assert not any(each.any() for each in learner._optimiser.memory)
 
 
 def test_the_paper_s_network_sees_varied_tiles_from_the_first_step(scene, quick):

@@ -111,9 +111,9 @@ def test_an_update_that_cannot_be_learned_from_is_passed_over(scene, quick):
 
 def _break(monkeypatch, at_step, error):
     """Let one step fail."""
-    import napari_unet.learning.trainer as trainer
+    import napari_unet.learning.learner as learner
 
-    real, calls = trainer.segmentation_loss, []
+    real, calls = learner.segmentation_loss, []
 
     def fails(*args):
         calls.append(None)
@@ -121,7 +121,7 @@ def _break(monkeypatch, at_step, error):
             raise error
         return real(*args)
 
-    monkeypatch.setattr(trainer, "segmentation_loss", fails)
+    monkeypatch.setattr(learner, "segmentation_loss", fails)
 
 
 @pytest.mark.parametrize(
@@ -346,15 +346,15 @@ def test_annotations_that_cannot_be_learned_from_are_explained(scene, quick, ann
 
 
 def test_a_broken_step_leaves_the_model_whole(scene, quick, monkeypatch):
-    import napari_unet.learning.trainer as trainer
+    import napari_unet.learning.learner as learner
 
-    real, calls = trainer.segmentation_loss, []
+    real, calls = learner.segmentation_loss, []
 
     def sometimes_broken(*args):
         calls.append(None)
         return real(*args) * (float("nan") if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(trainer, "segmentation_loss", sometimes_broken)
+    monkeypatch.setattr(learner, "segmentation_loss", sometimes_broken)
     events = _train(scene, dataclasses.replace(quick, max_steps=6))
     assert [np.isfinite(event.loss) for event in events[:-1]] == [True, True, False] + [True] * 3
     assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())
@@ -364,7 +364,7 @@ def test_running_out_of_memory_says_what_to_do(scene, quick, monkeypatch):
     def too_large(*args):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr("napari_unet.learning.trainer.segmentation_loss", too_large)
+    monkeypatch.setattr("napari_unet.learning.learner.segmentation_loss", too_large)
     with pytest.raises(ResourceError, match="Close other programs and train again"):
         _train(scene, quick)
     with pytest.raises(ResourceError, match="with the fast network"):

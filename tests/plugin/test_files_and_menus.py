@@ -119,16 +119,16 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     bench.paint(8)
     bench.train()
     path = tmp_path / "model.safetensors"
-    bench.annotator.save_model(path)
+    bench.annotator.models.save(path)
     other = bench.viewer.add_image(bench.image.data * 2 + 10, name="next patient")
     bench.annotator.choose([other])
-    bench.annotator.load_model(path)
+    bench.annotator.models.load(path)
     bench.widget.result.segment.click()
     bench.wait_for_job()
     assert bench.session.record.states().count(SliceState.PREDICTED) == 16
     bench.paint(7)  # which changes nothing where the prediction is right
     bench.session.bridge.go_to(7)
-    bench.annotator.accept_slice()
+    bench.annotator.slice.accept()
     bench.train()
     card = bench.session.models.present.card
     assert card.provenance.trained_on == ("scan", "next patient")

@@ -3,6 +3,7 @@
 import numpy as np
 from qtpy.QtWidgets import QPushButton
 
+from napari_unet.annotation.shares import human_share
 from napari_unet.annotation.states import SliceState
 from napari_unet.learning.config import TrainConfig
 
@@ -83,10 +84,10 @@ def test_the_next_slice_may_be_a_filled_one(bench):
     for index in (2, 14):
         bench.paint(index)
         bench.session.bridge.go_to(index)
-        bench.annotator.accept_slice()
+        bench.annotator.slice.accept()
     bench.paint(8)
     press(bench)
-    bench.annotator.next_slice()
+    bench.annotator.slice.next()
     assert bench.session.bridge.visible_index in bench.session.record.filled_slices()
 
 
@@ -109,6 +110,6 @@ def test_the_saved_statistics_tell_the_filled_voxels_apart(bench, tmp_path):
     press(bench)
     bench.annotator.save_mask(tmp_path / "mask.nii.gz")
     text = bench.widget.message.text
-    painted = bench.session.record.human_fraction()
+    painted = human_share(bench.session.record)
     assert f"{painted:.0%} of the mask is painted or accepted by you, " in text
     assert f"{1 - painted:.0%} filled between slices." in text

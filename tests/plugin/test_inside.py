@@ -331,7 +331,7 @@ def test_the_model_can_be_changed_during_a_look(bench, open_panel):
     panel = open_panel()
     settle(bench, panel)
     begin_long_look(bench, [])
-    bench.annotator.forget_model()
+    bench.annotator.models.forget()
     bench.qtbot.waitUntil(lambda: not panel.inside.busy, timeout=5_000)
     assert "Train a model" in panel.message.text
 

@@ -1,5 +1,8 @@
 """The annotation loop in a real window: paint, train, correct, segment."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from napari import Viewer
@@ -46,7 +49,7 @@ def test_training_predicts_the_other_slices_and_leaves_the_painted_ones(bench):
     for index in (6, 9):
         bench.paint(index)
     bench.session.bridge.go_to(2)
-    bench.annotator.accept_slice()
+    bench.annotator.slice.accept()
     before = bench.session.labels.data[[2, 6, 9]].copy()
     bench.train()
     np.testing.assert_array_equal(bench.session.labels.data[[2, 6, 9]], before)
@@ -174,7 +177,7 @@ def test_closing_the_dock_while_training_leaves_no_thread(bench):
 def test_reopening_the_widget_goes_on_where_it_was(bench):
     bench.paint(8)
     bench.session.bridge.go_to(1)
-    bench.annotator.accept_slice()
+    bench.annotator.slice.accept()
     bench.train()
     model, labels = bench.session.models.present, bench.session.labels
     bench.viewer.window.remove_dock_widget(bench.widget)
@@ -216,12 +219,12 @@ def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(b
 def test_next_slice_says_why_and_accept_counts_an_empty_slice(bench):
     bench.paint(8)
     bench.train()
-    bench.annotator.next_slice()
+    bench.annotator.slice.next()
     index = bench.session.bridge.visible_index
     assert bench.session.record.state(index) is SliceState.PREDICTED
     assert bench.widget.message.text.startswith(f"Slice {index}: ")
     bench.session.bridge.go_to(0)
-    bench.annotator.accept_slice()
+    bench.annotator.slice.accept()
     assert bench.session.record.state(0) is SliceState.ANNOTATED
 
 
@@ -257,7 +260,7 @@ def test_the_score_compares_predictions_with_later_corrections_only(bench):
     rows, columns = np.nonzero(bench.truth[8])
     bench.paint(8)
     bench.session.bridge.go_to(8)
-    bench.annotator.accept_slice()
+    bench.annotator.slice.accept()
     score = bench.session.score()
     assert score.n_slices == 1
     assert 0.5 < score.dice <= 1
@@ -533,7 +536,7 @@ def test_what_lies_outside_the_scan_cannot_be_accepted(bench):
         np.zeros((60, 48, 40)), name="larger", scale=bench.image.scale, units=bench.image.units
     )
     bench.viewer.dims.set_point(0, 100.0)
-    bench.widget.try_to(bench.annotator.accept_slice)
+    bench.widget.try_to(bench.annotator.slice.accept)
     assert bench.widget.message.failed
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
 
@@ -588,6 +591,21 @@ def test_predictions_wait_for_the_end_of_a_stroke(bench):
     assert bench.session.labels.data[7].sum() == 1
 
 
+def test_what_was_known_of_a_scan_is_let_go_of_when_its_layers_are_closed(bench):
+    bench.paint(8)
+    first, labels = weakref.ref(bench.session), bench.session.labels
+    other = bench.viewer.add_image(bench.image.data + 1, name="scan 2", scale=bench.image.scale)
+    bench.annotator.choose([other])
+    gc.collect()
+    assert first() is not None
+    for layer in (bench.image, labels):
+        bench.viewer.layers.remove(layer)
+    bench.qtbot.wait(1)
+    gc.collect()
+    assert first() is None
+    assert bench.session.images == (other,)
+
+
 def test_another_scan_on_the_same_grid_never_takes_up_the_annotation(bench):
     bench.paint(8)
     other = bench.viewer.add_image(
@@ -610,9 +628,9 @@ def test_a_slice_that_was_ever_trained_on_is_no_test(bench):
     bench.paint(5)
     bench.train()
     bench.session.bridge.go_to(5)
-    bench.annotator.release_slice()
+    bench.annotator.slice.release()
     bench.train()
-    bench.annotator.accept_slice()
+    bench.annotator.slice.accept()
     assert bench.session.record.state(5) is SliceState.ANNOTATED
     assert bench.session.score() is None
 
@@ -623,7 +641,7 @@ def test_an_undone_stroke_is_not_learned(bench):
     assert len(bench.session.training_slices()) == 2
     bench.session.bridge.go_to(2)
     bench.session.labels.undo()
-    bench.annotator.next_slice()
+    bench.annotator.slice.next()
     assert [s.index for s in bench.session.training_slices()] == [8]
 
 
@@ -639,13 +657,13 @@ def test_undoing_a_stroke_across_slices_leaves_nothing(bench):
 
 def test_undoing_a_reset_gives_a_partial_slice_back_as_it_was(bench):
     bench.session.bridge.go_to(4)
-    bench.annotator.set_partial(True)
+    bench.annotator.slice.set_partial(True)
     bench.paint(4, 1)
     bench.session.bridge.write_prediction(
         4, np.ones(bench.truth.shape[1:], np.uint8), held_out=True
     )
     truth = bench.session.record.truth(4)
-    bench.annotator.release_slice()
+    bench.annotator.slice.release()
     assert bench.session.record.state(4) is SliceState.PREDICTED
     bench.session.labels.undo()
     assert bench.session.record.state(4) is SliceState.PARTIAL

@@ -21,6 +21,13 @@ class SliceState(Enum):
     ANNOTATED = "annotated"
 
 
+TOUCHED = (SliceState.ANNOTATED, SliceState.PARTIAL)
+"""States of slices on which a person has said something."""
+
+UNTOUCHED = (SliceState.EMPTY, SliceState.PREDICTED)
+"""States of all others."""
+
+
 class Origin(IntEnum):
     """Who decided the label of a voxel."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.states import TOUCHED, SliceState
 
 REDUNDANT_MM = 10.0
 """Within this distance of an annotated slice, a slice teaches less."""
@@ -98,7 +98,7 @@ def suggest(
     Suggestion or None
         None when there is no other slice left to annotate.
     """
-    done = np.array([s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states])
+    done = np.array([s in TOUCHED for s in states])
     indices = np.arange(len(done))
     open_ = ~done & (indices != skip)
     if not open_.any():

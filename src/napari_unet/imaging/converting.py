@@ -66,11 +66,13 @@ def convert(
     if scan is not None:
         raise SaveError(f"{target.name} is no DICOM segmentation (.dcm): leave --scan out.")
     writer = writer_for(target)
-    if kind == "mask" or (kind is None and (writer.masks_only or is_mask(source))):
+    image = open_scan(source, series=series)
+    says_mask = writer.masks_only or (series is None and is_mask(image))
+    if kind == "mask" or (kind is None and says_mask):
         if volume is not None or series is not None:
             raise VolumeError("A mask is one volume: choose no volume or series, or say --image.")
         try:
-            labels, grid = load_labels(source)
+            labels, grid = load_labels(image)
         except VolumeError:
             if kind == "mask" or writer.masks_only:
                 raise
@@ -79,7 +81,6 @@ def convert(
             return save_mask(
                 labels, grid, target, structures=named, sources=[source], overwrite=overwrite
             )
-    image = open_scan(source, series=series)
     count = len(image.volumes)
     if volume is None and count > 1:
         raise VolumeError(f"{image.name} holds {count} volumes: choose one, from 0 to {count - 1}.")

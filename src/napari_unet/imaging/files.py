@@ -126,13 +126,9 @@ def stem(path: Path) -> str:
     return path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
 
 
-def is_mask(path: Path) -> bool:
-    """Whether a readable file says that it is a mask: by its header, or by its name."""
-    try:
-        scan = open_scan(path)
-    except VolumeError:
-        return False
-    words = re.split(r"[^a-z]+", path.name.lower())
+def is_mask(scan: ScanFile) -> bool:
+    """Whether an opened file says that it is a mask: by its header, or by its name."""
+    words = re.split(r"[^a-z]+", scan.path.name.lower())
     return scan.is_mask or bool(MASK_WORDS & set(words))
 
 

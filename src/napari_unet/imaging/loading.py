@@ -30,7 +30,7 @@ LARGEST_ROUNDING = 0.1
 
 
 def load_volume(
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Path | ScanFile | Sequence[str | Path | ScanFile],
     *,
     name: str | None = None,
     volumes: Sequence[int] | None = None,
@@ -40,9 +40,10 @@ def load_volume(
 
     Parameters
     ----------
-    paths : str, Path or sequence of these
-        One file per channel. The first one's grid is kept; those on another grid are
-        resampled onto it (linear, through their affines), and `Volume.notes` says so.
+    paths : str, Path, ScanFile or sequence of these
+        One file per channel, or what `open_scan` gave for it. The first one's grid is kept;
+        those on another grid are resampled onto it (linear, through their affines), and
+        `Volume.notes` says so.
     name : str, optional
         Name for messages and layers; default: the first file's name without suffix.
     volumes : sequence of int, optional
@@ -66,10 +67,12 @@ def load_volume(
     GridMismatchError
         If a file on another grid shows another place.
     """
-    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    files = [paths] if isinstance(paths, str | Path | ScanFile) else list(paths)
     if not files:
         raise VolumeError("No image was given. Name at least one image file.")
-    scans = [open_scan(path, series=series) for path in files]
+    scans = [
+        file if isinstance(file, ScanFile) else open_scan(file, series=series) for file in files
+    ]
     grid = scans[0].grid
     elsewhere = [scan for scan in scans if not same_grid(scan.grid, grid)]
     for scan in elsewhere:
@@ -78,7 +81,7 @@ def load_volume(
     try:
         data = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)
     except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
-        raise VolumeError(too_large(files[0], grid)) from error
+        raise VolumeError(too_large(scans[0].path, grid)) from error
     notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
     for out, (scan, index) in zip(data, channels, strict=True):
         found = (
@@ -92,19 +95,19 @@ def load_volume(
         data=data,
         grid=grid,
         name=name or scans[0].name,
-        source=files[0],
+        source=scans[0].path,
         channel_names=tuple(_channel_name(scan, index) for scan, index in channels),
         notes=tuple(notes),
     )
 
 
-def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
+def load_labels(path: str | Path | ScanFile, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:
     """Read a mask.
 
     Parameters
     ----------
-    path : str or Path
-        Image file of whole, non-negative numbers, stored in any number type.
+    path : str, Path or ScanFile
+        Image file, opened or not, of whole, non-negative numbers, stored in any number type.
     grid : Grid, optional
         Grid of the scan that the mask belongs to. The mask may store the same
         voxels in another axis order; one on another grid is refused (`labels_onto`
@@ -124,17 +127,16 @@ def load_labels(path: str | Path, grid: Grid | None = None) -> tuple[NDArray[Any
     GridMismatchError
         If the mask is not on `grid`.
     """
-    path = Path(path)
-    scan = open_scan(path)
+    scan = path if isinstance(path, ScanFile) else open_scan(path)
     own = scan.grid
     if grid is not None:
-        _check_same(own, grid, path, "the scan")
+        _check_same(own, grid, scan.path, "the scan")
     if len(scan.volumes) > 1:
         raise VolumeError(
-            f"{path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right one as "
-            "a file of its own."
+            f"{scan.path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right "
+            "one as a file of its own."
         )
-    return _class_numbers(scan.read(0), own, path), own
+    return _class_numbers(scan.read(0), own, scan.path), own
 
 
 def _class_numbers(voxels: Voxels, grid: Grid, path: Path) -> NDArray[Any]:

@@ -10,17 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.header_checks import (
-    check_directions,
-    check_shape,
-    shear_notes,
-    too_large,
-    unreadable,
-    volume_names,
-)
-from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.header_checks import check_shape, unreadable
+from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.imaging.volume import Grid
-from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
+from napari_unet.imaging.voxel_storage import Storage, beside, scan_behind_header
 
 LONGEST_HEADER = 2**20
 """Bytes that are searched for the end of a header."""
@@ -55,35 +48,20 @@ def open_metaimage(path: Path) -> ScanFile:
         affine, placed = _affine(header, len(storage.shape))
     except (OSError, ValueError, KeyError, OverflowError) as error:
         raise VolumeError(unreadable(path, "MetaImage", error)) from error
-    shape, further = check_shape(path, storage.shape), storage.shape[3:]
-    if any(length > 1 for length in further[1:]):
+    shape = check_shape(path, storage.shape)
+    if any(length > 1 for length in storage.shape[4:]):
         raise VolumeError(
             f"{path.name} has {len(storage.shape)} axes. Save the volume to work on as an image "
             "of its own."
         )
-    check_storage(path, "MetaImage", storage)
-    grid = Grid(shape, affine, sform=affine, sform_code=1)
-    check_directions(path, grid)
-    count = further[0] if further else 1
-
-    def read(index: int) -> Voxels:
-        try:
-            stored = read_voxels(path, "MetaImage", storage)
-        except MemoryError as error:
-            raise VolumeError(too_large(path, grid)) from error
-        return Voxels(stored.reshape((*shape, count), order="F")[..., index])
-
-    notes = () if placed else ("Its header gives no voxel size; 1 mm is taken.",)
-    return ScanFile(
-        path=path,
-        format="MetaImage",
+    return scan_behind_header(
+        path,
+        "MetaImage",
+        storage,
+        Grid(shape, affine, sform=affine, sform_code=1),
         name=path.name[: -len(path.suffix)],
-        grid=grid,
-        dtype=storage.dtype,
-        read=read,
-        volumes=volume_names(count),
-        notes=(*notes, *shear_notes(grid)),
-        files=() if storage.file == path else (path, storage.file),
+        order=range(len(storage.shape)),
+        notes=() if placed else ("Its header gives no voxel size; 1 mm is taken.",),
     )
 
 

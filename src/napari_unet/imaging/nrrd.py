@@ -17,19 +17,15 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.header_checks import (
-    check_directions,
     check_shape,
     no_orientation,
-    shear_notes,
-    too_large,
     unit_notes,
     unreadable,
-    volume_names,
 )
 from napari_unet.imaging.output import StructureRow
-from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.imaging.volume import Grid
-from napari_unet.imaging.voxel_storage import Storage, beside, check_storage, read_voxels
+from napari_unet.imaging.voxel_storage import Storage, beside, scan_behind_header
 
 LONGEST_HEADER = 2**20
 """Bytes that are searched for the end of a header."""
@@ -87,13 +83,10 @@ class _Axes:
         The three spatial axes, then all others, the one that counts volumes last.
     shape : tuple of int
         Lengths of the spatial axes.
-    count : int
-        Number of volumes.
     """
 
     order: tuple[int, ...]
     shape: tuple[int, int, int]
-    count: int
 
 
 def open_nrrd(path: Path) -> ScanFile:
@@ -112,28 +105,15 @@ def open_nrrd(path: Path) -> ScanFile:
         affine, placed, notes = _affine(header, directions, axes)
     except _MALFORMED as error:
         raise VolumeError(unreadable(path, "NRRD", error)) from error
-    check_storage(path, "NRRD", storage)
-    grid = Grid(axes.shape, affine, sform=affine, sform_code=1, placed=placed)
-    check_directions(path, grid)
-
-    def read(index: int) -> Voxels:
-        try:
-            stored = read_voxels(path, "NRRD", storage).transpose(axes.order)
-        except MemoryError as error:
-            raise VolumeError(too_large(path, grid)) from error
-        return Voxels(stored.reshape((*axes.shape, axes.count))[..., index])
-
-    return ScanFile(
-        path=path,
-        format="NRRD",
+    return scan_behind_header(
+        path,
+        "NRRD",
+        storage,
+        Grid(axes.shape, affine, sform=affine, sform_code=1, placed=placed),
         name=re.sub(r"(\.seg)?\.(nrrd|nhdr)$", "", path.name, flags=re.IGNORECASE),
-        grid=grid,
-        dtype=storage.dtype,
-        read=read,
-        volumes=volume_names(axes.count),
-        notes=(*notes, *shear_notes(grid)),
+        order=axes.order,
+        notes=notes,
         is_mask=_is_segmentation(path, header),
-        files=() if storage.file == path else (path, storage.file),
     )
 
 
@@ -253,9 +233,7 @@ def _axes(path: Path, header: Mapping[str, Any], directions: NDArray[np.float64]
         raise ValueError(f"it has {len(sizes)} axes longer than one")
     single = [axis for axis in others if axis not in many]
     i, j, k = (sizes[axis] for axis in spatial)
-    return _Axes(
-        order=(*spatial, *single, *many), shape=(i, j, k), count=sizes[many[0]] if many else 1
-    )
+    return _Axes(order=(*spatial, *single, *many), shape=(i, j, k))
 
 
 def _affine(

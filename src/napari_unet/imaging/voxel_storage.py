@@ -12,6 +12,7 @@ import io
 import math
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,8 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.header_checks import DEFLATE_LIMIT, check_size, file_size, unreadable
-from napari_unet.imaging.volume import shape_text
+from napari_unet.imaging.header_checks import (
+    DEFLATE_LIMIT,
+    check_directions,
+    check_size,
+    file_size,
+    shear_notes,
+    too_large,
+    unreadable,
+    volume_names,
+)
+from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.volume import Grid, shape_text
 
 _CHUNK = 2**18
 
@@ -78,6 +89,65 @@ def beside(path: Path, name: str) -> Path:
             "beside it."
         )
     return file
+
+
+def scan_behind_header(
+    path: Path,
+    kind: str,
+    storage: Storage,
+    grid: Grid,
+    *,
+    name: str,
+    order: Sequence[int],
+    notes: Sequence[str] = (),
+    is_mask: bool = False,
+) -> ScanFile:
+    """Give the scan that a text header tells of, its voxels unread.
+
+    Parameters
+    ----------
+    path : Path
+        The file with the header.
+    kind : str
+        Its format.
+    storage : Storage
+        Where the voxels are.
+    grid : Grid
+        Where the header puts them.
+    order : sequence of int
+        Axes of `storage`: those of the grid, then all others, of which one at most is longer
+        than one and counts volumes.
+    name, notes, is_mask
+        See `ScanFile`.
+
+    Raises
+    ------
+    VolumeError
+        If there is less than the header announces, or it makes no sense.
+    """
+    check_storage(path, kind, storage)
+    check_directions(path, grid)
+    count = storage.count // math.prod(grid.shape)
+
+    def read(index: int) -> Voxels:
+        try:
+            stored = read_voxels(path, kind, storage).transpose(order)
+        except MemoryError as error:
+            raise VolumeError(too_large(path, grid)) from error
+        return Voxels(stored.reshape((*grid.shape, count))[..., index])
+
+    return ScanFile(
+        path=path,
+        format=kind,
+        name=name,
+        grid=grid,
+        dtype=storage.dtype,
+        read=read,
+        volumes=volume_names(count),
+        notes=(*notes, *shear_notes(grid)),
+        is_mask=is_mask,
+        files=() if storage.file == path else (path, storage.file),
+    )
 
 
 def check_storage(path: Path, kind: str, storage: Storage) -> None:

@@ -1,12 +1,10 @@
-"""One round of learning: network, averaged weights, optimiser and examples."""
+"""One round of learning: what is learned from, what was learned, and which weights are kept."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import datetime
 import itertools
-import math
 import traceback
 from collections.abc import Iterator, Sequence
 
@@ -35,21 +33,14 @@ from torch import Tensor  # noqa: E402
 from napari_unet.learning.answer import Answerer  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
+from napari_unet.learning.learner import Learner  # noqa: E402
 from napari_unet.learning.live import SLICES_AT_ONCE, outwards  # noqa: E402
-from napari_unet.learning.losses import masked_cross_entropy, segmentation_loss  # noqa: E402
 from napari_unet.learning.network import UNet  # noqa: E402
-from napari_unet.learning.optimiser import OPTIMISERS, AveragedWeights  # noqa: E402
 from napari_unet.learning.predictor import Predictor  # noqa: E402
 from napari_unet.learning.pretrained import pretrained_state  # noqa: E402
 from napari_unet.learning.restart import restart  # noqa: E402
 from napari_unet.learning.training_set import TrainingSet  # noqa: E402
 from napari_unet.learning.weight_choice import WeightChoice, WeightTest  # noqa: E402
-
-WARM_UP_STEPS = 20
-"""Steps until the learning rate is at its peak."""
-
-AVERAGE_DECAY = 0.98
-"""The weights that are kept are an average over about the last fifty steps."""
 
 OUT_OF_GRAPHICS_MEMORY = (
     "The graphics card ran out of memory. Training goes on without it, which takes longer."
@@ -58,7 +49,7 @@ OUT_OF_GRAPHICS_MEMORY = (
 
 
 class Trainer:
-    """Network, averaged weights, optimiser and examples; parameters as of `training.train`."""
+    """A network that learns, and its examples; parameters as of `training.train`."""
 
     def __init__(
         self,
@@ -82,8 +73,8 @@ class Trainer:
                 )
         if init is not None:
             init.check_fits(n_channels, class_names)
-        self.device = choose_device(config.device)
-        shape = init.card.model if init else choose_model(config, self.device.type)
+        device = choose_device(config.device)
+        shape = init.card.model if init else choose_model(config, device.type)
         self.card = ModelCard(
             model=dataclasses.replace(
                 shape, in_channels=n_channels, n_classes=len(class_names) + 1
@@ -97,7 +88,7 @@ class Trainer:
             provenance=init.card.provenance if init else Provenance(),
         )
         self._scans = scans
-        self._recipe = choose_recipe(config, self.card.model)
+        recipe = choose_recipe(config, self.card.model)
         self._init = init
         self._choice = WeightChoice()
         self._rejected: dict[str, Tensor] | None = None
@@ -108,38 +99,39 @@ class Trainer:
             class_names,
             self.card.spacing_mm,
             model=self.card.model,
-            recipe=self._recipe,
+            recipe=recipe,
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
         # steps is to give the same model again.
         self._threads: ThreadChooser | None = None
-        if config.threads is None and config.max_steps is None and self.device.type == "cpu":
+        if config.threads is None and config.max_steps is None and device.type == "cpu":
             self._threads = ThreadChooser(available_cores())
-        self._generator = torch.Generator().manual_seed(config.seed)
-        net = UNet(self.card.model, self._generator)
+        generator = torch.Generator().manual_seed(config.seed)
+        net = UNet(self.card.model, generator)
         self._steps_before = 0
         if init is not None and config.restart != "scratch":
             restart(net, init.state, config.restart)
             self._steps_before = init.card.provenance.steps
         elif (state := pretrained_state(self.card.model)) is not None:
             net.load_state_dict(state, strict=False)  # all but the last layer
-        self._net = net.to(self.device).train()
+        self._learner = Learner(net, recipe, device, generator)
         self._notices: list[Notice] = []
-        self._optimiser = OPTIMISERS[self._recipe.optimiser](self._net, self._recipe.weight_decay)
-        self._average = AveragedWeights(
-            self._net, copy.deepcopy(self._net).eval(), self._optimiser.weights, AVERAGE_DECAY
-        )
 
     @property
     def network(self) -> UNet:
         """The averaged network: the one to show and to keep."""
-        return self._average.net
+        return self._learner.network
 
     @property
     def steps(self) -> int:
         """Training steps of the network so far, earlier rounds included."""
-        return self._steps_before + self._optimiser.steps
+        return self._steps_before + self._learner.steps
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._learner.device
 
     def take(self, annotations: Sequence[LabelledSlice]) -> bool:
         """Learn from a new list of slices; False if it cannot be learned from.
@@ -178,88 +170,28 @@ class Trainer:
         return len(self._split.test)
 
     def step(self, progress: float) -> float:
-        """Make one optimiser step with a suitable number of threads; return its loss."""
-        if self._threads is None:
-            return self._step_somewhere(progress)
-        with self._threads.trial():
-            return self._step(progress)
+        """Make one optimiser step; return its loss.
+
+        With a suitable number of threads on the CPU, which training moves to where the
+        graphics card runs out of memory.
+        """
+        if self._threads is not None:
+            with self._threads.trial():
+                return self._learner.step(self.examples, progress)
+        try:
+            return self._learner.step(self.examples, progress)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # they hold what is to be freed
+        self._learner.move_to(torch.device("cpu"))
+        self._notices.append(Notice(OUT_OF_GRAPHICS_MEMORY))
+        return self._learner.step(self.examples, progress)
 
     def take_notices(self) -> list[Notice]:
         """Give what the user should be told since this was last asked for."""
         taken, self._notices = self._notices, []
         return taken
-
-    def _step_somewhere(self, progress: float) -> float:
-        """Make a step; move to the CPU where the graphics card runs out of memory."""
-        try:
-            return self._step(progress)
-        except RuntimeError as error:
-            if self.device.type == "cpu" or not is_out_of_memory(error):
-                raise
-            traceback.clear_frames(error.__traceback__)  # they hold what is to be freed
-        self._move_to(torch.device("cpu"))
-        self._notices.append(Notice(OUT_OF_GRAPHICS_MEMORY))
-        return self._step(progress)
-
-    def _move_to(self, device: torch.device) -> None:
-        """Go on with the same weights, average and optimiser on another device."""
-        self.device = device
-        optimiser, average = self._optimiser, self._average
-        self._net.to(device)
-        self._optimiser = type(optimiser)(self._net, optimiser.weight_decay)
-        self._optimiser.resume(optimiser)
-        self._average = AveragedWeights(
-            self._net, average.net.to(device), self._optimiser.weights, average.decay
-        )
-        self._average.steps = average.steps
-
-    def _step(self, progress: float) -> float:
-        ramp = self._recipe.ramp
-        strength = min(1.0, self._optimiser.steps / ramp) if ramp else 1.0
-        size = self._recipe.batch_size
-        images, labels, borders = self.examples.batch(size, self._generator, strength)
-        logits = self._scores(images.to(self.device), labels)
-        loss = self._loss(logits, labels.to(self.device), borders, progress)
-        loss.backward()
-        if self._optimiser.step(self._learning_rate(progress)):
-            self._average.update()
-        else:
-            self._average.restore()
-            self._optimiser.forget()
-        return float(loss.detach())
-
-    def _scores(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Score images, or tiles (n, c, h', w') with what is around the labels (n, h, w)."""
-        with self._net.dropping(self._generator):
-            if images.shape[-2:] == labels.shape[-2:]:
-                return self._net(images)  # type: ignore[no-any-return]
-            rows, columns = labels.shape[-2:]
-            return self._net.scores(images)[..., :rows, :columns]
-
-    def _loss(
-        self, logits: Tensor, labels: Tensor, borders: Tensor | None, progress: float
-    ) -> Tensor:
-        """Loss of a batch, see `Recipe.loss`."""
-        if self._recipe.loss == "dice+ce":
-            # Rare classes are found because they weigh more, but drawn too large as
-            # long as they do: towards the end all pixels count the same.
-            weights = self.examples.weights.to(self.device) ** (1 - progress)
-            return segmentation_loss(logits, labels, weights)
-        balance = self.examples.balance.to(self.device)
-        if self._recipe.loss == "ce":
-            balance = torch.ones_like(balance)
-        if borders is not None:
-            borders = borders.to(self.device)
-        return masked_cross_entropy(logits, labels, balance, borders)
-
-    def _learning_rate(self, progress: float) -> float:
-        """Cosine over the budget, after a few careful steps."""
-        warm_up = min(1.0, (self._optimiser.steps + 1) / WARM_UP_STEPS)
-        return (
-            self._recipe.learning_rate
-            * warm_up
-            * (0.01 + 0.495 * (1 + math.cos(math.pi * progress)))
-        )
 
     def keep_the_better(self) -> None:
         """Go back to the weights started from where the new ones are worse (see `WeightTest`).
@@ -273,7 +205,7 @@ class Trainer:
         self._choice = test.choose(self.network, before, self.device)
         if self._choice.kept == "old":
             if self._choice.comparison is not None:
-                self._rejected = self._weights()
+                self._rejected = self._learner.weights()
             self.network.load_state_dict(self._init.state)
 
     def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SegmentEvent]:
@@ -312,7 +244,7 @@ class Trainer:
         learned = self._choice.kept == "new" or self._rejected is not None
         provenance = self._split.remember(provenance, learned=learned)
         card = dataclasses.replace(self.card, provenance=provenance)
-        kept, rejected = Checkpoint(self._weights(), card), None
+        kept, rejected = Checkpoint(self._learner.weights(), card), None
         if self._init is not None and self._rejected is not None:
             rejected = Checkpoint(self._rejected, card)
             # The model itself is what it was; it only knows of the slices held back.
@@ -327,10 +259,3 @@ class Trainer:
             comparison=self._choice.comparison,
             rejected=rejected,
         )
-
-    def _weights(self) -> dict[str, Tensor]:
-        """Copy the averaged weights to the CPU."""
-        return {
-            name: tensor.detach().to("cpu", copy=True)
-            for name, tensor in self.network.state_dict().items()
-        }

@@ -11,27 +11,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import TOUCHED, UNTOUCHED, SliceState
 from napari_unet.errors import AnnotationError
-from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
-from napari_unet.plugin.label_layers import is_from_elsewhere, lies_over
+from napari_unet.plugin.label_layers import highest_label, is_from_elsewhere, lies_over
+from napari_unet.plugin.mask_export import export_mask
 from napari_unet.plugin.masks import FoundMask, mask_of_file, mask_of_layer, take_over
+from napari_unet.plugin.model_choice import ModelChoice
 from napari_unet.plugin.rounds import Rounds
 from napari_unet.plugin.scan_layers import check_scan, resampling_notes
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
+from napari_unet.plugin.slice_on_screen import SliceOnScreen
 from napari_unet.plugin.upright import brought_upright
 
 ROUND_SECONDS = 55.0
 """Training time of a round: every slice is predicted within a minute of pressing Train."""
 
-SHOWN = (SliceState.ANNOTATED, SliceState.PARTIAL, SliceState.PREDICTED)
+SHOWN = (*TOUCHED, SliceState.PREDICTED)
 """States of slices that a label layer from elsewhere may bring along."""
 
 
@@ -70,6 +71,8 @@ class Annotator(QObject):
         self.rounds = Rounds()
         self.rounds.predicted.connect(self.slices_changed)
         self.rounds.message.connect(self.message)
+        self.models = ModelChoice(self)
+        self.slice = SliceOnScreen(self)
         self._sessions = Sessions(viewer, self)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.dims.events.current_step.connect(self._on_dims)
@@ -117,7 +120,7 @@ class Annotator(QObject):
             Whether slices that show a structure in a label layer from elsewhere are
             annotated; otherwise they are predictions.
         """
-        self._require_idle("choose another scan")
+        self.require_idle("choose another scan")
         check_scan(images)
         adopts = labels is not None and is_from_elsewhere(labels)
         mask, begun = None, False
@@ -132,13 +135,14 @@ class Annotator(QObject):
         if begun:
             # Queued: a stroke is announced before it has reached the labels.
             session.bridge.edited.connect(
-                partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
+                partial(self.on_edited, session), Qt.ConnectionType.QueuedConnection
             )
             session.bridge.stroking.connect(self.rounds.on_stroking)
             session.bridge.label_picked.connect(self.slices_changed)
             session.bridge.unchanged.connect(partial(self._on_unchanged, session))
-            session.bridge.failed.connect(partial(self._say, failed=True))
+            session.bridge.failed.connect(partial(self.say, failed=True))
         self.session = session
+        self._sessions.end_lost(but=session)
         self.viewer.layers.selection.active = session.labels
         session.labels.mode = "paint"
         session.bridge.face_axis()
@@ -153,13 +157,13 @@ class Annotator(QObject):
                 if complete
                 else "correct them, or accept them as they are (Shift-Enter)."
             )
-            self._say(f"{len(shown)} slices of “{session.labels.name}” show a structure: {became}")
+            self.say(f"{len(shown)} slices of “{session.labels.name}” show a structure: {became}")
         elif notes := " ".join([*resampling_notes(images), turned]).strip():
-            self._say(notes)
+            self.say(notes)
 
     def restore_labels(self) -> None:
         """Bring a deleted Segmentation layer back, strokes and all."""
-        session = self._require_session(present=False)
+        session = self.require_session(present=False)
         if self.rounds.running:
             raise AnnotationError("The work is still stopping. Press “Bring it back” again.")
         if session.labels not in self.viewer.layers:
@@ -172,7 +176,18 @@ class Annotator(QObject):
         if session is not None and session is not self.session and not self.rounds.running:
             self.choose(session.images, labels=session.labels)
 
-    def _require_session(self, *, present: bool = True) -> ScanSession:
+    def say(self, text: str, failed: bool = False) -> None:
+        """Tell the annotator something; see `message`."""
+        self.message.emit(text, failed)
+
+    def require_session(self, *, present: bool = True) -> ScanSession:
+        """Get the scan at hand, for something that needs it; `present`: with its layer.
+
+        Raises
+        ------
+        AnnotationError
+            If there is none, or a stroke is being drawn.
+        """
         if self.session is None:
             raise AnnotationError("Choose a scan first: open an MRI volume with File > Open.")
         if present and self.session.labels not in self.viewer.layers:
@@ -181,148 +196,77 @@ class Annotator(QObject):
             raise AnnotationError("Finish the stroke first.")
         return self.session
 
-    def _require_idle(self, wanted: str) -> None:
+    def require_idle(self, wanted: str) -> None:
+        """Make sure that no work is under way where that would be in the way.
+
+        Raises
+        ------
+        AnnotationError
+            If there is, saying what was `wanted`. A look inside just ends.
+        """
         if self.rounds.running:
             raise AnnotationError(f"Stop the running work first, then {wanted}.")
         self.rounds.stop_looking()
-
-    def _slice_on_screen(self) -> tuple[ScanSession, int]:
-        session = self._require_session()
-        if not session.bridge.in_view:
-            raise AnnotationError(
-                f"No {PLANES[session.axis]} slice of the scan is on screen. Click the strip to go "
-                "to one."
-            )
-        return session, session.bridge.visible_index
-
-    # -- painting --------------------------------------------------------------
-
-    def accept_slice(self) -> None:
-        """Take the slice on screen as it is, also an empty one."""
-        session, index = self._slice_on_screen()
-        session.record.accept(index)
-        self._on_edited(session, [index])
-
-    def set_partial(self, partial: bool) -> None:
-        """Say whether only the painted voxels of the slice on screen are truth."""
-        session, index = self._slice_on_screen()
-        session.record.set_partial(index, partial)
-        self._on_edited(session, [index])
-
-    def release_slice(self) -> None:
-        """Forget what was painted on the slice on screen; the model's opinion returns."""
-        session, index = self._slice_on_screen()
-        session.release(index)
-        session.bridge.refresh()
-        self._on_edited(session, [index])
-
-    def next_slice(self) -> None:
-        """Go to the slice whose correction should help most, and say why."""
-        session = self._require_session()
-        session.bridge.face_axis()
-        session.record.sync()
-        suggestion = session.suggest()
-        if suggestion is None:
-            self._say("No other slice is left: all are annotated.")
-            return
-        session.bridge.go_to(suggestion.index)
-        self._say(f"Slice {suggestion.index}: {suggestion.reason.removesuffix('.')}")
-        self.slices_changed.emit()
 
     # -- work ------------------------------------------------------------------
 
     def train(self) -> None:
         """Start to learn from the annotated slices, in the background."""
-        self.rounds.train(self._require_session(), self.config)
+        self.rounds.train(self.require_session(), self.config)
 
     def segment(self) -> None:
         """Predict every slice that no person has annotated, in the background."""
-        self.rounds.segment(self._require_session())
+        self.rounds.segment(self.require_session())
 
     def fill(self) -> None:
         """Interpolate between the annotated slices; where that is done already, take it back."""
-        session = self._require_session()
+        session = self.require_session()
         if not session.filling.is_current:
             self.rounds.fill(session)
             return
-        self._require_idle("remove the filling")
+        self.require_idle("remove the filling")
         session.filling.remove()
         self.rounds.predicted.emit()
-        self._say("The filling is removed; what was there before is back.")
+        self.say("The filling is removed; what was there before is back.")
 
     def stop(self) -> None:
         """End the running work; training keeps its best weights."""
         self.rounds.stop()
 
-    def forget_model(self) -> None:
-        """Start the next training from scratch; the annotation stays."""
-        session = self._require_session()
-        self._require_idle("forget the model")
-        session.forget_model()
-        self.rounds.changed.emit()
-        self._say("The next training starts from scratch.")
-
-    def restore_model(self, position: int) -> None:
-        """Go back to one of the earlier models; Train then goes on from it."""
-        session = self._require_session()
-        self._require_idle("choose another model")
-        model = session.restore_model(position)
-        self.rounds.changed.emit()
-        self._say(f"{model.origin} is in use. Segment the volume, or train on from there.")
-
-    # -- files -----------------------------------------------------------------
+    # -- masks in files --------------------------------------------------------
 
     def find_mask(self, path: Path) -> FoundMask:
         """Read a mask of this scan, which may be on another grid; nothing is shown yet."""
-        return mask_of_file(path, self._require_session().images[0])
+        return mask_of_file(path, self.require_session().images[0])
 
     def take_mask(self, mask: FoundMask, *, complete: bool) -> None:
         """Show a mask, wherever no person has decided; see `masks.take_over`."""
-        session = self._require_session()
-        self._require_idle("load a mask")
+        session = self.require_session()
+        self.require_idle("load a mask")
         said = take_over(session, mask, complete=complete)
         self.session_changed.emit()
         self.edited.emit()
         self.slices_changed.emit()
-        self._say(said)
+        self.say(said)
 
     def save_mask(self, path: Path) -> None:
         """Write the mask on the grid of the scan's file, and check what was written."""
-        self._say(self._require_session(present=False).save_mask(path))
-
-    def save_model(self, path: Path) -> None:
-        """Write the model to one .safetensors file."""
-        session = self._require_session(present=False)
-        session.models.to_segment(session.structures).save(path)
-        self._say(f"Model saved: {path.name}")
-
-    def load_model(self, path: Path) -> None:
-        """Use a saved model on this scan; Train then goes on from it."""
-        session = self._require_session()
-        self._require_idle("load a model")
-        session.load_model(path)
-        self.session_changed.emit()
-        self._say(f"Model {path.name} loaded. Segment the volume, or correct slices and train on.")
+        self.say(export_mask(self.require_session(present=False), path))
 
     # -- what happens ----------------------------------------------------------
 
-    def _say(self, text: str, failed: bool = False) -> None:
-        self.message.emit(text, failed)
-
     def _on_unchanged(self, session: ScanSession) -> None:
-        states = (SliceState.EMPTY, SliceState.PREDICTED)
-        if session.record.state(session.bridge.visible_index) in states:
-            self._say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
+        if session.record.state(session.bridge.visible_index) in UNTOUCHED:
+            self.say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
 
-    def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
+    def on_edited(self, session: ScanSession, indices: list[int]) -> None:
+        """Take note of slices that a person has changed, and say what follows from that."""
         session.edited(indices)
-        planes = [session.labels.data[session.record.plane(index)] for index in indices]
-        highest = max(
-            int(np.max(plane, where=plane < BACKGROUND_BRUSH, initial=0)) for plane in planes
-        )
+        planes = (session.labels.data[session.record.plane(index)] for index in indices)
+        highest = max(map(highest_label, planes))
         training = self.rounds.is_training(session)
         if highest > MAX_STRUCTURES:
-            self._say(
+            self.say(
                 f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
                 "Repaint it with one of them.",
                 failed=True,
@@ -331,10 +275,10 @@ class Annotator(QObject):
             session.show_structures()
             self.session_changed.emit()
             if training:
-                self._say(f"“{session.class_names[-1]}” joins at the next training.")
+                self.say(f"“{session.class_names[-1]}” joins at the next training.")
         states = [session.record.state(index) for index in indices]
         if len(indices) > 1 and SliceState.PARTIAL in states:
-            self._say(
+            self.say(
                 f"That stroke crossed {len(indices)} slices: on new ones only what you painted "
                 "counts. Accept a slice once it is complete."
             )
@@ -350,21 +294,22 @@ class Annotator(QObject):
 
     def _on_layer_removed(self, event: Any) -> None:
         session = self.session
+        self._sessions.end_lost(but=session)
         if session is None:
             return
         if event.value == session.labels:
             self.rounds.stop()
             self.session_changed.emit()
-            self._say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
+            self.say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
         elif event.value in session.images[1:]:
             self.rounds.stop()
             rest = tuple(image for image in session.images if image != event.value)
             session.use(rest, session.axis)
             self.session_changed.emit()
-            self._say(f"“{event.value.name}” is no longer one of the sequences.", failed=True)
+            self.say(f"“{event.value.name}” is no longer one of the sequences.", failed=True)
         elif event.value in session.images:
             self.rounds.stop()
             self._sessions.end(session)
             self.session = None
             self.session_changed.emit()
-            self._say("The scan was removed; its Segmentation layer is kept.", failed=True)
+            self.say("The scan was removed; its Segmentation layer is kept.", failed=True)

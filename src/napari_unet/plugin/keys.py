@@ -8,8 +8,8 @@ from napari.viewer import Viewer
 
 from napari_unet.plugin.annotator import Annotator
 
-KEYS = {"Shift-Enter": "accept_slice", "N": "next_slice"}
-"""Viewer keys and the `Annotator` methods they call; free in napari's own settings."""
+KEYS = {"Shift-Enter": "accept", "N": "next"}
+"""Viewer keys and the `SliceOnScreen` methods they call; free in napari's own settings."""
 
 
 def bind_keys(
@@ -17,7 +17,7 @@ def bind_keys(
 ) -> None:
     """Let the keys work in a viewer; `try_to` calls the method and shows its errors."""
     for key, name in KEYS.items():
-        viewer.bind_key(key, _key_action(getattr(annotator, name), try_to), overwrite=True)
+        viewer.bind_key(key, _key_action(getattr(annotator.slice, name), try_to), overwrite=True)
 
 
 def release_keys(viewer: Viewer) -> None:

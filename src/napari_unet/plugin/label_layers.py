@@ -124,6 +124,14 @@ def check_values(labels: NDArray[Any], name: str) -> None:
         )
 
 
+def highest_label(labels: NDArray[Any]) -> int:
+    """Highest value of a structure in labels of ours; the background brush is none."""
+    highest = int(labels.max(initial=0))
+    if highest >= BACKGROUND_BRUSH:
+        highest = int(np.max(labels, where=labels < BACKGROUND_BRUSH, initial=0))
+    return highest
+
+
 def show_colors(layer: Labels, structures: Sequence[Structure]) -> None:
     """Give each structure its colour in the layer."""
     colors: dict[int | None, Any] = {None: "#ffffff", 0: "transparent"}

@@ -11,7 +11,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED
-from napari_unet.annotation.states import SliceState, Structure
+from napari_unet.annotation.states import TOUCHED, Structure
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
@@ -129,7 +129,7 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     unknown = mask.labels == NOT_ANNOTATED
     labels = np.where(unknown, np.uint8(0), mask.labels)
     shown, unsure = mask.slices(axis), slices_where(unknown, axis)
-    kept = set(record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL))
+    kept = set(record.slices_in(*TOUCHED))
     before = slices_where(record.labels, axis)
     record.write_volume(labels, sorted({*shown, *before}))
     new = [index for index in shown if index not in kept]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.imaging.orientation import is_oblique, slice_position
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Look, SliceStrip
@@ -87,7 +87,7 @@ class PaintPanel(QWidget):
     def show_slice(self, index: int, state: Look, selected_label: int) -> None:
         """Show the slice on screen and what the brush paints."""
         self.slice.setText(f"Slice {index}: {STATE_WORDS[state]}")
-        human = state in (SliceState.ANNOTATED, SliceState.PARTIAL)
+        human = state in TOUCHED
         erasing = selected_label == BACKGROUND_BRUSH
         self.structures.show_selected(selected_label)
         self.partial.setChecked(state is SliceState.PARTIAL)

@@ -113,7 +113,7 @@ def _read_images(scan: ScanFile, series: str | None) -> list[LayerData]:
     chosen, note = _chosen_volumes(scan)
     if not chosen:
         return []
-    volume = load_volume(scan.path, volumes=chosen, series=series)
+    volume = load_volume(scan, volumes=chosen)
     _tell(scan.name, (*volume.notes, note))
     names = [f"{scan.name} {scan.volumes[index]}".strip() for index in chosen]
     return [
@@ -138,10 +138,10 @@ def _contrast(data: NDArray[np.float32]) -> dict[str, Any]:
 def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
     """Read a file that says it is a mask, and is one; None for others."""
     # Of a DICOM folder the name says nothing; a file of one may be a segmentation.
-    if series is not None or scan.path.is_dir() or not (scan.is_mask or is_mask(scan.path)):
+    if series is not None or scan.path.is_dir() or not is_mask(scan):
         return None
     try:
-        labels, _ = load_labels(scan.path)
+        labels, _ = load_labels(scan)
     except VolumeError:
         return None
     if labels.dtype != np.uint8 and not scan.is_mask:

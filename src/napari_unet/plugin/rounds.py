@@ -12,11 +12,10 @@ from typing import Any
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet.errors import AnnotationError, NapariUnetError
+from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SlicePredicted, StepDone
-from napari_unet.learning.wording import counted
-from napari_unet.plugin import work
+from napari_unet.plugin import endings, work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.session import ScanSession
 
@@ -233,7 +232,7 @@ class Rounds(QObject):
     def _begin(self, activity: str, session: ScanSession, run: Any) -> None:
         self.activity = activity
         self._session = session
-        self._outcome = "Stopped."
+        self._outcome = endings.STOPPED
         if self.looking:
             self._waiting = run
             self._look.stop()
@@ -268,35 +267,21 @@ class Rounds(QObject):
             session.prepared = event.scan
         elif isinstance(event, RoundDone):
             session.models.put_round(event)
-            verb = "Stopped" if event.stopped else "Done"
-            said = [f"{verb} after {event.seconds:.0f} s."]
-            if event.verdict:
-                said.append(event.verdict)
-            if event.rejected is not None:
-                said.append("To use the new one anyway, choose it under Advanced > Model.")
-            else:
-                said.append(
-                    "Correct the suggested slice (N) and train again, or segment the volume."
-                )
-            self._outcome = " ".join(said)
+            self._outcome = endings.round_ended(event)
         elif isinstance(event, work.VolumeSegmented):
             session.show_volume(event.labels)
             self.segmented.emit(event)
-            self._outcome = "The whole volume is segmented. Check it, then save the mask."
+            self._outcome = endings.SEGMENTED
         elif isinstance(event, work.SlicesFilled):
-            n_filled = session.filling.show(event.labels)
+            self._outcome = endings.filling_ended(session.filling.show(event.labels))
             self.predicted.emit()
-            self._outcome = (
-                f"{counted(n_filled, 'slice')} filled. Correct them as you correct predictions, "
-                "or press “Remove filling”."
-            )
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
         self.activity = ""
         self.changed.emit()
         if failure is not None:
-            self._say(_what_went_wrong(failure), failed=True)
+            self._say(endings.failed(failure), failed=True)
         elif session is not None and session.present:
             self._say(self._outcome)
 
@@ -316,13 +301,4 @@ class Rounds(QObject):
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._job.start(waiting)
-        self.looked.emit("" if failure is None else _what_went_wrong(failure))
-
-
-def _what_went_wrong(failure: Exception) -> str:
-    if isinstance(failure, NapariUnetError):
-        return str(failure)
-    return (
-        f"Something unexpected stopped the work ({type(failure).__name__}: {failure})."
-        " Your annotation is intact; try again."
-    )
+        self.looked.emit("" if failure is None else endings.failed(failure))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,35 +12,26 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
-from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
+from napari_unet.annotation.states import PALETTE, TOUCHED, Structure
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
-from napari_unet.imaging.dicom_seg import is_dicom_seg
-from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.plugin.filling import Filling
-from napari_unet.plugin.label_layers import check_place, show_colors
+from napari_unet.plugin.label_layers import check_place, highest_label, show_colors
 from napari_unet.plugin.layer_bridge import LayerBridge
-from napari_unet.plugin.models import KeptModel, ModelShelf
+from napari_unet.plugin.models import ModelShelf
 from napari_unet.plugin.scan_layers import (
-    GUESSED,
     METADATA_KEY,
     check_scan,
-    file_grid_of,
-    files_of,
     grid_entry,
     grid_of,
     identity_of,
-    reorder,
-    source_of,
     volume_of,
 )
 from napari_unet.plugin.slice_notes import SliceNotes
 from napari_unet.plugin.work import Subject
-from napari_unet.plugin.writer import rows_of
 
 if TYPE_CHECKING:
     from napari_unet.learning.preparation import PreparedScan
@@ -90,15 +79,11 @@ class ScanSession:
         self.suggested: Suggestion | None = None
         self.prepared: PreparedScan | None = None
         self.models = models or ModelShelf()
-        data = np.asarray(labels.data)
         self.bridge = LayerBridge(viewer, labels, record)
         self.notes = SliceNotes(record)
         self.filling = Filling(self.bridge)
         self.use(images, axis)
-        highest = int(data.max(initial=0))
-        if highest >= BACKGROUND_BRUSH:
-            highest = int(np.max(data, where=data < BACKGROUND_BRUSH, initial=0))
-        self.ensure_structures(highest)
+        self.ensure_structures(highest_label(np.asarray(labels.data)))
         self.show_structures()
 
     @property
@@ -143,7 +128,7 @@ class ScanSession:
             If the axis is to change after slices were annotated along the present one.
         """
         if axis != self.axis:
-            done = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
+            done = self.record.slices_in(*TOUCHED)
             if done:
                 raise AnnotationError(
                     f"{len(done)} slices are annotated in the {PLANES[self.axis]} plane. Choose a "
@@ -248,18 +233,6 @@ class ScanSession:
         held_out = self.notes.predicted(event)
         self.bridge.write_prediction(event.index, event.labels, held_out=held_out)
 
-    def restore_model(self, position: int) -> KeptModel:
-        """Go back to an earlier model; see `ModelShelf.restore`."""
-        model = self.models.restore(position, self.structures)
-        learned = model.checkpoint.card.provenance.learned_slices
-        self.notes.learned(index for _, index in learned)  # of whatever scan: rather too many
-        return model
-
-    def forget_model(self) -> None:
-        """Start the next training from scratch."""
-        self.models.forget()
-        self.notes.unlearn()
-
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
         """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
         self.record.write_volume(labels)
@@ -273,43 +246,6 @@ class ScanSession:
             skip=self.bridge.visible_index,
         )
         return self.suggested
-
-    # -- files -----------------------------------------------------------------
-
-    def save_mask(self, path: Path) -> str:
-        """Write the mask on the grid of the scan's file; say in a sentence what was checked."""
-        self.record.sync()
-        files = files_of(self.images[0])
-        grid = file_grid_of(self.images[0])
-        receipt = save_mask(
-            self.record.mask() if grid is None else reorder(self.record.mask(), self.grid, grid),
-            self.grid if grid is None else grid,
-            path,
-            structures=rows_of(self.structures),
-            sources=[source for source in map(source_of, self.images) if source is not None],
-            series=open_scan(files[0]) if files and is_dicom_seg(path) else None,
-            overwrite=True,  # the dialog has asked
-        )
-        if grid is None:
-            receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
-        said = f"{self.record.human_fraction():.0%} of the mask is painted or accepted by you"
-        filled = self.record.interpolated_fraction()
-        said += f", {filled:.0%} filled between slices." if filled else "."
-        return f"{receipt.summary()} {said}"
-
-    def load_model(self, path: Path) -> None:
-        """Use a saved model; before anything is annotated its structures are taken over too.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, or made for other channels or structures.
-        """
-        annotated = self.record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL)
-        found = self.models.load(path, self.structures if annotated else None)
-        if not annotated:
-            self.structures = found
-            self.show_structures()
 
     # -- the end ---------------------------------------------------------------
 

@@ -123,6 +123,13 @@ class Sessions:
         self._sessions.remove(session)
         session.close()
 
+    def end_lost(self, but: ScanSession | None) -> None:
+        """Let go of the sessions whose scan or label layer is gone, all but one."""
+        for session in list(self._sessions):
+            there = all(s in self._viewer.layers for s in (session.images[0], session.labels))
+            if session is not but and not there:
+                self.end(session)
+
     def close(self) -> None:
         """Let go of all sessions."""
         for session in list(self._sessions):

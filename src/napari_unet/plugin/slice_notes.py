@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore, Overlap, slice_overlap, summarise
-from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.states import TOUCHED, SliceState
 from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
@@ -48,7 +48,7 @@ class SliceNotes:
             If no structure is painted anywhere.
         """
         slices = []
-        for index in self._record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL):
+        for index in self._record.slices_in(*TOUCHED):
             revision = self._record.revision(index)
             if self._slices.get(index, (None, None))[0] != revision:
                 given = LabelledSlice(0, index, self._record.truth(index))

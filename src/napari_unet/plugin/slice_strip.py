@@ -9,7 +9,7 @@ from qtpy.QtCore import QPointF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_unet.annotation.states import SliceState
+from napari_unet.annotation.states import UNTOUCHED, SliceState
 
 FILLED: Final = "filled"
 Look: TypeAlias = SliceState | Literal["filled"]
@@ -86,7 +86,7 @@ class SliceStrip(QWidget):
         painter = QPainter(self)
         painter.setPen(Qt.PenStyle.NoPen)
         # Human slices last and at least three pixels wide: one among 300 must be seen.
-        untouched: tuple[Look, ...] = (SliceState.EMPTY, SliceState.PREDICTED, FILLED)
+        untouched: tuple[Look, ...] = (*UNTOUCHED, FILLED)
         for state in untouched:
             self._draw_columns(painter, QColor(STATE_COLORS[state]), (state,), 1, 0)
         by_human = (SliceState.PARTIAL, SliceState.ANNOTATED)

@@ -6,24 +6,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.docked import DockedWidget
-from napari_unet.plugin.file_dialogs import FileDialogs, ask_complete
+from napari_unet.plugin.file_dialogs import FileDialogs
 from napari_unet.plugin.keys import bind_keys, release_keys
 from napari_unet.plugin.message_line import MessageLine
 from napari_unet.plugin.orientation_marks import OrientationMarks
 from napari_unet.plugin.paint_panel import PaintPanel
 from napari_unet.plugin.result_panel import ResultPanel
-from napari_unet.plugin.scan_layers import METADATA_KEY, knows_patient, why_not_a_scan
+from napari_unet.plugin.scan_choice import ScanChoice
+from napari_unet.plugin.scan_layers import knows_patient
 from napari_unet.plugin.scan_panel import ScanPanel
 from napari_unet.plugin.slice_strip import FILLED, Look
 from napari_unet.plugin.structure_edits import StructureEdits
@@ -32,8 +32,6 @@ from napari_unet.plugin.train_panel import TrainPanel
 if TYPE_CHECKING:
     import napari
 
-WELCOME = "Paint the structure on a few slices (N suggests one), then press Train."
-NO_SCAN = "Open an MRI volume: File > Open, drag and drop, or File > Open Sample."
 RENDER_MS = 100
 """Slices change hundreds of times a second while predictions arrive; ten redraws do."""
 
@@ -70,13 +68,10 @@ class AnnotatorWidget(DockedWidget):
         self.result = ResultPanel()
         self.advanced = AdvancedPanel(self.annotator.config)
         self.message = MessageLine()
+        self.choice = ScanChoice(
+            self.annotator, self.scan, self.message, self.try_to, self._render_session
+        )
         self._lay_out()
-        # All layers of one file or sample are there before one of them is chosen.
-        self._layers_timer = QTimer(self)
-        self._layers_timer.setSingleShot(True)
-        self._layers_timer.setInterval(0)
-        self._layers_timer.timeout.connect(self._on_layers)
-        self._may_choose = True
         self._changed_meanwhile = False
         self._shown: object = None  # the session that the panels tell about
         self._render_timer = QTimer(self)
@@ -86,9 +81,9 @@ class AnnotatorWidget(DockedWidget):
         self._connect_panels()
         self._connect_annotator()
         self._connections: tuple[Any, ...] = (
-            (viewer.layers.events.inserted, self._on_inserted),
-            (viewer.layers.events.removed, self._on_layers_later),
-            (viewer.layers.events.renamed, self._on_layers_later),
+            (viewer.layers.events.inserted, self.choice.on_inserted),
+            (viewer.layers.events.removed, self.choice.offer_soon),
+            (viewer.layers.events.renamed, self.choice.offer_soon),
             (viewer.layers.selection.events.active, self._on_active),
             (viewer.events.theme, self._on_theme),
         )
@@ -100,7 +95,7 @@ class AnnotatorWidget(DockedWidget):
             partial(_let_go, viewer, self.annotator, self.marks, self._connections)
         )
         self._on_theme()
-        self._on_layers()
+        self.choice.offer()
 
     def _lay_out(self) -> None:
         content = QWidget()
@@ -123,20 +118,21 @@ class AnnotatorWidget(DockedWidget):
         self.setMinimumWidth(316)
 
     def _connect_panels(self) -> None:
-        act = self.annotator
-        self.advanced.forget_model.connect(lambda: self.try_to(act.forget_model))
+        act, on_screen = self.annotator, self.annotator.slice
+        self.advanced.forget_model.connect(lambda: self.try_to(act.models.forget))
         self.advanced.restore_model.connect(self._restore_model)
         self.paint.brush.connect(self.structures.pick)
-        self.scan.chosen.connect(self._choose)
         self.paint.structures.picked.connect(self.structures.pick)
         self.paint.structures.changed.connect(self.structures.change)
         self.paint.structures.added.connect(self.structures.add)
         self.paint.structures.removed.connect(partial(self.try_to, self.structures.remove_last))
         self.paint.strip.jump.connect(self._jump)
-        self.paint.accept.clicked.connect(lambda: self.try_to(act.accept_slice))
-        self.paint.next.clicked.connect(lambda: self.try_to(act.next_slice))
-        self.paint.partial.clicked.connect(lambda on: self.try_to(partial(act.set_partial, on)))
-        self.paint.release.clicked.connect(lambda: self.try_to(act.release_slice))
+        self.paint.accept.clicked.connect(lambda: self.try_to(on_screen.accept))
+        self.paint.next.clicked.connect(lambda: self.try_to(on_screen.next))
+        self.paint.partial.clicked.connect(
+            lambda on: self.try_to(partial(on_screen.set_partial, on))
+        )
+        self.paint.release.clicked.connect(lambda: self.try_to(on_screen.release))
         self.train.start.clicked.connect(self._train_or_stop)
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
         self.result.segment.clicked.connect(self._segment_or_stop)
@@ -177,65 +173,9 @@ class AnnotatorWidget(DockedWidget):
 
     # -- scan ------------------------------------------------------------------
 
-    def _on_inserted(self, _event: Any) -> None:
-        self._may_choose = self.annotator.session is None
-        self._layers_timer.start()
-
-    def _on_layers_later(self, _event: Any = None) -> None:
-        self._layers_timer.start()
-
-    def _on_layers(self) -> None:
-        if not self.annotator.open:
-            return
-        images = [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Image) and not layer.metadata.get(METADATA_KEY, {}).get("inside")
-        ]
-        labels = [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Labels)
-            and not layer.metadata.get(METADATA_KEY, {}).get("hidden_answer")
-        ]
-        self.scan.show_layers(images, labels)
-        self._render_scan()
-        # Only a scan that has just been opened is chosen without asking: when one is
-        # removed, another must not take its place unnoticed.
-        may_choose, self._may_choose = self._may_choose, False
-        if self.annotator.session is None and not self.annotator.rounds.running:
-            usable = next((i for i in images if why_not_a_scan(i) is None), None)
-            if usable is not None and may_choose:
-                self._choose([usable], None, None, False)
-            elif usable is not None:
-                self._render_session()
-            elif images:
-                self.message.say(why_not_a_scan(images[0]) or "", failed=True)
-            else:
-                self._render_session()
-                if not self.message.failed:  # that a scan was removed, say
-                    self.message.say(NO_SCAN)
-
-    def _choose(
-        self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
-    ) -> None:
-        complete = labels is None or ask_complete(self, labels)
-        if complete is None:
-            self._render_scan()  # the boxes show the present choice again
-            return
-        self.message.say(WELCOME)
-        choose = partial(self.annotator.choose, images, axis, labels, fresh=fresh)
-        if not self.try_to(partial(choose, complete=complete)):
-            self._render_session()
-
     def _on_active(self, event: Any) -> None:
         self.try_to(partial(self.annotator.follow, event.value))
         self._render_timer_start()
-
-    def _render_scan(self) -> None:
-        session = self.annotator.session
-        if session is not None:
-            self.scan.show_choice(session.images, session.axis, session.labels, session.grid)
 
     def _render_session(self) -> None:
         session = self.annotator.session
@@ -251,7 +191,7 @@ class AnnotatorWidget(DockedWidget):
         if session is None:
             self.paint.strip.show_states((), 0, None)
             return
-        self._render_scan()
+        self.choice.show()
         self.paint.structures.show_structures(session.structures, session.labels.selected_label)
         self.advanced.show_structures(session.class_names, session.clean)
         self._render_slices()
@@ -287,7 +227,7 @@ class AnnotatorWidget(DockedWidget):
         self.paint.strip.show_states(looks, index, suggested)
         self.paint.show_slice(index, looks[index], label)
         self.result.show_filling(session.filling.is_current)
-        done = sum(s in (SliceState.ANNOTATED, SliceState.PARTIAL) for s in states)
+        done = sum(s in TOUCHED for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
         self.train.show_score(session.score())
 
@@ -320,7 +260,7 @@ class AnnotatorWidget(DockedWidget):
             self.result.mark_stale()
 
     def _restore_model(self, position: int) -> None:
-        if not self.try_to(partial(self.annotator.restore_model, position)):
+        if not self.try_to(partial(self.annotator.models.restore, position)):
             self._render_job()  # the box shows the present model again
 
     def _set_clean(self, value: int, clean: Any) -> None:
@@ -339,7 +279,7 @@ class AnnotatorWidget(DockedWidget):
         self.advanced.show_activity(activity, has_model)
         self.scan.setEnabled(not activity)
         if not activity:  # layers may have come, gone or been selected meanwhile
-            self._on_layers_later()
+            self.choice.offer_soon()
             active = self.viewer.layers.selection.active
             self.try_to(partial(self.annotator.follow, active))
 

@@ -1,0 +1,84 @@
+"""Which model the scan at hand is worked on with: none yet, an earlier one, one from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_unet.annotation.states import TOUCHED
+
+if TYPE_CHECKING:
+    from napari_unet.plugin.annotator import Annotator
+
+
+class ModelChoice:
+    """Choose another model, or save the present one.
+
+    Parameters
+    ----------
+    annotator : Annotator
+        Knows the scan at hand.
+    """
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._annotator = annotator
+
+    def forget(self) -> None:
+        """Start the next training from scratch; the annotation stays."""
+        session = self._annotator.require_session()
+        self._annotator.require_idle("forget the model")
+        session.models.forget()
+        session.notes.unlearn()
+        self._annotator.rounds.changed.emit()
+        self._annotator.say("The next training starts from scratch.")
+
+    def restore(self, position: int) -> None:
+        """Go back to one of the earlier models; Train then goes on from it.
+
+        Parameters
+        ----------
+        position : int
+            Its place in `ModelShelf.kept`.
+
+        Raises
+        ------
+        CheckpointError
+            If it knows more structures than there are.
+        """
+        session = self._annotator.require_session()
+        self._annotator.require_idle("choose another model")
+        model = session.models.restore(position, session.structures)
+        learned = model.checkpoint.card.provenance.learned_slices
+        session.notes.learned(index for _, index in learned)  # of whatever scan: rather too many
+        self._annotator.rounds.changed.emit()
+        self._annotator.say(
+            f"{model.origin} is in use. Segment the volume, or train on from there."
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the model to one .safetensors file."""
+        session = self._annotator.require_session(present=False)
+        session.models.to_segment(session.structures).save(path)
+        self._annotator.say(f"Model saved: {path.name}")
+
+    def load(self, path: Path) -> None:
+        """Use a saved model on this scan; Train then goes on from it.
+
+        Before anything is annotated its structures are taken over too.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or made for other channels or structures.
+        """
+        session = self._annotator.require_session()
+        self._annotator.require_idle("load a model")
+        annotated = session.record.slices_in(*TOUCHED)
+        found = session.models.load(path, session.structures if annotated else None)
+        if not annotated:
+            session.structures = found
+            session.show_structures()
+        self._annotator.session_changed.emit()
+        self._annotator.say(
+            f"Model {path.name} loaded. Segment the volume, or correct slices and train on."
+        )

@@ -1,0 +1,116 @@
+"""Which of the viewer's layers are offered as scans, and which one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from napari.layers import Image, Labels
+from qtpy.QtCore import QTimer
+
+from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.file_dialogs import ask_complete
+from napari_unet.plugin.message_line import MessageLine
+from napari_unet.plugin.scan_layers import METADATA_KEY, why_not_a_scan
+from napari_unet.plugin.scan_panel import ScanPanel
+
+WELCOME = "Paint the structure on a few slices (N suggests one), then press Train."
+NO_SCAN = "Open an MRI volume: File > Open, drag and drop, or File > Open Sample."
+
+
+class ScanChoice:
+    """Keep the scan panel true to the viewer, and choose a scan that has just been opened.
+
+    Parameters
+    ----------
+    annotator : Annotator
+        Annotates the chosen scan.
+    panel : ScanPanel
+        Where the layers are offered.
+    message : MessageLine
+        Says why there is nothing to choose.
+    try_to : callable
+        Does something and shows the sentence if it cannot be done; whether it was done.
+    stayed : callable
+        Called when the scan at hand is the same as before, or none.
+    """
+
+    def __init__(
+        self,
+        annotator: Annotator,
+        panel: ScanPanel,
+        message: MessageLine,
+        try_to: Callable[[Callable[[], object]], bool],
+        stayed: Callable[[], None],
+    ) -> None:
+        self._annotator = annotator
+        self._panel = panel
+        self._message = message
+        self._try_to = try_to
+        self._stayed = stayed
+        # All layers of one file or sample are there before one of them is chosen.
+        self._timer = QTimer(panel)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self.offer)
+        self._may_choose = True
+        panel.chosen.connect(self.choose)
+
+    def on_inserted(self, _event: Any) -> None:
+        """Notice a new layer."""
+        self._may_choose = self._annotator.session is None
+        self._timer.start()
+
+    def offer_soon(self, _event: Any = None) -> None:
+        """Offer the layers once all that is happening to them has happened."""
+        self._timer.start()
+
+    def offer(self) -> None:
+        """Offer the layers that there are; choose a scan that has just been opened."""
+        if not self._annotator.open:
+            return
+        images, labels = [], []
+        for layer in self._annotator.viewer.layers:
+            ours = layer.metadata.get(METADATA_KEY, {})
+            if isinstance(layer, Image) and not ours.get("inside"):
+                images.append(layer)
+            elif isinstance(layer, Labels) and not ours.get("hidden_answer"):
+                labels.append(layer)
+        self._panel.show_layers(images, labels)
+        self.show()
+        # Only a scan that has just been opened is chosen without asking: when one is
+        # removed, another must not take its place unnoticed.
+        may_choose, self._may_choose = self._may_choose, False
+        if self._annotator.session is not None or self._annotator.rounds.running:
+            return
+        usable = next((image for image in images if why_not_a_scan(image) is None), None)
+        if usable is not None and may_choose:
+            self.choose([usable], None, None, False)
+        elif usable is not None:
+            self._stayed()
+        elif images:
+            self._message.say(why_not_a_scan(images[0]) or "", failed=True)
+        else:
+            self._stayed()
+            if not self._message.failed:  # that a scan was removed, say
+                self._message.say(NO_SCAN)
+
+    def choose(
+        self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
+    ) -> None:
+        """Annotate a scan; parameters as of `Annotator.choose`."""
+        complete = labels is None or ask_complete(self._panel, labels)
+        if complete is None:
+            self.show()  # the boxes show the present choice again
+            return
+        self._message.say(WELCOME)
+        choose = partial(self._annotator.choose, images, axis, labels, fresh=fresh)
+        if not self._try_to(partial(choose, complete=complete)):
+            self._stayed()
+
+    def show(self) -> None:
+        """Show what is being annotated."""
+        session = self._annotator.session
+        if session is not None:
+            self._panel.show_choice(session.images, session.axis, session.labels, session.grid)
