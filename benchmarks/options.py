@@ -67,7 +67,10 @@ def scans(options: argparse.Namespace) -> Iterator[Case]:
         every = load(family, options.data, quick=options.quick)
         beginnings = tuple(options.people or [""])
         chosen = (case for case in every if case.name.startswith(beginnings))
-        yield from itertools.islice(chosen, n_scans(options))
+        found = list(itertools.islice(chosen, n_scans(options)))
+        if not found:
+            raise SystemExit(f"No scan of {family} is named {' or '.join(beginnings)}....")
+        yield from found
 
 
 def budgets(

@@ -493,6 +493,12 @@ def test_border_weights_are_chosen_in_pixels_or_millimetres(scan, monkeypatch, c
     capsys.readouterr()
     assert train(scan, "--preset", "fast", "--border-weight", "3") == 2
     assert "add --loss border-ce" in error_of(capsys)
+    # The recipe is that of the network, not of its preset's name.
+    plain = ("--preset", "paper", "--normalisation", "batch", "--border-weight", "3")
+    assert train(scan, *plain) == 2
+    bare = ("--preset", "fast", "--normalisation", "none", "--border-weight", "3")
+    assert train(scan, *bare) == 1
+    capsys.readouterr()
     with pytest.raises(SystemExit):
         train(scan, *options, "--border-sigma", "3cm")
     assert "or of millimetres as in 2.5mm" in capsys.readouterr().err

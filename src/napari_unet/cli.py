@@ -17,7 +17,7 @@ from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.saving import GeometryReceipt, check_may_write
 from napari_unet.imaging.writers import writer_for
-from napari_unet.learning.config import PRESETS, RECIPES, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import (
     Notice,
     RoundDone,
@@ -26,6 +26,7 @@ from napari_unet.learning.events import (
     StepDone,
     TrainEvent,
 )
+from napari_unet.learning.presets import choose_preset, recipe_of
 from napari_unet.learning.wording import counted
 from napari_unet.network_options import given_options, network_of
 from napari_unet.scan_lists import check_folder_of, group_images, output_paths
@@ -137,10 +138,15 @@ def _border_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Take what shapes the border weights; refuse it where nothing is weighed."""
     sigma, unit = arguments.border_sigma or (None, None)
     given = {"border_weight": arguments.border_weight, "border_sigma": sigma, "border_unit": unit}
-    weighed = arguments.loss or (
-        RECIPES[arguments.preset].loss if arguments.preset in RECIPES else ""
-    )
-    if weighed != "border-ce" and any(value is not None for value in given.values()):
+    if all(value is None for value in given.values()):
+        return given
+    if arguments.init is not None:
+        from napari_unet.learning.checkpoint import Checkpoint
+
+        network = Checkpoint.load(arguments.init).card.model
+    else:
+        network = network_of(arguments) or choose_preset(arguments.preset or AUTO, "cpu")
+    if (arguments.loss or recipe_of(network).loss) != "border-ce":
         raise UsageError(
             "--border-weight and --border-sigma shape one loss only: add --loss border-ce."
         )

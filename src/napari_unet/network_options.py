@@ -15,7 +15,8 @@ _HELP = {
     "stride": "pixels folded into channels at the input: 1 works at full resolution, 2 at half",
     "kernel": "side of the convolution kernels in pixels, odd",
     "padding": "what a convolution sees beyond the border",
-    "normalisation": "of the features after each convolution",
+    "normalisation": "of the features after each convolution; none: trained with the recipe of "
+    "paper, batch: with that of fast and standard",
     "upsampling": "how the way up doubles the size",
     "dropout": "share of the deepest features that each training step leaves out",
     "initialisation": "how the weights are drawn",

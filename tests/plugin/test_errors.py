@@ -113,22 +113,22 @@ def test_what_happens_to_the_work_is_told_while_it_goes_on(bench, monkeypatch):
 def test_a_damaged_model_file_is_refused(bench, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00 not a model")
-    assert "model" in text_after(bench, lambda: bench.annotator.models.load(path)).lower()
+    assert "model" in text_after(bench, lambda: bench.annotator.model_choice.load(path)).lower()
 
 
 def test_a_model_for_other_structures_or_channels_is_refused(bench, tmp_path):
     bench.paint(8)
     bench.train()
     path = tmp_path / "model.safetensors"
-    bench.annotator.models.save(path)
+    bench.annotator.model_choice.save(path)
     bench.widget.structures.add()
-    assert "structure" in text_after(bench, lambda: bench.annotator.models.load(path)).lower()
+    assert "structure" in text_after(bench, lambda: bench.annotator.model_choice.load(path)).lower()
     bench.session.remove_last_structure()
     second = bench.viewer.add_image(
         bench.image.data, scale=bench.image.scale, translate=bench.image.translate
     )
     bench.annotator.choose([bench.image, second])
-    assert "1" in text_after(bench, lambda: bench.annotator.models.load(path))
+    assert "1" in text_after(bench, lambda: bench.annotator.model_choice.load(path))
 
 
 def test_segmenting_without_a_model_says_what_to_do(bench):

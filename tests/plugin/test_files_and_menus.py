@@ -119,10 +119,10 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     bench.paint(8)
     bench.train()
     path = tmp_path / "model.safetensors"
-    bench.annotator.models.save(path)
+    bench.annotator.model_choice.save(path)
     other = bench.viewer.add_image(bench.image.data * 2 + 10, name="next patient")
     bench.annotator.choose([other])
-    bench.annotator.models.load(path)
+    bench.annotator.model_choice.load(path)
     bench.widget.result.segment.click()
     bench.wait_for_job()
     assert bench.session.record.states().count(SliceState.PREDICTED) == 16

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_unet.annotation.states import SliceState
 from napari_unet.learning.config import TrainConfig
 
 from .conftest import PLUGIN, bright_ball
@@ -45,6 +46,24 @@ def test_a_picture_is_painted_learned_segmented_and_saved(
     annotator.save_mask(mask)
     np.testing.assert_array_equal(np.asarray(Image.open(mask)) == 1, disc)
     widget.disconnect_viewer()
+
+
+def test_a_volume_is_rather_annotated_than_a_picture_beside_it(make_napari_viewer):
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros((32, 24), np.float32), name="sketch")
+    viewer.add_image(bright_ball()[0], name="scan")
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
+    assert widget.annotator.session.images[0].name == "scan"
+    assert viewer.layers["sketch"].visible
+    widget.disconnect_viewer()
+
+
+def test_flat_labels_are_taken_for_a_flat_picture(bench):
+    flat = bench.viewer.add_image(bench.image.data[8], name="flat")
+    drawn = bench.viewer.add_labels(bench.truth[8].astype(int), name="drawn")
+    bench.annotator.choose([flat], labels=drawn)
+    np.testing.assert_array_equal(bench.session.labels.data[0] == 1, bench.truth[8])
+    assert bench.session.record.state(0) is SliceState.ANNOTATED
 
 
 def test_a_picture_keeps_its_place_and_size_in_the_window(bench):

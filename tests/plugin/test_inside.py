@@ -12,12 +12,15 @@ from qtpy.QtTest import QTest
 
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.levels import Place
 from napari_unet.learning.network import UNet
 from napari_unet.plugin.inside import NO_ANNOTATOR
 from napari_unet.plugin.inside_panel import InsidePanel
+from napari_unet.plugin.inside_work import Picture
 
 from .conftest import PLUGIN, SHAPE, Bench
 
+PLACE = Place((1.0, 1.0), (0.0, 0.0))
 NARROW = {name: replace(PRESETS[name], width=4, levels=3) for name in PRESETS}
 
 
@@ -209,6 +212,34 @@ def test_layers_deleted_by_hand_are_no_longer_wished_for(bench, open_panel):
     assert not panel.doubt.isChecked()
 
 
+def test_a_picture_that_waits_for_its_turn_goes_with_the_wish_or_the_plane(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.doubt.click()
+    panel.probabilities.click()
+    settle(bench, panel)
+    layers = panel.inside.layers
+    kept = ours(bench)["Probability: Tumour"]
+    shown = {"Uncertainty", "Probability: Tumour"}
+    picture = Picture("doubt", 1, "late", 8, kept.data[0], PLACE, (0.0, 1.0))
+    layers.show(picture, bench.session)
+    bench.viewer.layers.remove(ours(bench)["Uncertainty"])
+    assert panel.doubt.isChecked()  # one of its kind is still to come
+    layers.drop_waiting("doubt")
+    panel.doubt.click()
+    panel.doubt.click()
+    settle(bench, panel)
+    assert set(ours(bench)) == shown
+    bench.session.record.release(8)  # the plane can change while nothing is annotated
+    layers.show(picture, bench.session)
+    bench.annotator.choose([bench.image], axis=2)
+    settle(bench, panel)
+    found = ours(bench)
+    assert set(found) == shown
+    assert {layer.data.shape[2] for layer in found.values()} == {1}
+
+
 def test_without_a_model_the_panel_says_what_is_missing(make_napari_viewer, bench, open_panel):
     panel = open_panel()
     assert "Train a model" in panel.message.text
@@ -331,7 +362,7 @@ def test_the_model_can_be_changed_during_a_look(bench, open_panel):
     panel = open_panel()
     settle(bench, panel)
     begin_long_look(bench, [])
-    bench.annotator.models.forget()
+    bench.annotator.model_choice.forget()
     bench.qtbot.waitUntil(lambda: not panel.inside.busy, timeout=5_000)
     assert "Train a model" in panel.message.text
 

@@ -506,6 +506,23 @@ def test_selecting_another_segmentation_layer_switches_the_scan(bench):
     assert bench.session is first
 
 
+def test_a_deleted_segmentation_layer_comes_back_with_its_strokes(bench):
+    other = bench.viewer.add_image(bench.image.data + 1, name="scan 2", scale=bench.image.scale)
+    bench.annotator.choose([other])
+    bench.annotator.choose([bench.image])
+    bench.paint(8)
+    first = bench.session
+    bench.viewer.layers.selection = {first.labels}
+    bench.viewer.layers.remove_selected()  # napari selects the other Segmentation layer now
+    assert bench.session is first
+    assert "your strokes are kept" in bench.widget.message.text
+    bench.annotator.choose([other])
+    bench.annotator.choose([bench.image])
+    assert bench.session is first
+    assert first.labels in bench.viewer.layers
+    np.testing.assert_array_equal(first.labels.data[8] == 1, bench.truth[8])
+
+
 def test_models_of_other_sequences_are_kept(bench):
     bench.paint(8)
     bench.train()

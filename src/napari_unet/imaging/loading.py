@@ -50,7 +50,8 @@ def load_volume(
         Which volumes of a file that holds several, counted from 0: one to work on it,
         several to make each a channel. Files with one volume are read as they are.
     series : str, optional
-        Which series of a DICOM folder: its UID or its description.
+        Which series of a DICOM folder: its UID or its description; not asked of an opened
+        scan.
 
     Returns
     -------

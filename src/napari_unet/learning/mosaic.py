@@ -77,8 +77,8 @@ def mosaic(
         )
         np.clip((tile - low) / (top - low), 0, 1, out=result[at])
     shrunk = min(
-        side * whole / (length * own)
-        for side, whole, length, own in zip(
+        covered * whole / (length * own)
+        for covered, whole, length, own in zip(
             size, place.scale_mm, result.shape, pixel_mm, strict=True
         )
     )

@@ -71,7 +71,7 @@ class Annotator(QObject):
         self.rounds = Rounds()
         self.rounds.predicted.connect(self.slices_changed)
         self.rounds.message.connect(self.message)
-        self.models = ModelChoice(self)
+        self.model_choice = ModelChoice(self)
         self.slice = SliceOnScreen(self)
         self._sessions = Sessions(viewer, self)
         viewer.layers.events.removed.connect(self._on_layer_removed)
@@ -171,7 +171,12 @@ class Annotator(QObject):
         self.choose(session.images, labels=session.labels)
 
     def follow(self, layer: object) -> None:
-        """Go on with the scan whose Segmentation layer the annotator has selected."""
+        """Go on with the scan whose Segmentation layer the annotator has selected.
+
+        Not where the one at hand was just deleted: napari selects another layer then.
+        """
+        if self.session is not None and self.session.labels not in self.viewer.layers:
+            return
         session = self._sessions.of(layer)
         if session is not None and session is not self.session and not self.rounds.running:
             self.choose(session.images, labels=session.labels)

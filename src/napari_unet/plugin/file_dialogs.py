@@ -59,7 +59,7 @@ class FileDialogs:
         """Ask where to save the model, and save it."""
         path = self._ask_new("Save model", "_unet.safetensors", MODELS)
         if path is not None:
-            self._annotator.models.save(path)
+            self._annotator.model_choice.save(path)
 
     def load_model(self) -> None:
         """Ask for a model, and use it."""
@@ -68,7 +68,7 @@ class FileDialogs:
             self._parent, "Load model", folder, ";;".join(MODELS)
         )
         if chosen:
-            self._annotator.models.load(Path(chosen))
+            self._annotator.model_choice.load(Path(chosen))
 
     def load_mask(self) -> None:
         """Ask for a mask and whether its slices are complete, and show it on the scan."""

@@ -69,6 +69,7 @@ class Inside(QObject):
         self.layers = InsideLayers(viewer)
         self.layers.removed.connect(self._on_layer_removed)
         self._session: ScanSession | None = None  # whose scan the layers lie over
+        self._axis: int | None = None  # of its slices
         self._model: object = None  # which the network kept, and the levels, belong to
         self._kept: list[Any] = []
         self._pixel = (0, 0)
@@ -146,24 +147,33 @@ class Inside(QObject):
             self._session = session if session is not None and session.present else None
             self._model = None
             self.levels = ()
+        axis = None if self._session is None else self._session.axis
+        if axis != self._axis:
+            self._axis = axis
+            self._look_again()
         model = None if self._session is None else self._session.models.present
         if model is not self._model:
             self._model = model
-            self._kept = []
             self.levels = ()
-            self.forget_why()
-            self._stop()
-            self.layers.clear()  # another model's opinion, of other structures perhaps
+            self._look_again()
             if model is None:
                 self.reset()
             else:  # its levels, and whatever is on screen
                 self._stale = True
-                self._timer.start()
         if self.annotator is None or self._session is None:
             self.message.emit(NO_ANNOTATOR, False)
         elif model is None:
             self.message.emit(NO_MODEL, False)
         self.changed.emit()
+
+    def _look_again(self) -> None:
+        """Remove what another model said, or of other slices; what is wished for comes anew."""
+        self._kept = []
+        self.forget_why()
+        self._stop()
+        self.layers.clear()
+        self._stale = not self.wish.empty
+        self._timer.start()
 
     # -- what to see -----------------------------------------------------------
 
@@ -171,6 +181,7 @@ class Inside(QObject):
         """Change the wish (see `Wish`); pictures come, or go, soon."""
         self.wish = replace(self.wish, **wishes)
         self.layers.remove(*(key for key, wanted in self._wanted.items() if not wanted))
+        self.layers.drop_waiting(*self._wanted)  # they answer the wish before
         self._stale = not self.wish.empty
         self._timer.start()
         self.changed.emit()
@@ -211,6 +222,7 @@ class Inside(QObject):
         self._stale = False
         self._asked = None
         self._explaining = False
+        self._found = None
         self._kept = []
         self._unfinished = False
         self._stop()
@@ -332,7 +344,7 @@ class Inside(QObject):
             self.message.emit(failure, True)
         elif found is not None and self._session is not None and not self._interrupted:
             missing = "what is farthest away" if found.method == "occlusion" else "some detail"
-            self._tell(found, self._session, f"Time was up: {missing} is missing.")
+            self._tell(found, self._session, f"It ended early: {missing} is missing.")
         elif unfinished:  # other work came first
             self._stale = True
         self._on_rounds()

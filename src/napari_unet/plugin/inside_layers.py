@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ class InsideLayers(QObject):
         super().__init__()
         self._viewer = viewer
         self._layers: dict[Key, Layer] = {}
-        self._queue: deque[tuple[str, Callable[[], None]]] = deque()
+        self._waiting: dict[Key, Callable[[], None]] = {}  # in the order of their turns
         self._turn = QTimer(self)
         self._turn.setInterval(0)
         self._turn.timeout.connect(self._show_next)
@@ -67,33 +66,36 @@ class InsideLayers(QObject):
 
     @property
     def keys(self) -> set[str]:
-        """Kinds of pictures that are shown."""
-        return {key for key, _ in self._layers}
+        """Kinds of pictures that are shown, or wait for their turn."""
+        return {key for key, _ in (*self._layers, *self._waiting)}
 
     @property
     def complete(self) -> bool:
         """Whether all that was to be shown is."""
-        return not self._queue
+        return not self._waiting
 
     def show(self, picture: Picture, session: ScanSession) -> None:
         """Show a picture soon, in the layer that shows its kind already if there is one."""
-        self._later(picture.key, partial(self._show_picture, picture, session))
+        self._later((picture.key, picture.number), partial(self._show_picture, picture, session))
 
     def explain(self, found: Explanation, pixel: tuple[int, int], session: ScanSession) -> None:
         """Show an explanation, the voxel it is about, and a box around what counts, soon."""
-        self._later("explanation", partial(self._show_explanation, found, session))
-        self._later("box", partial(self._show_box, found, pixel, session))
+        self._later(("explanation", 0), partial(self._show_explanation, found, session))
+        self._later(("box", 0), partial(self._show_box, found, pixel, session))
 
-    def _later(self, key: str, show: Callable[[], None]) -> None:
-        self._queue.append((key, show))
+    def _later(self, key: Key, show: Callable[[], None]) -> None:
+        self._waiting[key] = show  # in the place of an older one of its kind
         self._turn.start()
 
     def _show_next(self) -> None:
-        if self._queue:
-            _, show = self._queue.popleft()
-            show()
+        if self._waiting:
+            self._waiting.pop(next(iter(self._waiting)))()
         else:
             self._turn.stop()
+
+    def drop_waiting(self, *keys: str) -> None:
+        """Show none of some kinds that wait for their turn."""
+        self._waiting = {key: show for key, show in self._waiting.items() if key[0] not in keys}
 
     def _show_picture(self, picture: Picture, session: ScanSession) -> None:
         style: dict[str, Any] = {"colormap": "gray"}
@@ -160,7 +162,7 @@ class InsideLayers(QObject):
 
     def remove(self, *keys: str) -> None:
         """Remove all layers of some kinds, and show none that wait for their turn."""
-        self._queue = deque(each for each in self._queue if each[0] not in keys)
+        self.drop_waiting(*keys)
         own = [key for key in self._layers if key[0] in keys]
         gone = [layer for key in own if (layer := self._layers.pop(key)) in self._viewer.layers]
         if not gone:
@@ -171,7 +173,7 @@ class InsideLayers(QObject):
 
     def clear(self) -> None:
         """Remove all layers."""
-        self.remove(*self.keys, *(key for key, _ in self._queue))
+        self.remove(*self.keys)
 
     def close(self) -> None:
         """Remove all layers and let go of the viewer."""

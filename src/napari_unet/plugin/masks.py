@@ -88,8 +88,8 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
         If it is rotated or sheared, its values cannot be used, or it lies elsewhere.
     """
     name = f"“{layer.name}”"
-    if layer.ndim != 3 or layer.multiscale:
-        raise VolumeError(f"{name} is {layer.ndim}D or multiscale. Choose a 3D label layer.")
+    if layer.ndim not in (2, 3) or layer.multiscale:
+        raise VolumeError(f"{name} is {layer.ndim}D or multiscale. Choose a 2D or 3D label layer.")
     if was_moved(layer) or not is_aligned(matrix_of(layer)):
         raise VolumeError(
             f"{name} is rotated, sheared or moved in the viewer. Press “Load…” and choose its "

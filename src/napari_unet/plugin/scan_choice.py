@@ -84,7 +84,9 @@ class ScanChoice:
         may_choose, self._may_choose = self._may_choose, False
         if self._annotator.session is not None or self._annotator.rounds.running:
             return
-        usable = next((image for image in images if why_not_a_scan(image) is None), None)
+        may = [image for image in images if why_not_a_scan(image) is None]
+        # Rather a volume than a picture beside it.
+        usable = min(may, key=lambda image: image.ndim < 3, default=None)
         if usable is not None and may_choose:
             self.choose([usable], None, None, False)
         elif usable is not None:

@@ -60,13 +60,20 @@ class Sessions:
         check_scan(images)
         if fresh:
             return None
-        for session in self._sessions:
-            wanted = session.images[0] == images[0] if labels is None else session.labels == labels
-            if wanted and session.labels in self._viewer.layers:
-                adopt_segmentation(session.labels, images[0])
-                session.use(images, session.axis if axis is None else axis)
-                return session
-        return None
+        found = [
+            session
+            for session in self._sessions
+            if (session.images[0] == images[0] if labels is None else session.labels == labels)
+        ]
+        if not found:
+            return None
+        # A label layer that was deleted comes back with its strokes.
+        session = next((s for s in found if s.labels in self._viewer.layers), found[-1])
+        adopt_segmentation(session.labels, images[0])
+        if session.labels not in self._viewer.layers:
+            self._viewer.add_layer(session.labels)
+        session.use(images, session.axis if axis is None else axis)
+        return session
 
     def begin(
         self,
@@ -124,10 +131,9 @@ class Sessions:
         session.close()
 
     def end_lost(self, but: ScanSession | None) -> None:
-        """Let go of the sessions whose scan or label layer is gone, all but one."""
+        """Let go of the sessions whose scan is gone, all but one."""
         for session in list(self._sessions):
-            there = all(s in self._viewer.layers for s in (session.images[0], session.labels))
-            if session is not but and not there:
+            if session is not but and session.images[0] not in self._viewer.layers:
                 self.end(session)
 
     def close(self) -> None:

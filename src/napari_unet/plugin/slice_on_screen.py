@@ -26,19 +26,19 @@ class SliceOnScreen:
 
     def accept(self) -> None:
         """Take the slice as it is, also an empty one."""
-        session, index = self._found()
+        session, index = self._at_hand()
         session.record.accept(index)
         self._annotator.on_edited(session, [index])
 
     def set_partial(self, partial: bool) -> None:
         """Say whether only the painted voxels of the slice are truth."""
-        session, index = self._found()
+        session, index = self._at_hand()
         session.record.set_partial(index, partial)
         self._annotator.on_edited(session, [index])
 
     def release(self) -> None:
         """Forget what was painted on the slice; the model's opinion returns."""
-        session, index = self._found()
+        session, index = self._at_hand()
         session.release(index)
         session.bridge.refresh()
         self._annotator.on_edited(session, [index])
@@ -56,7 +56,7 @@ class SliceOnScreen:
         self._annotator.say(f"Slice {suggestion.index}: {suggestion.reason.removesuffix('.')}")
         self._annotator.slices_changed.emit()
 
-    def _found(self) -> tuple[ScanSession, int]:
+    def _at_hand(self) -> tuple[ScanSession, int]:
         session = self._annotator.require_session()
         if not session.bridge.in_view:
             raise AnnotationError(

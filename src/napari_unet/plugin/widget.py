@@ -119,7 +119,7 @@ class AnnotatorWidget(DockedWidget):
 
     def _connect_panels(self) -> None:
         act, on_screen = self.annotator, self.annotator.slice
-        self.advanced.forget_model.connect(lambda: self.try_to(act.models.forget))
+        self.advanced.forget_model.connect(lambda: self.try_to(act.model_choice.forget))
         self.advanced.restore_model.connect(self._restore_model)
         self.paint.brush.connect(self.structures.pick)
         self.paint.structures.picked.connect(self.structures.pick)
@@ -260,7 +260,7 @@ class AnnotatorWidget(DockedWidget):
             self.result.mark_stale()
 
     def _restore_model(self, position: int) -> None:
-        if not self.try_to(partial(self.annotator.models.restore, position)):
+        if not self.try_to(partial(self.annotator.model_choice.restore, position)):
             self._render_job()  # the box shows the present model again
 
     def _set_clean(self, value: int, clean: Any) -> None:
