@@ -40,11 +40,22 @@ def test_a_false_alarm_counts_as_zero_and_agreeing_on_nothing_does_not_count():
 
 
 def test_the_summary_counts_pixels_of_all_slices_together_and_tells_the_range():
-    small = Overlap(both=np.array([0, 1]), total=np.array([0, 4]))
-    large = Overlap(both=np.array([0, 30]), total=np.array([0, 60]))
+    small = Overlap(both=np.array([0, 1]), total=np.array([0, 4]), true=np.array([0, 2]))
+    large = Overlap(both=np.array([0, 30]), total=np.array([0, 60]), true=np.array([0, 30]))
     found = summarise([small, large])
     assert found.dice == pytest.approx(2 * 31 / 64)
     assert (found.lowest, found.highest, found.n_slices) == (0.5, 1.0, 2)
+
+
+def test_there_is_no_score_before_two_corrected_slices_show_each_structure():
+    alarm = Overlap(both=np.array([0, 0, 0]), total=np.array([0, 9, 0]), true=np.array([0, 0, 0]))
+    first = Overlap(both=np.array([0, 5, 0]), total=np.array([0, 10, 0]), true=np.array([0, 5, 0]))
+    second = Overlap(both=np.array([0, 5, 4]), total=np.array([0, 10, 8]), true=np.array([0, 5, 4]))
+    assert summarise([alarm]) is None
+    assert summarise([alarm, first]) is None
+    assert summarise([alarm, first, first]).dice == pytest.approx(2 * 10 / 29)
+    assert summarise([first, second]) is None  # a single slice shows the other structure
+    assert summarise([first, second, second]).dice == pytest.approx(1)
 
 
 def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:

@@ -257,14 +257,14 @@ def test_the_score_compares_predictions_with_later_corrections_only(bench):
     assert bench.session.score() is None
     bench.train()
     assert bench.session.score() is None
-    rows, columns = np.nonzero(bench.truth[8])
-    bench.paint(8)
-    bench.session.bridge.go_to(8)
-    bench.annotator.slice.accept()
+    for index in (8, 7):
+        assert bench.session.score() is None  # two slices that show it are the fewest
+        bench.paint(index)
+        bench.session.bridge.go_to(index)
+        bench.annotator.slice.accept()
     score = bench.session.score()
-    assert score.n_slices == 1
+    assert score.n_slices == 2
     assert 0.5 < score.dice <= 1
-    assert len(rows) == len(columns)
 
 
 def test_segment_volume_cleans_up_and_measures(bench):

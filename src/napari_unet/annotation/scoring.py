@@ -5,7 +5,9 @@ model had not seen it. Slices accepted or corrected without a prediction, and
 partial slices, say nothing and are left out.
 
 Pixels of all corrected slices are counted together, as in the Dice of a volume. (A mean over
-slices lets the few pixels at the ends of a structure weigh as much as its middle.)
+slices lets the few pixels at the ends of a structure weigh as much as its middle.) There is no
+score before `FEWEST` corrected slices show each structure: the first slices that are suggested
+lie at or beyond its ends, where a few wrong pixels are all there is.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
 
+FEWEST = 2
+"""Corrected slices that must show a structure before its predictions are judged."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
@@ -29,10 +34,16 @@ class Overlap:
         Pixels of each label that prediction and correction agree on.
     total : ndarray of int, shape (255,)
         Pixels of each label in the prediction plus those in the correction.
+    true : ndarray of int, shape (255,)
+        Pixels of each label in the correction.
     """
 
     both: NDArray[np.int64]
     total: NDArray[np.int64]
+    true: NDArray[np.int64]
+
+    def __add__(self, other: Overlap) -> Overlap:
+        return Overlap(self.both + other.both, self.total + other.total, self.true + other.true)
 
     @property
     def dice(self) -> float:
@@ -85,18 +96,19 @@ def slice_overlap(record: AnnotationRecord, index: int) -> Overlap | None:
     def count(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
         return np.bincount(labels.ravel(), minlength=256)[:NOT_ANNOTATED]
 
-    found = Overlap(count(truth[predicted == truth]), count(predicted) + count(truth))
+    true = count(truth)
+    found = Overlap(count(truth[predicted == truth]), count(predicted) + true, true)
     return found if found.total[1:].any() else None
 
 
 def summarise(overlaps: Iterable[Overlap]) -> CorrectionScore | None:
-    """Pool slices, and give their range; None while there are none."""
+    """Pool slices, and give their range; None while they show too little, see `FEWEST`."""
     known = list(overlaps)
     if not known:
         return None
-    pooled = Overlap(
-        np.sum([each.both for each in known], axis=0),
-        np.sum([each.total for each in known], axis=0),
-    )
+    pooled = sum(known[1:], start=known[0])
+    n_shown = np.sum([each.true > 0 for each in known], axis=0)
+    if (n_shown[1:][pooled.total[1:] > 0] < FEWEST).any():
+        return None
     scores = [each.dice for each in known]
     return CorrectionScore(pooled.dice, min(scores), max(scores), len(known))

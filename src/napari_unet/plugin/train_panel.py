@@ -35,7 +35,9 @@ class TrainPanel(QWidget):
         self.score = QLabel()
         self.score.setToolTip(
             "How well predictions matched your later corrections, on slices the\n"
-            "model had not seen: mean, and from the worst to the best slice (1 is perfect)"
+            "model had not seen: of their pixels together, and from the worst to the best slice\n"
+            "(1 is perfect). Comes once two corrected slices show each structure; rather too\n"
+            "low than too high, as hard slices are suggested first"
         )
         self.plot: Any = None  # made with the first training: pyqtgraph is slow to import
         row = QHBoxLayout()
