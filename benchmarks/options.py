@@ -67,10 +67,11 @@ def scans(options: argparse.Namespace) -> Iterator[Case]:
         every = load(family, options.data, quick=options.quick)
         beginnings = tuple(options.people or [""])
         chosen = (case for case in every if case.name.startswith(beginnings))
-        found = list(itertools.islice(chosen, n_scans(options)))
-        if not found:
+        case = None
+        for case in itertools.islice(chosen, n_scans(options)):
+            yield case
+        if case is None:
             raise SystemExit(f"No scan of {family} is named {' or '.join(beginnings)}....")
-        yield from found
 
 
 def budgets(

@@ -166,8 +166,6 @@ class Annotator(QObject):
         session = self.require_session(present=False)
         if self.rounds.running:
             raise AnnotationError("The work is still stopping. Press “Bring it back” again.")
-        if session.labels not in self.viewer.layers:
-            self.viewer.add_layer(session.labels)
         self.choose(session.images, labels=session.labels)
 
     def follow(self, layer: object) -> None:
