@@ -2,12 +2,12 @@
 
     python -m benchmarks.honesty [--data DIR] [--quick] [--seconds 30] [--rounds 6]
 
-The score is the plugin's own (`annotation.scoring`): the Dice between what was predicted
-and the correction, over the pixels of all corrected slices. The truth is the Dice of the
-present prediction on all slices that are not annotated, against the true labels: slice
-by slice, as the score is made, and of the volume. Beside it, what a score on the slices
-that were trained on would say. The annotator corrects the slice that the plugin suggests,
-or random ones, which shows how much of the bias comes from choosing difficult slices.
+The score is the plugin's own (`annotation.scoring`). The truth is the Dice of the present
+prediction on all slices that are not annotated, against the true labels, and against what the
+annotator would draw there: an annotator who is a voxel off lowers every score. Beside it, what
+one would show without estimating: the Dice of the corrections alone, and of the slices that
+were trained on. The annotator corrects the slice that the plugin suggests, or random ones,
+which shows how much comes from choosing difficult slices.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import math
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks import cases, options, report, rounds
 from benchmarks.annotator import Annotator
 from benchmarks.loop import STRATEGIES, add_loop_options, loop_budgets, max_slices
-from benchmarks.scores import mean_dice, slicewise_dice
+from benchmarks.scores import mean_dice
 
 COMPARED = ("suggested", "random")
 
@@ -34,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for case in options.scans(given):
         for seed, name in itertools.product(options.seeds(given), COMPARED):
             annotator = Annotator.of(case, seed)
+            full = annotator.whole()
             model = rounds.Learner(case, *loop_budgets(given), seed)
             most = max_slices(given, case)
             for each in rounds.simulate(case, annotator, model, STRATEGIES[name], seed):
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     strategy=name,
                     seed=seed,
                     slices=len(each.annotated),
-                    **_scores(case, each),
+                    **_scores(case, each, full),
                 )
                 if len(each.annotated) >= most:
                     break
@@ -53,33 +57,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         for row, following in itertools.zip_longest(scored, scored[1:])
         if following is None or following["slices"] <= row["slices"]
     ]
-    values = ["on_screen", "true_slices", "bias_slices", "bias_volume", "bias_trained"]
+    values = ["on_screen", "true", "bias", "off_by", "bias_drawn", "bias_corrected", "bias_trained"]
     out.table("After the last round", report.summarise(last, ["family", "strategy"], values))
     out.table("All rounds", report.summarise(scored, ["family", "strategy"], values))
     out.plot(
         report.lines_plot(
-            scored, panel="family", line="strategy", x="slices", ys=["bias_slices", "bias_trained"]
+            scored,
+            panel="family",
+            line="strategy",
+            x="slices",
+            ys=["bias", "bias_corrected", "bias_trained"],
         )
     )
     return 0
 
 
-def _scores(case: cases.Case, each: rounds.Round) -> dict[str, float]:
+def _scores(case: cases.Case, each: rounds.Round, full: NDArray[np.uint8]) -> dict[str, float]:
     """What is shown, what is true, and the difference; NaN before there is a score."""
     rest = case.rest(each.annotated)
     on_screen = each.score.dice if each.score else math.nan
-    by_slice = slicewise_dice(case.truth, each.predicted, case.n_classes, rest)
-    of_volume = mean_dice(case.truth, each.predicted, case.n_classes, rest)
-    trained = slicewise_dice(case.truth, each.predicted, case.n_classes, list(each.annotated))
+    true = mean_dice(case.truth, each.predicted, case.n_classes, rest)
+    trained = list(each.annotated)
     return {
         "on_screen": on_screen,
-        "true_slices": by_slice,
-        "true_volume": of_volume,
-        "on_trained": trained,
-        "bias_slices": on_screen - by_slice,
-        "bias_volume": on_screen - of_volume,
-        "bias_trained": trained - by_slice,
+        "true": true,
+        "bias": on_screen - true,
+        "off_by": abs(on_screen - true),
+        "bias_drawn": on_screen - mean_dice(full, each.predicted, case.n_classes, rest),
+        "bias_corrected": _dice_of_corrections(case, each) - true,
+        "bias_trained": mean_dice(case.truth, each.predicted, case.n_classes, trained) - true,
     }
+
+
+def _dice_of_corrections(case: cases.Case, each: rounds.Round) -> float:
+    """What was predicted against what it was corrected to, all corrected slices together."""
+    if not each.corrected:
+        return math.nan
+    drawn = np.stack([each.annotated[index] for index in each.corrected])
+    return mean_dice(drawn, np.stack(list(each.corrected.values())), case.n_classes)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Round:
     ----------
     annotated : mapping
         Slices that the annotator has drawn.
+    corrected : mapping
+        What was predicted of those of them that had been predicted.
     predicted : ndarray of uint8, shape (z, y, x)
         What the model (or interpolation) says on all slices.
     result : ndarray of uint8, shape (z, y, x)
@@ -47,10 +49,11 @@ class Round:
     painting_s : float
         Seconds that the annotator has spent.
     score : CorrectionScore or None
-        The score on screen: predictions against their later corrections.
+        The score on screen, see `annotation.scoring`.
     """
 
     annotated: Annotated
+    corrected: Annotated
     predicted: NDArray[np.uint8]
     result: NDArray[np.uint8]
     painting_s: float
@@ -105,8 +108,8 @@ class Interpolator:
         """See `Model`; no slice is ever in doubt."""
         case = self._case
         labels = interpolate(annotated, case.truth.shape, case.n_classes, case.volume.spacing_mm)
-        known = frozenset(annotated)
-        return [SlicePredicted(0, z, labels[z], 0.0, 0.0, known) for z in range(len(labels))]
+        known, sure = frozenset(annotated), np.zeros((2, case.n_classes + 1), np.float32)
+        return [SlicePredicted(0, z, each, 0.0, 0.0, sure, known) for z, each in enumerate(labels)]
 
 
 def simulate(
@@ -137,6 +140,8 @@ def simulate(
     record = AnnotationRecord(labels, axis=0)
     notes = SliceNotes(record)
     annotated: dict[int, NDArray[np.uint8]] = {}
+    corrected: dict[int, NDArray[np.uint8]] = {}
+    predicted: NDArray[np.uint8] | None = None
     seconds = 0.0
     todo = evenly(case, FIRST_SLICES)
     while todo:
@@ -146,12 +151,16 @@ def simulate(
             labels[index] = drawn
             record.accept(index)
             annotated[index] = drawn
+            if predicted is not None:
+                corrected[index] = predicted[index]
         events = model(dict(annotated))
         for event in events:
             held_out = notes.predicted(event)
             record.write_prediction(event.index, event.labels, held_out=held_out)
         predicted = np.stack([event.labels for event in sorted(events, key=lambda e: e.index)])
-        yield Round(dict(annotated), predicted, record.mask(), seconds, notes.score())
+        yield Round(
+            dict(annotated), dict(corrected), predicted, record.mask(), seconds, notes.score()
+        )
         chosen = strategy(case, record, notes, rng)
         todo = [] if chosen is None else [chosen]
 

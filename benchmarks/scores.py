@@ -39,15 +39,3 @@ def mean_dice(
     scores = [dice(truth, predicted, value) for value in range(1, n_classes + 1)]
     known = [score for score in scores if not math.isnan(score)]
     return statistics.mean(known) if known else math.nan
-
-
-def slicewise_dice(
-    truth: NDArray[np.uint8],
-    predicted: NDArray[np.uint8],
-    n_classes: int,
-    slices: Sequence[int],
-) -> float:
-    """Mean over slices of `mean_dice` on each; slices without any structure do not count."""
-    scores = [mean_dice(truth[z], predicted[z], n_classes) for z in slices]
-    known = [score for score in scores if not math.isnan(score)]
-    return statistics.mean(known) if known else math.nan

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmarks.masked_loss import paint
 from benchmarks.methods import Budget, solve, usable
 from benchmarks.peers import interpolate
 from benchmarks.report import Report, summarise
-from benchmarks.scores import mean_dice, slicewise_dice
+from benchmarks.scores import mean_dice
 from napari_unet.imaging.volume import Grid, Volume
 
 SPACING = (2.0, 1.0, 1.0)
@@ -53,10 +54,9 @@ def test_a_false_alarm_counts_as_a_structure_that_is_missed_altogether():
     assert mean_dice(truth, alarm, n_classes=2) == pytest.approx(0.5)
 
 
-def test_slice_by_slice_each_slice_counts_the_same_and_empty_ones_not():
+def test_all_voxels_of_a_structure_count_together():
     truth, predicted = np.zeros((3, 4, 4), np.uint8), np.zeros((3, 4, 4), np.uint8)
     truth[0], truth[1, 0, 0], predicted[0] = 1, 1, 1
-    assert slicewise_dice(truth, predicted, 1, [0, 1, 2]) == pytest.approx(0.5)
     assert mean_dice(truth, predicted, 1) == pytest.approx(32 / 33)
 
 
@@ -136,8 +136,13 @@ def test_correcting_interpolation_where_it_is_worst_brings_the_mask_to_the_full_
 
 
 def test_a_prediction_corrected_later_gives_the_score_on_screen(cone):
+    def in_doubt(annotated):
+        doubt = np.array([[0, 9], [0, 9]], np.float32)
+        filled = rounds.Interpolator(cone)(annotated)
+        return [dataclasses.replace(each, expected_errors=doubt) for each in filled]
+
     annotator = Annotator.of(cone, 0)
-    states = rounds.simulate(cone, annotator, rounds.Interpolator(cone), rounds.interval, 0)
+    states = rounds.simulate(cone, annotator, in_doubt, rounds.interval, 0)
     assert next(states).score is None
     assert next(states).score is None  # two slices that show it are the fewest
     assert next(states).score.n_slices == 2

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.scoring import Overlap, slice_overlap, summarise
+from napari_unet.annotation.scoring import USUAL_RATIO, Overlap, estimate, outlook, slice_overlap
 from napari_unet.annotation.states import SliceState
 from napari_unet.annotation.suggestion import Evidence, suggest
 
@@ -20,7 +20,6 @@ def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecor
 
 def test_no_score_before_a_prediction_was_corrected():
     assert slice_overlap(AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0), 0) is None
-    assert summarise([]) is None
 
 
 def test_the_score_is_the_dice_of_prediction_and_correction():
@@ -39,23 +38,68 @@ def test_a_false_alarm_counts_as_zero_and_agreeing_on_nothing_does_not_count():
     assert slice_overlap(record_with(nothing, nothing), 0) is None
 
 
-def test_the_summary_counts_pixels_of_all_slices_together_and_tells_the_range():
-    small = Overlap(both=np.array([0, 1]), total=np.array([0, 4]), true=np.array([0, 2]))
-    large = Overlap(both=np.array([0, 30]), total=np.array([0, 60]), true=np.array([0, 30]))
-    found = summarise([small, large])
-    assert found.dice == pytest.approx(2 * 31 / 64)
-    assert (found.lowest, found.highest, found.n_slices) == (0.5, 1.0, 2)
+def one(both: int, total: int, true: int) -> Overlap:
+    return Overlap(*(np.array([900, n, 0]) for n in (both, total, true)))
 
 
-def test_there_is_no_score_before_two_corrected_slices_show_each_structure():
-    alarm = Overlap(both=np.array([0, 0, 0]), total=np.array([0, 9, 0]), true=np.array([0, 0, 0]))
-    first = Overlap(both=np.array([0, 5, 0]), total=np.array([0, 10, 0]), true=np.array([0, 5, 0]))
-    second = Overlap(both=np.array([0, 5, 4]), total=np.array([0, 10, 8]), true=np.array([0, 5, 4]))
-    assert summarise([alarm]) is None
-    assert summarise([alarm, first]) is None
-    assert summarise([alarm, first, first]).dice == pytest.approx(2 * 10 / 29)
-    assert summarise([first, second]) is None  # a single slice shows the other structure
-    assert summarise([first, second, second]).dice == pytest.approx(1)
+def outlooks(*areas_and_errors: tuple[int, float]) -> np.ndarray:
+    """Each prediction of label 1: its pixels, and how many of them it expects to be wrong."""
+    found = np.zeros((len(areas_and_errors), 3, 3), np.float32)
+    for position, (area, errors) in enumerate(areas_and_errors):
+        found[position, :, 1] = area, errors / 2, errors / 2
+    return found
+
+
+def test_a_prediction_is_as_good_elsewhere_as_it_expects_and_corrections_bear_out():
+    corrected = [one(80, 200, 100)] * 50  # 40 errors on each
+    for expected in (20, 10):  # twice, and four times as many as expected
+        found = estimate(
+            corrected, outlooks((100, expected)).repeat(50, 0), outlooks((100, 5), (0, 0))
+        )
+        observed = 40 / expected
+        ratio = (50 * 40 + USUAL_RATIO * 8 * 5) / (50 * expected + 8 * 5)
+        assert found.dice == pytest.approx(1 - ratio * 5 / 200)
+        assert found.dice == pytest.approx(1 - observed * 5 / 200, abs=0.01)
+    assert (found.lowest, found.highest, found.n_slices) == (0.8, 0.8, 50)
+
+
+def test_one_slice_that_surprised_an_early_model_does_not_decide_the_score():
+    corrected = [one(0, 200, 100), one(95, 200, 100)]
+    found = estimate(corrected, outlooks((100, 4), (100, 4)), outlooks(*[(100, 4)] * 20))
+    assert found.dice > 0.75
+    assert (found.lowest, found.highest) == (0.0, 0.95)
+
+
+def test_hard_slices_do_not_make_the_score_of_easy_ones_worse():
+    corrected = [one(50, 200, 100)] * 8  # errors on half of them, as foreseen
+    foreseen = outlooks((100, 100 / USUAL_RATIO)).repeat(8, 0)
+    assert estimate(corrected, foreseen, outlooks((100, 2), (100, 2))).dice > 0.96
+
+
+def test_structures_count_alike_however_small():
+    ahead = np.zeros((1, 3, 3), np.float32)
+    ahead[0, 0] = 0, 1000, 10
+    ahead[0, 1] = 0, 0, 10 / USUAL_RATIO
+    foreseen = outlooks((100, 40 / USUAL_RATIO)).repeat(2, 0)
+    found = estimate([one(80, 200, 100)] * 2, foreseen, ahead)
+    assert found.dice == pytest.approx((1 + 1 - 10 / (20 - 10 / USUAL_RATIO)) / 2)
+
+
+def test_there_is_no_score_before_two_corrected_slices_show_a_structure():
+    alarm, shown = one(0, 9, 0), one(5, 10, 5)
+    foreseen, ahead = outlooks((5, 1)).repeat(2, 0), outlooks((5, 1))
+    assert estimate([], outlooks(), ahead) is None
+    assert estimate([alarm, shown], foreseen, ahead) is None
+    assert estimate([shown, shown], foreseen, ahead) is not None
+    assert estimate([shown, shown], foreseen, outlooks()) is None, "nothing is left to judge"
+
+
+def test_what_a_prediction_says_of_itself_is_counted_by_label():
+    labels = np.array([[0, 1, 1], [2, 0, 0]], np.uint8)
+    found = outlook(labels, np.array([[0.5, 0.25, 0], [0, 0, 1.5]], np.float32))
+    assert found[0, :4].tolist() == [3, 2, 1, 0]
+    assert found[1, :3].tolist() == [0.5, 0.25, 0]
+    assert found[2, :3].tolist() == [0, 0, 1.5]
 
 
 def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:

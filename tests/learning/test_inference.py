@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_unet.errors import CheckpointError, ResourceError
+from napari_unet.learning.answer import expected_errors
 from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.inference import predict_volume, segment
 from napari_unet.learning.runtime import memory_errors_explained
@@ -41,6 +42,24 @@ def test_doubt_lies_at_the_edge_and_is_bounded_by_the_area(scene, trained):
         assert 0 <= event.edge_uncertainty <= event.uncertainty <= event.labels.size
         if not event.labels.any():
             assert event.edge_uncertainty == 0
+
+
+def test_predictions_expect_the_errors_that_their_probabilities_stand_for():
+    torch.manual_seed(0)
+    probabilities = torch.randn(2, 3, 5, 4).softmax(dim=1)
+    winners, labels = probabilities.max(dim=1)
+    excess, missed = expected_errors(probabilities, winners, labels).unbind(dim=1)
+    for value in range(3):
+        of_it, here = probabilities[:, value], labels == value
+        assert excess[:, value] == pytest.approx(((1 - of_it) * here).sum(dim=(1, 2)), rel=1e-4)
+        assert missed[:, value] == pytest.approx((of_it * ~here).sum(dim=(1, 2)), rel=1e-4)
+
+
+def test_what_one_class_has_too_much_another_lacks(scene, trained):
+    for event in segment(scene.scan, trained.checkpoint):
+        excess, missed = event.expected_errors.sum(axis=1)
+        assert excess == pytest.approx(missed, rel=1e-3, abs=0.05)
+        assert 0 <= excess <= event.uncertainty
 
 
 def test_segmenting_stops_when_asked(scene, trained):

@@ -3,13 +3,14 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
 from napari_unet.learning import layer_sizes
-from napari_unet.learning.config import IGNORE_LABEL, PRESETS
+from napari_unet.learning.config import IGNORE_LABEL, PRESETS, RECIPES
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.network import UNet
-from napari_unet.learning.presets import choose_preset, working_spacing
+from napari_unet.learning.presets import choose_preset, slices_a_step, working_spacing
 from napari_unet.learning.training_set import TrainingSet
 
 
@@ -88,3 +89,29 @@ def test_small_crops_are_enlarged_for_a_network_at_half_resolution(make):
 def test_the_network_suits_the_device():
     assert choose_preset("auto", "cpu").stride == 2
     assert choose_preset("auto", "cuda").stride == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "slices", "side", "expected"),
+    [
+        ("standard", 700, 96, 10),  # many crops
+        ("standard", 700, 32, 16),  # no more than that
+        ("standard", 700, 192, 4),  # many slices of heads
+        ("standard", 5, 96, 4),  # a few crops: steps count
+        ("paper", 700, 96, 1),  # as published
+    ],
+)
+def test_a_step_shows_more_slices_where_there_are_many_small_ones(preset, slices, side, expected):
+    assert slices_a_step(RECIPES[preset], slices, side * side) == expected
+
+
+def test_a_step_counts_the_pixels_that_the_network_sees(make):
+    scene = make((12, 61, 61))
+    finer = (scene.scan.spacing_mm[0] / 2, scene.scan.spacing_mm[1] / 2)
+    whole = TrainingSet([scene.scan], scene.annotated(6), ["ball"], finer)
+    tiles = dataclasses.replace(RECIPES["standard"], tile=64)
+    assert whole.pixels == 128 * 128
+    assert (
+        TrainingSet([scene.scan], scene.annotated(6), ["ball"], finer, recipe=tiles).pixels
+        == 64 * 64
+    )

@@ -140,8 +140,9 @@ class Recipe:
         Its peak.
     weight_decay : float
         Decoupled weight decay.
-    batch_size : int
-        Slices per step.
+    batch_size : int or None
+        Slices per step. None: few, and more where there are many small ones
+        (`presets.slices_a_step`).
     tile : int
         Slices with longer sides, in pixels, are learned in tiles of this side, of
         which every pixel is scored.
@@ -169,7 +170,7 @@ class Recipe:
     optimiser: OptimiserName = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    batch_size: int = 4
+    batch_size: int | None = None
     tile: int = 256
     loss: LossName = "dice+ce"
     border_weight: float = 10.0

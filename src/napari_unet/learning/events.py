@@ -77,6 +77,9 @@ class SlicePredicted:
         the size of the area in doubt, in pixels.
     edge_uncertainty : float
         The part of `uncertainty` inside, or within three pixels of, predicted structures.
+    expected_errors : ndarray of float32, shape (2, k)
+        What the probabilities say of their own errors: for each class, background first,
+        how many pixels of it are expected to be none, and how many others to be of it.
     learned_from : frozenset of int
         Slice numbers of this scan that the model had been trained on.
     """
@@ -86,6 +89,7 @@ class SlicePredicted:
     labels: NDArray[np.uint8]
     uncertainty: float
     edge_uncertainty: float
+    expected_errors: NDArray[np.float32]
     learned_from: frozenset[int]
 
 

@@ -12,6 +12,7 @@ from napari_unet.learning.config import Recipe
 from napari_unet.learning.losses import masked_cross_entropy, segmentation_loss
 from napari_unet.learning.network import UNet
 from napari_unet.learning.optimiser import OPTIMISERS, AveragedWeights
+from napari_unet.learning.presets import slices_a_step
 from napari_unet.learning.training_set import TrainingSet
 
 WARM_UP_STEPS = 20
@@ -72,7 +73,8 @@ class Learner:
         """
         ramp = self._recipe.ramp
         strength = min(1.0, self.steps / ramp) if ramp else 1.0
-        images, labels, borders = examples.batch(self._recipe.batch_size, self._generator, strength)
+        size = slices_a_step(self._recipe, len(examples), examples.pixels)
+        images, labels, borders = examples.batch(size, self._generator, strength)
         logits = self._scores(images.to(self.device), labels)
         loss = self._loss(examples, logits, labels.to(self.device), borders, progress)
         loss.backward()

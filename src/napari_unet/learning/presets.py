@@ -11,6 +11,21 @@ FEWEST_PIXELS = 96
 """Slices whose longer side is shorter than this are enlarged twofold for a network that works
 at half resolution: small crops (hippocampus: 35 x 50 pixels) have no detail to spare."""
 
+FEW_AT_A_TIME = 4
+"""Slices a step."""
+
+MANY_SLICES = 100
+"""From so many annotated slices on, a step shows `PIXELS_A_STEP`, if their slices are small.
+
+Steps of few slices are right for few of them, whose steps count; with hundreds of slices, four
+small ones (hippocampus) are too few to tell where to go."""
+
+PIXELS_A_STEP = 100_000
+"""About four slices of a head, which small slices are as cheap as together."""
+
+MOST_AT_A_TIME = 16
+"""Slices a step."""
+
 
 def choose_preset(name: str, device_type: str) -> ModelConfig:
     """Find the network that a training setting means.
@@ -47,6 +62,25 @@ def choose_recipe(config: TrainConfig, model: ModelConfig) -> Recipe:
     given = {each.name: getattr(config, each.name) for each in dataclasses.fields(Recipe)}
     wanted = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(recipe_of(model), **wanted)
+
+
+def slices_a_step(recipe: Recipe, n_slices: int, pixels: int) -> int:
+    """Choose how many slices an optimiser step shows.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        May say so itself.
+    n_slices : int
+        Annotated slices.
+    pixels : int
+        Pixels of a slice, as the network sees it.
+    """
+    if recipe.batch_size is not None:
+        return recipe.batch_size
+    if n_slices < MANY_SLICES:
+        return FEW_AT_A_TIME
+    return min(max(FEW_AT_A_TIME, PIXELS_A_STEP // pixels), MOST_AT_A_TIME)
 
 
 def working_spacing(scan: PreparedScan, model: ModelConfig) -> tuple[float, float]:

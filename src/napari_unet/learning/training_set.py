@@ -188,6 +188,12 @@ class TrainingSet:
         """Count the annotated slices."""
         return len(self._images)
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of what a step shows of a slice: all of it, or a tile."""
+        rows, columns = (min(side, self._tile) for side in self._images.shape[-2:])
+        return int(rows * columns)
+
     def batch(
         self, size: int, generator: torch.Generator, strength: float = 1.0
     ) -> tuple[Tensor, Tensor, Tensor | None]:

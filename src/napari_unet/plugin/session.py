@@ -223,7 +223,7 @@ class ScanSession:
         self.record.release(index, before)
 
     def score(self) -> CorrectionScore | None:
-        """Predict-then-correct Dice so far."""
+        """Dice of what is not annotated, as far as corrections tell."""
         return self.notes.score()
 
     # -- predictions -----------------------------------------------------------

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.scoring import CorrectionScore, Overlap, slice_overlap, summarise
+from napari_unet.annotation.scoring import (
+    CorrectionScore,
+    Overlap,
+    estimate,
+    outlook,
+    slice_overlap,
+)
 from napari_unet.annotation.states import TOUCHED, SliceState
 from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
 from napari_unet.errors import AnnotationError
@@ -27,6 +33,8 @@ class SliceNotes:
         self._record = record
         n = record.n_slices
         self._evidence = Evidence(np.full(n, np.nan), np.zeros(n, np.int64), np.zeros(n, np.int64))
+        # Of the latest prediction of each slice before it was annotated; nan: none.
+        self._outlook = np.full((n, 3, NOT_ANNOTATED), np.nan, np.float32)
         # Derived from the record; each entry carries the revision it was derived from.
         self._slices: dict[int, tuple[int, LabelledSlice]] = {}
         self._scores: dict[int, tuple[int, Overlap | None]] = {}
@@ -77,17 +85,24 @@ class SliceNotes:
         self._evidence.edge_uncertainty[event.index] = event.edge_uncertainty
         self._evidence.area[event.index] = counts.sum()
         self._evidence.largest[event.index] = counts.argmax() + 1 if counts.any() else 0
+        if self._record.state(event.index) is not SliceState.ANNOTATED:
+            self._outlook[event.index] = outlook(event.labels, event.expected_errors)
         self.learned(event.learned_from)
         return event.index not in self._learned
 
     def score(self) -> CorrectionScore | None:
-        """Predict-then-correct Dice so far."""
+        """Dice of what is not annotated, as far as corrections tell."""
         done = self._record.slices_in(SliceState.ANNOTATED)
         for index in done:
             revision = self._record.revision(index)
             if self._scores.get(index, (None, None))[0] != revision:
                 self._scores[index] = (revision, slice_overlap(self._record, index))
-        return summarise(s for i in done if (s := self._scores[i][1]) is not None)
+        known = ~np.isnan(self._outlook[:, 0, 0])
+        corrected = {i: s for i in done if known[i] and (s := self._scores[i][1]) is not None}
+        known[done] = False
+        return estimate(
+            list(corrected.values()), self._outlook[list(corrected)], self._outlook[known]
+        )
 
     def suggest(
         self, *, spacing_mm: float, class_names: Sequence[str], skip: int

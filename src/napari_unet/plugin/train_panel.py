@@ -34,10 +34,9 @@ class TrainPanel(QWidget):
         self.progress.setMinimumWidth(100)
         self.score = QLabel()
         self.score.setToolTip(
-            "How well predictions matched your later corrections, on slices the\n"
-            "model had not seen: of their pixels together, and from the worst to the best slice\n"
-            "(1 is perfect). Comes once two corrected slices show each structure; rather too\n"
-            "low than too high, as hard slices are suggested first"
+            "How good predictions probably are on the slices that you have not corrected (1 is\n"
+            "perfect): what they say of their own errors, and how far your corrections bear that\n"
+            "out, on slices the model had not seen. In brackets the worst and the best of those"
         )
         self.plot: Any = None  # made with the first training: pyqtgraph is slow to import
         row = QHBoxLayout()
@@ -99,13 +98,13 @@ class TrainPanel(QWidget):
             self.plot.add_step(step.seconds, step.loss, self._score.dice if self._score else None)
 
     def show_score(self, score: CorrectionScore | None) -> None:
-        """Show the predict-then-correct Dice."""
+        """Show how good predictions probably are."""
         self._score = score
         self.score.setVisible(score is not None)
         if score is not None:
-            span = f" ({score.lowest:.2f}–{score.highest:.2f})" if score.n_slices > 1 else ""
             self.score.setText(
-                f"Dice {score.dice:.2f}{span} on {_slices(score.n_slices, 'corrected ')}"
+                f"Dice about {score.dice:.2f} "
+                f"({score.n_slices} corrected: {score.lowest:.2f}–{score.highest:.2f})"
             )
 
     def show_activity(self, activity: str) -> None:
@@ -117,5 +116,5 @@ class TrainPanel(QWidget):
             self.finish()
 
 
-def _slices(count: int, kind: str = "") -> str:
-    return f"1 {kind}slice" if count == 1 else f"{count} {kind}slices"
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"
