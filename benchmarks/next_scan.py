@@ -147,9 +147,7 @@ def _suggested(case: Case, learned: ours.Learned, count: int) -> Annotated:
         record.write_prediction(event.index, event.labels, held_out=True)
     chosen: list[int] = []
     for _ in range(count):
-        found = notes.suggest(
-            spacing_mm=case.volume.spacing_mm[0], class_names=case.class_names, skip=-1
-        )
+        found = notes.suggest(skip=-1)
         if found is None:
             break
         chosen.append(found.index)

@@ -105,11 +105,11 @@ class Interpolator:
         self._case = case
 
     def __call__(self, annotated: Annotated) -> list[SlicePredicted]:
-        """See `Model`; no slice is ever in doubt."""
+        """See `Model`; no error is ever expected."""
         case = self._case
         labels = interpolate(annotated, case.truth.shape, case.n_classes, case.volume.spacing_mm)
         known, sure = frozenset(annotated), np.zeros((2, case.n_classes + 1), np.float32)
-        return [SlicePredicted(0, z, each, 0.0, 0.0, sure, known) for z, each in enumerate(labels)]
+        return [SlicePredicted(0, z, each, sure, known) for z, each in enumerate(labels)]
 
 
 def simulate(
@@ -178,10 +178,8 @@ def suggested(
     case: Case, record: AnnotationRecord, notes: SliceNotes, rng: np.random.Generator
 ) -> int | None:
     """The slice that the plugin suggests."""
-    del rng
-    found = notes.suggest(
-        spacing_mm=case.volume.spacing_mm[0], class_names=case.class_names, skip=-1
-    )
+    del case, record, rng
+    found = notes.suggest(skip=-1)
     return found.index if found else None
 
 

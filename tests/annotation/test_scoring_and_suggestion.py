@@ -4,9 +4,9 @@ import pytest
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import USUAL_RATIO, Overlap, estimate, outlook, slice_overlap
 from napari_unet.annotation.states import SliceState
-from napari_unet.annotation.suggestion import Evidence, suggest
+from napari_unet.annotation.suggestion import suggest
 
-E, P, A = SliceState.EMPTY, SliceState.PREDICTED, SliceState.ANNOTATED
+P, A = SliceState.PREDICTED, SliceState.ANNOTATED
 
 
 def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecord:
@@ -102,71 +102,63 @@ def test_what_a_prediction_says_of_itself_is_counted_by_label():
     assert found[2, :3].tolist() == [0, 0, 1.5]
 
 
-def evidence(n: int, doubt: dict[int, float], area: dict[int, int]) -> Evidence:
-    e, a = np.zeros(n), np.zeros(n, np.int64)
-    for index, value in doubt.items():
-        e[index] = value
-    for index, value in area.items():
-        a[index] = value
-    return Evidence(e, a, (a > 0).astype(np.int64))
+def areas(n: int, shown: dict[int, int]) -> np.ndarray:
+    found = np.zeros(n, np.int64)
+    found[list(shown)] = list(shown.values())
+    return found
 
 
-def test_without_predictions_the_widest_gap_inside_is_next():
-    states = [E] * 30
-    for index in (10, 12, 24):
-        states[index] = A
-    found = suggest(states, None, spacing_mm=1, empty=[])
+def states(n: int, *annotated: int) -> list[SliceState]:
+    return [A if index in annotated else P for index in range(n)]
+
+
+def test_without_predictions_the_widest_gap_between_painted_slices_is_next():
+    found = suggest(states(30, 10, 12, 24), areas(30, {10: 9, 12: 9, 24: 9}))
     assert found.index == 18
+    assert "far" in found.reason
+
+
+def test_a_side_of_the_only_painted_slice_is_next():
+    found = suggest(states(30, 10), areas(30, {10: 9}))
+    assert found.index == 20
     assert "gap" in found.reason
 
 
-def test_the_slice_with_the_most_doubtful_edge_is_next():
-    states = [P] * 30
-    for index in (0, 4, 24, 29):
-        states[index] = A
-    doubt = evidence(30, {5: 60.0, 15: 50.0}, {5: 90, 15: 80})
-    found = suggest(states, doubt, spacing_mm=2, empty=[0, 29], class_names=["Tumour"])
-    assert found.index == 15, "slice 5 is next to an annotated one"
-    assert found.reason == "uncertain tumour edge"
+def test_before_anything_is_painted_the_middle_or_the_largest_prediction_is_next():
+    assert suggest(states(9), areas(9, {})).index == 4
+    assert suggest(states(9), areas(9, {6: 50, 7: 40})).index == 6
 
 
-def test_structures_far_beyond_the_painted_slices_come_first():
-    states = [P] * 60
-    states[10] = states[14] = A
-    doubt = evidence(60, {12: 90.0, 50: 5.0}, {12: 9, 50: 40})
-    found = suggest(states, doubt, spacing_mm=1, empty=[])
-    assert found.index == 50
-    assert "beyond" in found.reason
+def test_the_end_of_what_is_predicted_is_looked_at_before_gaps_that_are_narrower():
+    shown = dict.fromkeys(range(8, 46), 50)
+    annotated = [20, 28]
+    found = []
+    for _ in range(5):
+        found.append(suggest(states(60, *annotated), areas(60, shown)).index)
+        annotated.append(found[-1])
+    assert found == [45, 8, 36, 14, 24]
+    assert "real" in suggest(states(60, 20, 28), areas(60, shown)).reason
 
 
-@pytest.mark.parametrize(("empty", "side"), [(5, "above"), (55, "below")])
-def test_an_empty_slice_is_asked_for_on_the_side_that_has_none(empty, side):
-    states = [P] * 60
-    for index in (28, 32, empty):
-        states[index] = A
-    doubt = evidence(60, {30: 90.0}, {30: 9})
-    found = suggest(states, doubt, spacing_mm=1, empty=[empty])
-    assert "empty" in found.reason
-    assert found.index == (52 if side == "above" else 8)
+def test_a_speck_beyond_the_painted_slices_is_nothing_to_go_to():
+    shown = {10: 90, 11: 90, 12: 90, 13: 90, 14: 90, 50: 1}
+    assert suggest(states(60, 10, 14), areas(60, shown)).index == 12
+    assert suggest(states(60, 10, 14), areas(60, shown | {50: 30})).index == 50
 
 
-def test_a_certain_model_sends_to_the_widest_gap():
-    states = [P] * 31
-    for index in (0, 8, 22, 30):
-        states[index] = A
-    found = suggest(states, evidence(31, {}, {9: 3}), spacing_mm=1, empty=[0, 30])
-    assert found.index == 15
+def test_an_accepted_empty_slice_settles_what_lies_beside_it():
+    shown = dict.fromkeys(range(20, 41), 50) | {50: 40}
+    assert suggest(states(60, 20, 30, 40), areas(60, shown)).index == 50
+    assert suggest(states(60, 20, 30, 40, 51), areas(60, shown)).index in (25, 35)
 
 
 def test_nothing_is_left_when_all_is_annotated():
-    assert suggest([A] * 3, None, spacing_mm=1, empty=[]) is None
+    assert suggest([A] * 3, areas(3, {})) is None
 
 
 def test_asking_again_leaves_the_slice():
-    states = [P] * 30
-    for index in (0, 2, 29):
-        states[index] = A
-    doubt = evidence(30, {12: 60.0, 20: 50.0}, {12: 90, 20: 80})
-    first = suggest(states, doubt, spacing_mm=2, empty=[0, 29])
-    again = suggest(states, doubt, spacing_mm=2, empty=[0, 29], skip=first.index)
-    assert (first.index, again.index) == (12, 20)
+    shown = areas(60, dict.fromkeys(range(10, 51), 9))
+    first = suggest(states(60, 10, 40), shown)
+    again = suggest(states(60, 10, 40), shown, skip=first.index)
+    assert first.index == 25
+    assert again.index in (24, 26)

@@ -34,14 +34,7 @@ def test_slices_do_not_depend_on_their_neighbours_in_the_batch(scene, trained):
     alone = next(segment(scene.scan, trained.checkpoint, order=[5]))
     together = {event.index: event for event in segment(scene.scan, trained.checkpoint)}
     assert np.mean(alone.labels != together[5].labels) < 1e-3
-    assert alone.uncertainty == pytest.approx(together[5].uncertainty, rel=1e-3)
-
-
-def test_doubt_lies_at_the_edge_and_is_bounded_by_the_area(scene, trained):
-    for event in segment(scene.scan, trained.checkpoint):
-        assert 0 <= event.edge_uncertainty <= event.uncertainty <= event.labels.size
-        if not event.labels.any():
-            assert event.edge_uncertainty == 0
+    np.testing.assert_allclose(alone.expected_errors, together[5].expected_errors, rtol=1e-3)
 
 
 def test_predictions_expect_the_errors_that_their_probabilities_stand_for():
@@ -59,7 +52,7 @@ def test_what_one_class_has_too_much_another_lacks(scene, trained):
     for event in segment(scene.scan, trained.checkpoint):
         excess, missed = event.expected_errors.sum(axis=1)
         assert excess == pytest.approx(missed, rel=1e-3, abs=0.05)
-        assert 0 <= excess <= event.uncertainty
+        assert 0 <= excess <= event.labels.size
 
 
 def test_segmenting_stops_when_asked(scene, trained):

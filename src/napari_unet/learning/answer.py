@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from napari_unet.learning.doubt import entropy, widened
 from napari_unet.learning.events import SlicePredicted
 from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.predictor import Predictor
@@ -39,9 +38,6 @@ MOST_OPINIONS = 32
 
 CERTAIN = 0.999
 """Probability of what a person has annotated, as a neighbour of other slices."""
-
-EDGE_PIXELS = 3
-"""Pixels around predicted structures whose doubt counts as doubt about their edge."""
 
 
 def neighbour_weights(slice_mm: float) -> list[float]:
@@ -108,20 +104,13 @@ class Answerer:
             # Seven times as fast as argmax on a CPU.
             winners, labels = probabilities.max(dim=1)
             expected = expected_errors(probabilities, winners, labels).cpu().numpy()
-            labels = labels.to(torch.uint8)
-            doubt = entropy(probabilities) / math.log(probabilities.shape[1])
-            near = widened(labels > 0, EDGE_PIXELS)
-            doubts = doubt.sum(dim=(1, 2)).tolist()
-            edge_doubts = (doubt * near).sum(dim=(1, 2)).tolist()
-            arrays = labels.cpu().numpy()
+            arrays = labels.to(torch.uint8).cpu().numpy()
         self._forget(indices)
         return [
             SlicePredicted(
                 scan=scan_index,
                 index=int(index),
                 labels=self._scan.paste(arrays[position]),
-                uncertainty=doubts[position],
-                edge_uncertainty=edge_doubts[position],
                 expected_errors=expected[position],
                 learned_from=learned_from,
             )

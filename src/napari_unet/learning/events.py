@@ -72,11 +72,6 @@ class SlicePredicted:
         Which slice.
     labels : ndarray of uint8, shape (h, w)
         Most likely class of each voxel of the whole slice.
-    uncertainty : float
-        Sum over pixels of the normalised entropy (0..1) of the class probabilities:
-        the size of the area in doubt, in pixels.
-    edge_uncertainty : float
-        The part of `uncertainty` inside, or within three pixels of, predicted structures.
     expected_errors : ndarray of float32, shape (2, k)
         What the probabilities say of their own errors: for each class, background first,
         how many pixels of it are expected to be none, and how many others to be of it.
@@ -87,8 +82,6 @@ class SlicePredicted:
     scan: int
     index: int
     labels: NDArray[np.uint8]
-    uncertainty: float
-    edge_uncertainty: float
     expected_errors: NDArray[np.float32]
     learned_from: frozenset[int]
 

@@ -18,7 +18,6 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
-from napari_unet.learning.doubt import entropy  # noqa: E402
 from napari_unet.learning.layer_sizes import input_size, margin  # noqa: E402
 from napari_unet.learning.memory import check_fits_at_once  # noqa: E402
 from napari_unet.learning.network import folded  # noqa: E402
@@ -154,7 +153,9 @@ class Eye:
                 rows, columns = self.size
                 logits = self.net.scores(given)[..., :rows, :columns]
                 probabilities = resample_images(logits.float().softmax(dim=1), self.scan.shape)
-                doubt = entropy(probabilities) / math.log(self.config.n_classes)
+                doubt = torch.special.entr(probabilities).sum(dim=1) / math.log(
+                    self.config.n_classes
+                )
         finally:
             if hook is not None:
                 hook.remove()

@@ -240,11 +240,7 @@ class ScanSession:
 
     def suggest(self) -> Suggestion | None:
         """Find the slice to look at next: another one than that on screen."""
-        self.suggested = self.notes.suggest(
-            spacing_mm=self.grid.spacing_mm[self.axis],
-            class_names=self.class_names,
-            skip=self.bridge.visible_index,
-        )
+        self.suggested = self.notes.suggest(skip=self.bridge.visible_index)
         return self.suggested
 
     # -- the end ---------------------------------------------------------------

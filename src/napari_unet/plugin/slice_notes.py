@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from napari_unet.annotation.scoring import (
     slice_overlap,
 )
 from napari_unet.annotation.states import TOUCHED, SliceState
-from napari_unet.annotation.suggestion import Evidence, Suggestion, suggest
+from napari_unet.annotation.suggestion import Suggestion, suggest
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 
@@ -32,7 +32,6 @@ class SliceNotes:
     def __init__(self, record: AnnotationRecord) -> None:
         self._record = record
         n = record.n_slices
-        self._evidence = Evidence(np.full(n, np.nan), np.zeros(n, np.int64), np.zeros(n, np.int64))
         # Of the latest prediction of each slice before it was annotated; nan: none.
         self._outlook = np.full((n, 3, NOT_ANNOTATED), np.nan, np.float32)
         # Derived from the record; each entry carries the revision it was derived from.
@@ -81,10 +80,6 @@ class SliceNotes:
 
     def predicted(self, event: SlicePredicted) -> bool:
         """Note a prediction; return whether the model has never seen the slice."""
-        counts = np.bincount(event.labels.ravel(), minlength=2)[1:]
-        self._evidence.edge_uncertainty[event.index] = event.edge_uncertainty
-        self._evidence.area[event.index] = counts.sum()
-        self._evidence.largest[event.index] = counts.argmax() + 1 if counts.any() else 0
         if self._record.state(event.index) is not SliceState.ANNOTATED:
             self._outlook[event.index] = outlook(event.labels, event.expected_errors)
         self.learned(event.learned_from)
@@ -104,20 +99,11 @@ class SliceNotes:
             list(corrected.values()), self._outlook[list(corrected)], self._outlook[known]
         )
 
-    def suggest(
-        self, *, spacing_mm: float, class_names: Sequence[str], skip: int
-    ) -> Suggestion | None:
+    def suggest(self, *, skip: int) -> Suggestion | None:
         """Find the slice to look at next; see `annotation.suggestion.suggest`."""
-        done = self._record.slices_in(SliceState.ANNOTATED)
-        labels = self._record.labels
-        return suggest(
-            self._record.states(),
-            None if np.isnan(self._evidence.edge_uncertainty).all() else self._evidence,
-            spacing_mm=spacing_mm,
-            empty=[i for i in done if not labels[self._record.plane(i)].any()],
-            class_names=class_names,
-            skip=skip,
-        )
+        across = tuple(axis for axis in range(3) if axis != self._record.axis)
+        area = np.count_nonzero(self._record.mask(), axis=across)
+        return suggest(self._record.states(), area, skip=skip)
 
 
 def _without(given: LabelledSlice, known: int) -> LabelledSlice:
