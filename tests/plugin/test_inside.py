@@ -295,7 +295,7 @@ def begin_long_look(bench: Bench, seen: list) -> None:
             time.sleep(0.01)
             yield "still looking"
 
-    bench.annotator.rounds.seen.connect(seen.append)
+    bench.annotator.rounds.looks.seen.connect(seen.append)
     bench.annotator.rounds.look(bench.session, look)
     bench.qtbot.waitUntil(lambda: len(seen) > 2, timeout=5_000)
 
@@ -314,7 +314,7 @@ def test_a_look_makes_way_for_what_the_annotator_starts(bench, button):
     pressed.click()
     assert bench.annotator.rounds.running
     bench.wait_for_job()
-    assert not bench.annotator.rounds.looking
+    assert not bench.annotator.rounds.looks.running
     assert not bench.widget.message.failed, bench.widget.message.text
     assert bench.widget.message.text != "Stopped."
 
@@ -327,7 +327,7 @@ def test_work_that_waits_for_a_look_can_be_stopped(bench):
     bench.widget.train.start.click()
     assert not bench.annotator.rounds.running
     assert bench.widget.message.text == "Stopped."
-    bench.qtbot.waitUntil(lambda: not bench.annotator.rounds.looking, timeout=5_000)
+    bench.qtbot.waitUntil(lambda: not bench.annotator.rounds.looks.running, timeout=5_000)
     assert not bench.annotator.rounds.running
 
 

@@ -209,7 +209,7 @@ class Annotator(QObject):
         """
         if self.rounds.running:
             raise AnnotationError(f"Stop the running work first, then {wanted}.")
-        self.rounds.stop_looking()
+        self.rounds.looks.stop()
 
     # -- work ------------------------------------------------------------------
 

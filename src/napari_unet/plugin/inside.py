@@ -87,7 +87,7 @@ class Inside(QObject):
     @property
     def busy(self) -> bool:
         """Whether a look is under way."""
-        return self.annotator is not None and self.annotator.rounds.looking
+        return self.annotator is not None and self.annotator.rounds.looks.running
 
     @property
     def _wanted(self) -> dict[str, bool]:
@@ -121,8 +121,8 @@ class Inside(QObject):
             found.closing.connect(self._leave)
             found.session_changed.connect(self._check_model)
             found.rounds.changed.connect(self._on_rounds)
-            found.rounds.seen.connect(self._on_seen)
-            found.rounds.looked.connect(self._on_looked)
+            found.rounds.looks.seen.connect(self._on_seen)
+            found.rounds.looks.ended.connect(self._on_looked)
         self._check_model()
 
     def _leave(self) -> None:
@@ -134,8 +134,8 @@ class Inside(QObject):
         annotator.closing.disconnect(self._leave)
         annotator.session_changed.disconnect(self._check_model)
         annotator.rounds.changed.disconnect(self._on_rounds)
-        annotator.rounds.seen.disconnect(self._on_seen)
-        annotator.rounds.looked.disconnect(self._on_looked)
+        annotator.rounds.looks.seen.disconnect(self._on_seen)
+        annotator.rounds.looks.ended.disconnect(self._on_looked)
         self._check_model()
 
     def _check_model(self) -> None:
@@ -232,7 +232,7 @@ class Inside(QObject):
     def _stop(self) -> None:
         """Stop the look under way, if there is one."""
         if self.annotator is not None:
-            self.annotator.rounds.stop_looking()
+            self.annotator.rounds.looks.stop()
 
     def close(self) -> None:
         """Remove everything and let go of the viewer and the annotator."""

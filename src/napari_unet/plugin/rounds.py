@@ -1,6 +1,6 @@
-"""Rounds of work on a scan: training, segmenting, looking; in the background, one at a time.
+"""Rounds of work on a scan: training, segmenting, filling; in the background, one at a time.
 
-A look makes way for other work, which begins when the look has ended.
+A look into the model makes way for them: they begin when it has ended.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import AnnotationError
@@ -17,6 +16,7 @@ from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SlicePredicted, StepDone
 from napari_unet.plugin import endings, work
 from napari_unet.plugin.jobs import Job
+from napari_unet.plugin.looks import Looks
 from napari_unet.plugin.session import ScanSession
 
 FEED_MS = 200
@@ -25,6 +25,11 @@ FEED_MS = 200
 
 class Rounds(QObject):
     """Run the work on a session and put what it says into the session.
+
+    Attributes
+    ----------
+    looks : Looks
+        What looks into the model have found.
 
     Signals
     -------
@@ -36,10 +41,6 @@ class Rounds(QObject):
         Slices show something new that no person has painted.
     segmented : VolumeSegmented
         The whole volume is done.
-    seen : object
-        Something that a look inside has found.
-    looked : str
-        A look inside is over; what went wrong, if anything.
     message : (str, bool)
         A sentence for the annotator; True if something went wrong.
     """
@@ -48,8 +49,6 @@ class Rounds(QObject):
     step = Signal(object)
     predicted = Signal()
     segmented = Signal(object)
-    seen = Signal(object)
-    looked = Signal(str)
     message = Signal(str, bool)
 
     def __init__(self) -> None:
@@ -62,10 +61,8 @@ class Rounds(QObject):
         self._job.happened.connect(self._on_event)
         self._job.ended.connect(self._on_ended)
         self._waiting: Any = None  # work that begins when the look has ended
-        self._looked_at: tuple[ScanSession, tuple[Image, ...], int] | None = None
-        self._look = Job()
-        self._look.happened.connect(self._on_seen)
-        self._look.ended.connect(self._on_looked)
+        self.looks = Looks()
+        self.looks.ended.connect(self._on_looked)
         self._feed = work.AnnotationFeed()
         # A stroke tells of itself several times; the worker needs it once.
         self._feed_timer = QTimer()
@@ -77,11 +74,6 @@ class Rounds(QObject):
     def running(self) -> bool:
         """Whether work other than a look is under way, or about to begin."""
         return self._job.running or self._waiting is not None
-
-    @property
-    def looking(self) -> bool:
-        """Whether the model is being looked into."""
-        return self._look.running
 
     def is_training(self, session: ScanSession) -> bool:
         """Whether a session is being trained on."""
@@ -175,7 +167,7 @@ class Rounds(QObject):
         session : ScanSession
             The session.
         run : callable
-            Given `should_stop`, returns a generator; what it finds is emitted as `seen`.
+            Given `should_stop`, returns a generator; what it finds is emitted as `looks.seen`.
 
         Raises
         ------
@@ -183,14 +175,7 @@ class Rounds(QObject):
             If other work, or another look, is under way.
         """
         self._refuse_second()
-        if self.looking:
-            raise AnnotationError("The model is being looked into already.")
-        self._looked_at = session, session.images, session.axis
-        self._look.start(run)
-
-    def stop_looking(self) -> None:
-        """End the look, if there is one; `looked` follows."""
-        self._look.stop()
+        self.looks.start(session, run)
 
     def tell_training(self) -> None:
         """Let the running training have the latest annotation, soon."""
@@ -198,7 +183,7 @@ class Rounds(QObject):
 
     def stop(self) -> None:
         """End the running work, and the look; training keeps its best weights."""
-        self.stop_looking()
+        self.looks.stop()
         if self._waiting is not None:
             self._waiting = None
             self._on_ended(None)
@@ -211,15 +196,15 @@ class Rounds(QObject):
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
             self._feed_timer.stop()
         self._waiting = None
-        self._look.abandon()
+        self.looks.abandon()
         last = self._job.abandon()
         if isinstance(last, RoundDone) and self._session is not None:
             self._session.models.put_round(last)
-        self._session = self._looked_at = None
+        self._session = None
 
     def on_stroking(self, begins: bool) -> None:
         """Hold the work while a stroke is drawn."""
-        for job in (self._job, self._look):
+        for job in (self._job, self.looks.job):
             if begins:
                 job.stroke_begins()
             else:
@@ -233,9 +218,9 @@ class Rounds(QObject):
         self.activity = activity
         self._session = session
         self._outcome = endings.STOPPED
-        if self.looking:
+        if self.looks.running:
             self._waiting = run
-            self._look.stop()
+            self.looks.stop()
         else:
             self._job.start(run)
         self.changed.emit()
@@ -285,20 +270,7 @@ class Rounds(QObject):
         elif session is not None and session.present:
             self._say(self._outcome)
 
-    def _on_seen(self, event: object) -> None:
-        if self._looked_at is None:
-            return
-        session, images, axis = self._looked_at
-        if (session.images, session.axis) != (images, axis):
-            return  # cut along another plane meanwhile
-        if isinstance(event, work.ScanPrepared):
-            session.prepared = event.scan
-        else:
-            self.seen.emit(event)
-
-    def _on_looked(self, failure: Exception | None) -> None:
-        self._looked_at = None
+    def _on_looked(self, _problem: str) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._job.start(waiting)
-        self.looked.emit("" if failure is None else endings.failed(failure))
