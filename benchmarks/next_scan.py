@@ -142,9 +142,8 @@ def _suggested(case: Case, learned: ours.Learned, count: int) -> Annotated:
     labels = np.zeros_like(case.truth)
     record = AnnotationRecord(labels, axis=0)
     notes = SliceNotes(record)
-    for event in ours.evidence(case, {}, learned.checkpoint):
-        notes.predicted(event)
-        record.write_prediction(event.index, event.labels, held_out=True)
+    for index, predicted in enumerate(ours.answer(case, {}, learned.checkpoint)):
+        record.write_prediction(index, predicted)
     chosen: list[int] = []
     for _ in range(count):
         found = notes.suggest(skip=-1)

@@ -69,8 +69,8 @@ def answer(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> NDArray[
     return predict_volume(case.volume, checkpoint, axis=0, annotations=annotations)
 
 
-def evidence(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> list[SlicePredicted]:
-    """Predict every slice as the plugin does, with what it suggests the next slice from."""
+def predictions(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> list[SlicePredicted]:
+    """Predict every slice as the plugin does, with what predictions say of themselves."""
     known = frozenset(annotated)
     scan = prepare(case.volume, 0)
     events = segment(scan, checkpoint, annotations=_annotations([Lesson(case, annotated)]))

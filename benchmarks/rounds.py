@@ -95,7 +95,7 @@ class Learner:
         lessons = [Lesson(self._case, annotated)]
         self._model = ours.learn(lessons, config, init=self._model).checkpoint
         self._budget = self._later
-        return ours.evidence(self._case, annotated, self._model)
+        return ours.predictions(self._case, annotated, self._model)
 
 
 class Interpolator:
@@ -105,11 +105,11 @@ class Interpolator:
         self._case = case
 
     def __call__(self, annotated: Annotated) -> list[SlicePredicted]:
-        """See `Model`; no error is ever expected."""
+        """See `Model`."""
         case = self._case
         labels = interpolate(annotated, case.truth.shape, case.n_classes, case.volume.spacing_mm)
-        known, sure = frozenset(annotated), np.zeros((2, case.n_classes + 1), np.float32)
-        return [SlicePredicted(0, z, each, sure, known) for z, each in enumerate(labels)]
+        known = frozenset(annotated)
+        return [SlicePredicted(0, z, each, None, known) for z, each in enumerate(labels)]
 
 
 def simulate(
@@ -155,8 +155,7 @@ def simulate(
                 corrected[index] = predicted[index]
         events = model(dict(annotated))
         for event in events:
-            held_out = notes.predicted(event)
-            record.write_prediction(event.index, event.labels, held_out=held_out)
+            record.write_prediction(event.index, event.labels, notes.predicted(event))
         predicted = np.stack([event.labels for event in sorted(events, key=lambda e: e.index)])
         yield Round(
             dict(annotated), dict(corrected), predicted, record.mask(), seconds, notes.score()

@@ -6,7 +6,7 @@ from napari_unet.imaging.volume import shape_text
 from napari_unet.learning import layer_sizes
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.layer_table import layer_table
-from napari_unet.learning.presets import recipe_of, slices_a_step
+from napari_unet.learning.presets import FEW_AT_A_TIME, recipe_of
 from napari_unet.learning.wording import counted
 
 
@@ -45,7 +45,7 @@ def layers(net: ModelConfig, size: int | None = None) -> list[str]:
         f"{side} -> {layer_sizes.output_size(net, side)}{filled}",
         layer_sizes.explain_sizes(net),
         f"Trained with {recipe.optimiser}, learning rate {recipe.learning_rate:g}, "
-        f"{counted(slices_a_step(recipe, 1, side * side), 'slice')} a step, in tiles of at most "
+        f"{counted(recipe.batch_size or FEW_AT_A_TIME, 'slice')} a step, in tiles of at most "
         f"{recipe.tile} x {recipe.tile} pixels.",
     ]
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
+from napari_unet.annotation.outlook import outlook
+from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import slice_overlap
 from napari_unet.annotation.shares import human_share, interpolated_share
-from napari_unet.annotation.states import Origin, SliceState
+from napari_unet.annotation.states import NOT_ANNOTATED, Origin, SliceState
 
 SHAPE = (5, 8, 6)
 STROKE = (slice(2, 3), slice(0, 2), slice(0, 3))
@@ -60,7 +61,7 @@ def test_slices_are_filled_along_every_axis(axis):
 
 def test_the_shares_tell_painted_and_filled_apart(record):
     fill(record)
-    record.write_prediction(3, square(), held_out=True)
+    record.write_prediction(3, square())
     assert human_share(record) == pytest.approx(2 / 5)
     assert interpolated_share(record) == pytest.approx(2 / 5)
     assert (record.origin()[2][square() > 0] == Origin.INTERPOLATED).all()
@@ -72,7 +73,7 @@ def test_the_shares_tell_painted_and_filled_apart(record):
 
 def test_a_prediction_takes_the_place_of_a_filling(record):
     fill(record)
-    record.write_prediction(1, square(2), held_out=True)
+    record.write_prediction(1, square(2))
     volume = np.zeros(SHAPE, np.uint8)
     np.testing.assert_array_equal(record.labels[1], square(2))
     assert record.filled_slices() == [2, 3]
@@ -87,7 +88,7 @@ def test_a_stroke_on_a_filled_slice_annotates_all_of_it(record):
     stroke(record)
     assert record.state(2) is SliceState.ANNOTATED
     assert set(np.unique(record.truth(2))) == {0, 1, 2}
-    assert not record.write_prediction(2, nothing(), held_out=True)
+    assert not record.write_prediction(2, nothing())
     assert 2 not in fill(record, 2)
     assert record.labels[2, 3, 3] == 1
 
@@ -128,7 +129,7 @@ def test_a_stroke_is_undone_also_after_what_lay_under_it_is_gone(record):
     record.painted(stroke_region, None, 2)
     record.labels[stroke_region] = 2
     record.set_partial(2, True)
-    record.write_prediction(2, nothing(), held_out=True)
+    record.write_prediction(2, nothing())
     record.labels[stroke_region] = 1  # undo
     record.sync()
     assert not (record.origin()[2] == Origin.HUMAN).any()
@@ -143,7 +144,7 @@ def test_correcting_a_filling_says_nothing_about_the_model(record):
 
 
 def test_the_score_is_about_the_prediction_under_a_filling(record):
-    record.write_prediction(2, square(2), held_out=True)
+    record.write_prediction(2, square(2), outlook(square(2), np.ones((2, 3), np.float32)))
     fill(record)
     record.accept(2)
     np.testing.assert_array_equal(record.held_out_prediction(2), square(2))
@@ -151,7 +152,7 @@ def test_the_score_is_about_the_prediction_under_a_filling(record):
 
 
 def test_removing_a_filling_shows_what_was_there_before(record):
-    record.write_prediction(1, square(2), held_out=True)
+    record.write_prediction(1, square(2))
     fill(record)
     record.accept(3)
     assert record.remove_interpolation() == [1, 2]

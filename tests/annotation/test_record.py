@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
+from napari_unet.annotation.outlook import outlook
+from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.shares import human_share
-from napari_unet.annotation.states import BACKGROUND_BRUSH, Origin, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Origin, SliceState
 from napari_unet.errors import AnnotationError
 
 SHAPE = (5, 8, 6)
@@ -54,7 +55,7 @@ def test_an_annotated_slice_made_partial_keeps_its_structures(record):
     for index in (2, 3):
         record.set_partial(index, True)
     assert (record.truth(2) == 1).sum() == 9
-    assert record.write_prediction(2, np.zeros(SHAPE[1:], np.uint8), held_out=True)
+    assert record.write_prediction(2, np.zeros(SHAPE[1:], np.uint8))
     assert (record.labels[2] == 1).sum() == 9
     for index in (2, 3):
         record.set_partial(index, False)
@@ -82,27 +83,27 @@ def test_an_unannounced_edit_counts_as_human(record):
 
 def test_a_half_finished_stroke_is_not_overwritten_by_a_prediction(record):
     record.labels[2, 0, 0] = 1
-    assert not record.write_prediction(2, opinion(), held_out=True)
+    assert not record.write_prediction(2, opinion())
     assert record.labels[2].sum() == 1
 
 
 def test_undoing_the_only_stroke_gives_the_slice_back_to_the_model(record):
-    record.write_prediction(1, opinion(), held_out=True)
+    record.write_prediction(1, opinion())
     stroke(record, 1, 2)
     record.labels[1, 0:2, 0:3] = 0
     record.sync()
     assert record.state(1) is SliceState.PREDICTED
-    assert record.write_prediction(1, opinion() * 0, held_out=True)
+    assert record.write_prediction(1, opinion() * 0)
 
 
 def test_undo_after_a_newer_prediction_shows_the_newer_one(record):
-    record.write_prediction(1, opinion(), held_out=True)
+    record.write_prediction(1, opinion())
     region = (slice(1, 2), slice(2, 5), slice(2, 5))
     record.painted(region, None, 2)
     record.labels[region] = 2
     record.labels[region] = 1  # undo
     record.sync()
-    record.write_prediction(1, opinion() * 0, held_out=True)
+    record.write_prediction(1, opinion() * 0)
     record.labels[region] = 2  # redo
     record.sync()
     assert record.state(1) is SliceState.ANNOTATED
@@ -113,7 +114,7 @@ def test_undo_after_a_newer_prediction_shows_the_newer_one(record):
 
 
 def test_undoing_a_stroke_over_an_erasure_keeps_the_erasure(record):
-    record.write_prediction(1, opinion(), held_out=True)
+    record.write_prediction(1, opinion())
     region = (slice(1, 2), slice(2, 5), slice(2, 5))
     for value in (0, 2):
         record.painted(region, None, value)
@@ -127,7 +128,7 @@ def test_undoing_a_stroke_over_an_erasure_keeps_the_erasure(record):
 def test_an_accepted_slice_is_truth_and_never_overwritten(record):
     record.accept(4)
     assert (record.truth(4) == 0).all()
-    assert not record.write_prediction(4, opinion(), held_out=True)
+    assert not record.write_prediction(4, opinion())
 
 
 def test_partial_slices_trust_only_painted_voxels_and_let_the_model_fill_in(record):
@@ -137,14 +138,14 @@ def test_partial_slices_trust_only_painted_voxels_and_let_the_model_fill_in(reco
     assert (truth[0:2, 0:3] == 0).all()
     assert (truth == NOT_ANNOTATED).sum() == truth.size - 6
     full = np.ones(SHAPE[1:], np.uint8)
-    assert record.write_prediction(2, full, held_out=True)
+    assert record.write_prediction(2, full)
     assert (record.labels[2, 0:2, 0:3] == BACKGROUND_BRUSH).all()
     assert record.mask()[2].sum() == full.size - 6
 
 
 def test_a_partial_slice_with_a_prediction_keeps_the_strokes_when_undone(record):
     record.set_partial(2, True)
-    record.write_prediction(2, opinion(), held_out=True)
+    record.write_prediction(2, opinion())
     stroke(record, 2, 1)
     record.labels[2, 0:2, 0:3] = 0
     record.sync()
@@ -152,7 +153,7 @@ def test_a_partial_slice_with_a_prediction_keeps_the_strokes_when_undone(record)
 
 
 def test_release_returns_the_models_opinion(record):
-    record.write_prediction(1, opinion(), held_out=True)
+    record.write_prediction(1, opinion())
     stroke(record, 1, 2)
     record.release(1)
     np.testing.assert_array_equal(record.labels[1], opinion())
@@ -160,8 +161,8 @@ def test_release_returns_the_models_opinion(record):
 
 
 def test_only_predictions_of_unseen_slices_are_held_out(record):
-    record.write_prediction(1, opinion(), held_out=True)
-    record.write_prediction(2, opinion(), held_out=False)
+    record.write_prediction(1, opinion(), outlook(opinion(), np.ones((2, 3), np.float32)))
+    record.write_prediction(2, opinion())
     for index in (1, 2):
         stroke(record, index, 2)
     np.testing.assert_array_equal(record.held_out_prediction(1), opinion())
@@ -169,8 +170,8 @@ def test_only_predictions_of_unseen_slices_are_held_out(record):
 
 
 def test_origin_and_human_share_follow_the_states(record):
-    record.write_prediction(0, opinion(), held_out=True)
-    record.write_prediction(1, opinion(), held_out=True)
+    record.write_prediction(0, opinion())
+    record.write_prediction(1, opinion())
     record.accept(1)
     assert (record.origin()[0][opinion() > 0] == Origin.MODEL).all()
     assert (record.origin()[1] == Origin.HUMAN).all()

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from napari_unet.annotation.outlook import outlook
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.scoring import USUAL_RATIO, Overlap, estimate, outlook, slice_overlap
+from napari_unet.annotation.scoring import USUAL_RATIO, Overlap, estimate, slice_overlap
 from napari_unet.annotation.states import SliceState
 from napari_unet.annotation.suggestion import suggest
 
@@ -11,7 +12,7 @@ P, A = SliceState.PREDICTED, SliceState.ANNOTATED
 
 def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecord:
     record = AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0)
-    record.write_prediction(0, predicted, held_out=True)
+    record.write_prediction(0, predicted, outlook(predicted, np.ones((2, 2), np.float32)))
     record.labels[0] = corrected
     record.sync()
     record.accept(0)
@@ -42,20 +43,18 @@ def one(both: int, total: int, true: int) -> Overlap:
     return Overlap(*(np.array([900, n, 0]) for n in (both, total, true)))
 
 
-def outlooks(*areas_and_errors: tuple[int, float]) -> np.ndarray:
+def outlooks(*areas_and_errors: tuple[int, float]) -> list[np.ndarray]:
     """Each prediction of label 1: its pixels, and how many of them it expects to be wrong."""
     found = np.zeros((len(areas_and_errors), 3, 3), np.float32)
     for position, (area, errors) in enumerate(areas_and_errors):
         found[position, :, 1] = area, errors / 2, errors / 2
-    return found
+    return list(found)
 
 
 def test_a_prediction_is_as_good_elsewhere_as_it_expects_and_corrections_bear_out():
     corrected = [one(80, 200, 100)] * 50  # 40 errors on each
     for expected in (20, 10):  # twice, and four times as many as expected
-        found = estimate(
-            corrected, outlooks((100, expected)).repeat(50, 0), outlooks((100, 5), (0, 0))
-        )
+        found = estimate(corrected, outlooks((100, expected)) * 50, outlooks((100, 5), (0, 0)))
         observed = 40 / expected
         ratio = (50 * 40 + USUAL_RATIO * 8 * 5) / (50 * expected + 8 * 5)
         assert found.dice == pytest.approx(1 - ratio * 5 / 200)
@@ -72,7 +71,7 @@ def test_one_slice_that_surprised_an_early_model_does_not_decide_the_score():
 
 def test_hard_slices_do_not_make_the_score_of_easy_ones_worse():
     corrected = [one(50, 200, 100)] * 8  # errors on half of them, as foreseen
-    foreseen = outlooks((100, 100 / USUAL_RATIO)).repeat(8, 0)
+    foreseen = outlooks((100, 100 / USUAL_RATIO)) * 8
     assert estimate(corrected, foreseen, outlooks((100, 2), (100, 2))).dice > 0.96
 
 
@@ -80,14 +79,31 @@ def test_structures_count_alike_however_small():
     ahead = np.zeros((1, 3, 3), np.float32)
     ahead[0, 0] = 0, 1000, 10
     ahead[0, 1] = 0, 0, 10 / USUAL_RATIO
-    foreseen = outlooks((100, 40 / USUAL_RATIO)).repeat(2, 0)
-    found = estimate([one(80, 200, 100)] * 2, foreseen, ahead)
+    foreseen = outlooks((100, 40 / USUAL_RATIO)) * 2
+    found = estimate([one(80, 200, 100)] * 2, foreseen, list(ahead))
     assert found.dice == pytest.approx((1 + 1 - 10 / (20 - 10 / USUAL_RATIO)) / 2)
+
+
+def test_a_structure_added_since_is_not_held_against_the_model():
+    foreseen = outlooks((100, 10)) * 2
+    for each in foreseen:
+        each[1:, 2] = np.nan
+    new = Overlap(np.array([900, 90, 0]), np.array([0, 200, 50]), np.array([0, 100, 50]))
+    before = estimate([one(90, 200, 100)] * 2, foreseen, foreseen)
+    assert estimate([new] * 2, foreseen, foreseen).dice == before.dice
+
+
+def test_a_structure_missed_wherever_it_was_corrected_counts_as_missed_elsewhere():
+    foreseen = outlooks((100, 10)) * 2
+    missed = Overlap(np.array([900, 90, 0]), np.array([0, 200, 50]), np.array([0, 100, 50]))
+    assert estimate([missed] * 2, foreseen, foreseen).dice < 0.5
+    found = Overlap(np.array([900, 90, 45]), np.array([0, 200, 95]), np.array([0, 100, 50]))
+    assert estimate([found] * 2, foreseen, foreseen).dice > 0.8, "all of it is annotated"
 
 
 def test_there_is_no_score_before_two_corrected_slices_show_a_structure():
     alarm, shown = one(0, 9, 0), one(5, 10, 5)
-    foreseen, ahead = outlooks((5, 1)).repeat(2, 0), outlooks((5, 1))
+    foreseen, ahead = outlooks((5, 1)) * 2, outlooks((5, 1))
     assert estimate([], outlooks(), ahead) is None
     assert estimate([alarm, shown], foreseen, ahead) is None
     assert estimate([shown, shown], foreseen, ahead) is not None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from napari_unet.errors import CheckpointError, ResourceError
-from napari_unet.learning.answer import expected_errors
+from napari_unet.learning.answer import MATURE_STEPS, expected_errors
 from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.inference import predict_volume, segment
 from napari_unet.learning.runtime import memory_errors_explained
@@ -30,9 +32,19 @@ def test_slices_come_in_the_order_asked_for(scene, trained):
     assert all(event.labels.shape == scene.truth.shape[1:] for event in events)
 
 
-def test_slices_do_not_depend_on_their_neighbours_in_the_batch(scene, trained):
-    alone = next(segment(scene.scan, trained.checkpoint, order=[5]))
-    together = {event.index: event for event in segment(scene.scan, trained.checkpoint)}
+@pytest.fixture(scope="module")
+def grown(trained):
+    """The same model, said to have made enough steps to know its errors."""
+    card = trained.checkpoint.card
+    provenance = dataclasses.replace(card.provenance, steps=MATURE_STEPS)
+    return dataclasses.replace(
+        trained.checkpoint, card=dataclasses.replace(card, provenance=provenance)
+    )
+
+
+def test_slices_do_not_depend_on_their_neighbours_in_the_batch(scene, grown):
+    alone = next(segment(scene.scan, grown, order=[5]))
+    together = {event.index: event for event in segment(scene.scan, grown)}
     assert np.mean(alone.labels != together[5].labels) < 1e-3
     np.testing.assert_allclose(alone.expected_errors, together[5].expected_errors, rtol=1e-3)
 
@@ -48,11 +60,23 @@ def test_predictions_expect_the_errors_that_their_probabilities_stand_for():
         assert missed[:, value] == pytest.approx((of_it * ~here).sum(dim=(1, 2)), rel=1e-4)
 
 
-def test_what_one_class_has_too_much_another_lacks(scene, trained):
-    for event in segment(scene.scan, trained.checkpoint):
+def test_what_one_class_has_too_much_another_lacks(scene, grown):
+    for event in segment(scene.scan, grown):
         excess, missed = event.expected_errors.sum(axis=1)
         assert excess == pytest.approx(missed, rel=1e-3, abs=0.05)
         assert 0 <= excess <= event.labels.size
+
+
+def test_errors_of_a_large_and_certain_structure_are_not_rounded_away():
+    certain = torch.full((1, 2, 512, 512), 1e-3)
+    certain[:, 1] = 1 - 1e-3
+    excess, missed = expected_errors(certain, *certain.max(dim=1))[0]
+    assert excess[1] == pytest.approx(512 * 512 * 1e-3, rel=0.01)
+    assert missed[1] == pytest.approx(0, abs=2)
+
+
+def test_a_young_network_expects_nothing_of_itself(scene, trained):
+    assert next(segment(scene.scan, trained.checkpoint, order=[5])).expected_errors is None
 
 
 def test_segmenting_stops_when_asked(scene, trained):

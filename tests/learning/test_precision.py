@@ -7,7 +7,6 @@ import torch
 from napari_unet.learning import precision
 from napari_unet.learning.answer import Answerer
 from napari_unet.learning.config import ModelConfig
-from napari_unet.learning.inference import segment
 from napari_unet.learning.network import UNet, folded
 from napari_unet.learning.precision import half_if_faster
 from napari_unet.learning.predictor import Predictor
@@ -71,7 +70,8 @@ def test_a_scan_is_segmented_alike_in_both_precisions(scene, trained, clock):
     fast.speed_up(scene.scan, 5)
     probabilities = fast.probabilities(scene.scan, [3, 5])
     assert probabilities.dtype == torch.float32
-    exact = {e.index: e for e in segment(scene.scan, trained.checkpoint, order=[3, 5])}
+    slow = Predictor(trained.checkpoint.network(), spacing_mm, torch.device("cpu"))
+    exact = {e.index: e for e in Answerer(slow, scene.scan).answer([3, 5])}
     for event in Answerer(fast, scene.scan).answer([3, 5]):
         assert (event.labels != exact[event.index].labels).mean() < 2e-3
         np.testing.assert_allclose(

@@ -24,12 +24,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, UNTOUCHED, Origin, SliceState
+from napari_unet.annotation.outlook import Outlook
+from napari_unet.annotation.states import (
+    BACKGROUND_BRUSH,
+    NOT_ANNOTATED,
+    UNTOUCHED,
+    Origin,
+    SliceState,
+)
 from napari_unet.annotation.voxels import LabelledVoxels
 from napari_unet.errors import AnnotationError
-
-NOT_ANNOTATED = 255
-"""Value of voxels without truth in `AnnotationRecord.truth`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,13 +143,15 @@ class AnnotationRecord:
     def held_out_prediction(self, index: int) -> NDArray[np.uint8] | None:
         """What the model said before a person corrected this slice.
 
-        Only if that model had not been trained on the slice; None otherwise.
-        Shape (h, w).
+        Only if that prediction has an `outlook`; None otherwise. Shape (h, w).
         """
-        underlay = self._voxels.underlay
-        if self.state(index) is not SliceState.ANNOTATED or not underlay.held_out[index]:
+        if self.state(index) is not SliceState.ANNOTATED or self.outlook(index) is None:
             return None
-        return underlay.model(index).copy()
+        return self._voxels.underlay.model(index).copy()
+
+    def outlook(self, index: int) -> Outlook | None:
+        """What the model's opinion of a slice says of itself, see `write_prediction`."""
+        return self._voxels.underlay.outlook.get(index)
 
     def mask(self) -> NDArray[np.uint8]:
         """Return the mask to save, shape (z, y, x): the background brush becomes background."""
@@ -295,7 +301,9 @@ class AnnotationRecord:
 
     # -- what the model does ---------------------------------------------------
 
-    def write_prediction(self, index: int, labels: NDArray[np.uint8], *, held_out: bool) -> bool:
+    def write_prediction(
+        self, index: int, labels: NDArray[np.uint8], outlook: Outlook | None = None
+    ) -> bool:
         """Let the model label a slice, wherever no person has.
 
         Parameters
@@ -304,8 +312,9 @@ class AnnotationRecord:
             Slice number.
         labels : ndarray of uint8, shape (h, w)
             The model's opinion.
-        held_out : bool
-            Whether the model has never been trained on this slice.
+        outlook : Outlook, optional
+            What it says of itself. None: the model has been trained on this slice, or has
+            learned too little to know.
 
         Returns
         -------
@@ -316,7 +325,7 @@ class AnnotationRecord:
         if self.state(index) is SliceState.ANNOTATED:
             return False
         self._revision[index] += 1
-        if self._voxels.predict(index, labels, held_out=held_out):
+        if self._voxels.predict(index, labels, outlook):
             self._voxels.write_back([index])
         return True
 
@@ -337,8 +346,8 @@ class AnnotationRecord:
         stack = np.ascontiguousarray(np.moveaxis(labels, self.axis, 0))
         for index in range(self.n_slices) if mask_slices is None else mask_slices:
             if self.state(index) is not SliceState.ANNOTATED:
-                held_out = mask_slices is None and bool(self._voxels.underlay.held_out[index])
-                self._voxels.predict(index, stack[index], held_out=held_out)
+                outlook = self.outlook(index) if mask_slices is None else None
+                self._voxels.predict(index, stack[index], outlook)
                 self._revision[index] += 1
         self._voxels.write_back(range(self.n_slices))
 

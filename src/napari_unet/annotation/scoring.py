@@ -15,15 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-
-Outlook: TypeAlias = NDArray[np.float32]
-"""What predictions say of themselves, see `outlook`."""
+from napari_unet.annotation.outlook import Outlook, count
+from napari_unet.annotation.record import AnnotationRecord
 
 FEWEST = 2
 """Corrected slices that must show a structure before predictions are judged."""
@@ -32,8 +29,8 @@ USUAL_RATIO = 3.0
 """Errors for each one expected: from 2.5 to 5 in nuclei of three people, after 3 to 20 slices."""
 
 PRIOR_SLICES = 8
-"""The usual ratio weighs as much as so many slices. (Fewer: a single slice that surprised an
-early model moves the score by a tenth or two.)"""
+"""The usual ratio weighs as much as so many slices that show something. (Fewer: a single slice
+that surprised an early model moves the score by a tenth or two.)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,34 +104,13 @@ def slice_overlap(record: AnnotationRecord, index: int) -> Overlap | None:
         return None
     truth = record.truth(index)
 
-    true = _count(truth)
-    found = Overlap(_count(truth[predicted == truth]), _count(predicted) + true, true)
+    true = count(truth)
+    found = Overlap(count(truth[predicted == truth]), count(predicted) + true, true)
     return found if found.total[1:].any() else None
 
 
-def outlook(labels: NDArray[np.uint8], expected_errors: NDArray[np.float32]) -> Outlook:
-    """Count what a prediction says of itself.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, shape (h, w)
-        What is predicted.
-    expected_errors : ndarray, shape (2, k)
-        See `SlicePredicted.expected_errors`.
-
-    Returns
-    -------
-    ndarray, shape (3, 255)
-        Pixels of each label; those of them expected to be none; others expected to be of it.
-    """
-    found = np.zeros((3, NOT_ANNOTATED), np.float32)
-    found[0] = _count(labels)
-    found[1:, : expected_errors.shape[1]] = expected_errors
-    return found
-
-
 def estimate(
-    corrected: Sequence[Overlap], foreseen: Outlook, ahead: Outlook
+    corrected: Sequence[Overlap], foreseen: Sequence[Outlook], ahead: Sequence[Outlook]
 ) -> CorrectionScore | None:
     """Estimate the Dice of slices that nobody has corrected.
 
@@ -142,32 +118,37 @@ def estimate(
     ----------
     corrected : sequence of Overlap
         What corrections have shown.
-    foreseen : ndarray, shape (len(corrected), 3, 255)
-        `outlook` of the predictions that were corrected.
-    ahead : ndarray, shape (n, 3, 255)
-        `outlook` of the present predictions of slices that are not annotated.
+    foreseen : sequence of Outlook
+        What the predictions that were corrected had said of themselves.
+    ahead : sequence of Outlook
+        What the present predictions of slices that are not annotated say.
 
     Returns
     -------
     CorrectionScore or None
         None while corrections show too little, see `FEWEST`, or nothing is predicted.
     """
-    if sum(each.true[1:].any() for each in corrected) < FEWEST:
+    if sum(each.true[1:].any() for each in corrected) < FEWEST or not ahead:
         return None
-    area, excess, missing = ahead.sum(axis=0)[:, 1:]
-    seen = area > 0
+    outlooks = np.stack(ahead)[:, :, 1:]
+    area, excess, missing = np.nansum(outlooks, axis=0)
     expected = excess + missing
-    if not (expected[seen] > 0).any():
+    seen = area > 0
+    if not expected[seen].any():
         return None
-    made = sum(int(each.errors[1:].sum()) for each in corrected)
-    prior = PRIOR_SLICES * expected.sum() / ahead[:, 0, 1:].any(axis=1).sum()
-    ratio = (made + USUAL_RATIO * prior) / (foreseen[:, 1:, 1:].sum() + prior)
+    made, thought = 0, 0.0
+    for each, said in zip(corrected, foreseen, strict=True):
+        known = ~np.isnan(said[1])  # no model is blamed for a structure added since
+        made += int(each.errors[known][1:].sum())
+        thought += float(said[1:, known][:, 1:].sum())
+    prior = PRIOR_SLICES * expected.sum() / np.count_nonzero(outlooks[:, 0].any(axis=1))
+    ratio = (made + USUAL_RATIO * prior) / (thought + prior)
     total = 2 * area - excess + missing
     errors = np.minimum(1, ratio * expected[seen] / total[seen])
+    # A structure that was missed on all corrected slices is being missed on the others.
+    true, both = (sum(getattr(each, name)[1:] for each in corrected) for name in ("true", "both"))
+    learned = ~np.isnan(outlooks[:, 1]).any(axis=0)
+    n_missed = np.count_nonzero(~seen & learned & (true > 0) & (both == 0))
     slices = [each.dice for each in corrected]
-    return CorrectionScore(1 - float(errors.mean()), min(slices), max(slices), len(slices))
-
-
-def _count(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Count the pixels of each label, shape (255,)."""
-    return np.bincount(labels.ravel(), minlength=256)[:NOT_ANNOTATED]
+    dice = float((1 - errors).sum() / (len(errors) + n_missed))
+    return CorrectionScore(dice, min(slices), max(slices), len(slices))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+NOT_ANNOTATED = 255
+"""Value of voxels without truth in `AnnotationRecord.truth`."""
+
 BACKGROUND_BRUSH = 254
 """Label painted to say "not a structure" on a partial slice; saved as background (0)."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.annotation.outlook import Outlook
 from napari_unet.annotation.states import Origin
 
 
@@ -23,8 +24,8 @@ class Underlay:
     ----------
     predicted : ndarray of bool, shape (n,)
         Slices of which the model has an opinion.
-    held_out : ndarray of bool, shape (n,)
-        Slices of which it had one without having been trained on them.
+    outlook : dict of int to Outlook
+        What its opinions say of themselves, by slice: of slices that it has not been trained on.
     """
 
     def __init__(self, model: NDArray[np.uint8]) -> None:
@@ -32,7 +33,7 @@ class Underlay:
         self._filled: dict[int, NDArray[np.uint8]] = {}  # interpolated since the last prediction
         self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
         self.predicted = np.asarray(model.any(axis=(1, 2)))
-        self.held_out = np.zeros(len(model), bool)
+        self.outlook: dict[int, Outlook] = {}
 
     def model(self, index: int) -> NDArray[np.uint8]:
         """What the model says of a slice, shape (h, w); zeros where it has said nothing."""
@@ -56,8 +57,7 @@ class Underlay:
         index: int,
         labels: NDArray[np.uint8],
         free: NDArray[np.bool_] | None,
-        *,
-        held_out: bool,
+        outlook: Outlook | None,
     ) -> None:
         """Note what the model says of a slice; it takes the place of a filling.
 
@@ -69,13 +69,15 @@ class Underlay:
             The model's opinion.
         free : ndarray of bool, shape (h, w), optional
             Where no person has decided: elsewhere its earlier opinion stays. None: everywhere.
-        held_out : bool
-            Whether the model has never been trained on this slice.
+        outlook : Outlook or None
+            See `AnnotationRecord.write_prediction`.
         """
         self.drop_filling(index, free)
         np.copyto(self._model[index], labels, where=True if free is None else free)
         self.predicted[index] = True
-        self.held_out[index] = held_out
+        self.outlook.pop(index, None)
+        if outlook is not None:
+            self.outlook[index] = outlook
 
     def fill(self, index: int, labels: NDArray[np.uint8], free: NDArray[np.bool_] | None) -> None:
         """Lay interpolated labels (h, w) over the model's opinion; `free` as of `predict`."""

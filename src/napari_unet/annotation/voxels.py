@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.annotation.outlook import Outlook
 from napari_unet.annotation.states import Origin
 from napari_unet.annotation.underlay import Underlay
 
@@ -125,9 +126,9 @@ class LabelledVoxels:
 
     # -- what others write -----------------------------------------------------
 
-    def predict(self, index: int, labels: NDArray[np.uint8], *, held_out: bool) -> bool:
+    def predict(self, index: int, labels: NDArray[np.uint8], outlook: Outlook | None) -> bool:
         """Note the model's opinion (h, w) for `write_back`; True if that makes a difference."""
-        self.underlay.predict(index, labels, self.free(index), held_out=held_out)
+        self.underlay.predict(index, labels, self.free(index), outlook)
         return self._see(index, labels, Origin.MODEL)
 
     def fill(self, index: int, labels: NDArray[np.uint8]) -> None:

@@ -125,17 +125,15 @@ class Job(QObject):
         if self._worker is not None:
             self._worker.quit()
 
-    def stroke_begins(self) -> None:
-        """Hold the work while a person is drawing."""
-        self._stroking = True
+    def on_stroking(self, begins: bool) -> None:
+        """Hold the work while a person is drawing; it goes on shortly after the last stroke."""
+        self._stroking = begins
+        if not begins:
+            self._calm.start()
+            return
         self._calm.stop()
         if self._worker is not None:
             self._worker.pause(True)
-
-    def stroke_ends(self) -> None:
-        """Let the work go on shortly after the last stroke."""
-        self._stroking = False
-        self._calm.start()
 
     def _resume(self) -> None:
         if self._worker is not None and not self._stroking:

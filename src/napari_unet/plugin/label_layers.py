@@ -10,8 +10,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_unet.annotation.record import NOT_ANNOTATED
-from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Structure
 from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.plugin.foreign_layers import is_upright
 from napari_unet.plugin.scan_layers import METADATA_KEY, grid_entry, same_grid

@@ -17,6 +17,7 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_unet.annotation.outlook import Outlook
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.errors import AnnotationError
 
@@ -59,7 +60,7 @@ class LayerBridge(QObject):
         layer.mouse_drag_callbacks.append(self._on_drag)
         self.drawing = False
         self._painted = False
-        self._waiting: dict[int, tuple[NDArray[np.uint8], bool]] = {}
+        self._waiting: dict[int, tuple[NDArray[np.uint8], Outlook | None]] = {}
         self._stale = False
         self._focus = 0
         # Undo may have changed a slice that is not on screen.
@@ -126,15 +127,17 @@ class LayerBridge(QObject):
 
     # -- predictions -----------------------------------------------------------
 
-    def write_prediction(self, index: int, labels: NDArray[np.uint8], *, held_out: bool) -> None:
+    def write_prediction(
+        self, index: int, labels: NDArray[np.uint8], outlook: Outlook | None = None
+    ) -> None:
         """Show the model's opinion on a slice, unless a person has decided there.
 
         While a stroke is being drawn it waits: half a stroke must not be taken for an edit.
         """
         if self.drawing:
-            self._waiting[index] = (labels, held_out)
+            self._waiting[index] = (labels, outlook)
             return
-        if not self.record.write_prediction(index, labels, held_out=held_out):
+        if not self.record.write_prediction(index, labels, outlook):
             return
         if index == self.visible_index and self.in_view:
             self.refresh()
@@ -228,5 +231,5 @@ class LayerBridge(QObject):
         if not self._painted and self.layer.mode in ("paint", "fill", "erase") and self.in_view:
             self.unchanged.emit()
         waiting, self._waiting = self._waiting, {}
-        for index, (labels, held_out) in waiting.items():
-            self.write_prediction(index, labels, held_out=held_out)
+        for index, (labels, outlook) in waiting.items():
+            self.write_prediction(index, labels, outlook)

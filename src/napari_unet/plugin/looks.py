@@ -30,29 +30,33 @@ class Looks(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._at: tuple[ScanSession, tuple[Image, ...], int] | None = None
-        self.job = Job()
-        self.job.happened.connect(self._on_event)
-        self.job.ended.connect(self._on_ended)
+        self._job = Job()
+        self._job.happened.connect(self._on_event)
+        self._job.ended.connect(self._on_ended)
 
     @property
     def running(self) -> bool:
         """Whether the model is being looked into."""
-        return self.job.running
+        return self._job.running
 
     def start(self, session: ScanSession, run: Any) -> None:
         """Start a look; parameters as of `Rounds.look`."""
         if self.running:
             raise AnnotationError("The model is being looked into already.")
         self._at = session, session.images, session.axis
-        self.job.start(run)
+        self._job.start(run)
 
     def stop(self) -> None:
         """End the look, if there is one; `ended` follows."""
-        self.job.stop()
+        self._job.stop()
+
+    def on_stroking(self, begins: bool) -> None:
+        """Hold the look while a stroke is drawn."""
+        self._job.on_stroking(begins)
 
     def abandon(self) -> None:
         """End the look; nothing more is said of it."""
-        self.job.abandon()
+        self._job.abandon()
         self._at = None
 
     def _on_event(self, event: object) -> None:

@@ -10,8 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_unet.annotation.record import NOT_ANNOTATED
-from napari_unet.annotation.states import TOUCHED, Structure
+from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, Structure
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid

@@ -47,7 +47,10 @@ class PaintPanel(QWidget):
             "A stroke accepts its slice by itself: what you leave unpainted is background."
         )
         self.next = QPushButton("Next slice")
-        self.next.setToolTip("Go to the slice whose correction helps most (N)")
+        self.next.setToolTip(
+            "Go to the slice farthest from what is annotated, of those between painted slices\n"
+            "and those with predictions (N)"
+        )
         self.release = QPushButton("Reset")
         self.release.setToolTip(_RELEASE_HELP)
         self.partial = QCheckBox("Only painted voxels count")

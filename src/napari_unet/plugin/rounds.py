@@ -204,11 +204,8 @@ class Rounds(QObject):
 
     def on_stroking(self, begins: bool) -> None:
         """Hold the work while a stroke is drawn."""
-        for job in (self._job, self.looks.job):
-            if begins:
-                job.stroke_begins()
-            else:
-                job.stroke_ends()
+        self._job.on_stroking(begins)
+        self.looks.on_stroking(begins)
 
     def _refuse_second(self) -> None:
         if self.running:

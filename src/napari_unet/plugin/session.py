@@ -1,4 +1,4 @@
-"""One scan being annotated: its layers, its record, its models and the latest evidence."""
+"""One scan being annotated: its layers, its record and its models."""
 
 from __future__ import annotations
 
@@ -230,8 +230,7 @@ class ScanSession:
 
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
-        held_out = self.notes.predicted(event)
-        self.bridge.write_prediction(event.index, event.labels, held_out=held_out)
+        self.bridge.write_prediction(event.index, event.labels, self.notes.predicted(event))
 
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
         """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""

@@ -10,8 +10,8 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.states import PALETTE, SliceState, Structure
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.states import NOT_ANNOTATED, PALETTE, SliceState, Structure
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import slices_where
 from napari_unet.plugin.label_layers import adopt_segmentation, new_segmentation

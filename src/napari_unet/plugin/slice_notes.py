@@ -6,15 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from napari_unet.annotation.record import NOT_ANNOTATED, AnnotationRecord
-from napari_unet.annotation.scoring import (
-    CorrectionScore,
-    Overlap,
-    estimate,
-    outlook,
-    slice_overlap,
-)
-from napari_unet.annotation.states import TOUCHED, SliceState
+from napari_unet.annotation.outlook import Outlook, outlook
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.scoring import CorrectionScore, Overlap, estimate, slice_overlap
+from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, SliceState
 from napari_unet.annotation.suggestion import Suggestion, suggest
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
@@ -31,9 +26,6 @@ class SliceNotes:
 
     def __init__(self, record: AnnotationRecord) -> None:
         self._record = record
-        n = record.n_slices
-        # Of the latest prediction of each slice before it was annotated; nan: none.
-        self._outlook = np.full((n, 3, NOT_ANNOTATED), np.nan, np.float32)
         # Derived from the record; each entry carries the revision it was derived from.
         self._slices: dict[int, tuple[int, LabelledSlice]] = {}
         self._scores: dict[int, tuple[int, Overlap | None]] = {}
@@ -78,26 +70,33 @@ class SliceNotes:
 
     # -- what the model says ---------------------------------------------------
 
-    def predicted(self, event: SlicePredicted) -> bool:
-        """Note a prediction; return whether the model has never seen the slice."""
-        if self._record.state(event.index) is not SliceState.ANNOTATED:
-            self._outlook[event.index] = outlook(event.labels, event.expected_errors)
+    def predicted(self, event: SlicePredicted) -> Outlook | None:
+        """Note a prediction; return what it says of itself, see `AnnotationRecord`."""
         self.learned(event.learned_from)
-        return event.index not in self._learned
+        if event.expected_errors is None or event.index in self._learned:
+            return None
+        return outlook(event.labels, event.expected_errors)
 
     def score(self) -> CorrectionScore | None:
         """Dice of what is not annotated, as far as corrections tell."""
-        done = self._record.slices_in(SliceState.ANNOTATED)
-        for index in done:
+        corrected: list[Overlap] = []
+        foreseen: list[Outlook] = []
+        ahead: list[Outlook] = []
+        for index, state in enumerate(self._record.states()):
+            said = self._record.outlook(index)
+            if said is None:
+                continue
+            if state is not SliceState.ANNOTATED:
+                ahead.append(said)
+                continue
             revision = self._record.revision(index)
             if self._scores.get(index, (None, None))[0] != revision:
                 self._scores[index] = (revision, slice_overlap(self._record, index))
-        known = ~np.isnan(self._outlook[:, 0, 0])
-        corrected = {i: s for i in done if known[i] and (s := self._scores[i][1]) is not None}
-        known[done] = False
-        return estimate(
-            list(corrected.values()), self._outlook[list(corrected)], self._outlook[known]
-        )
+            overlap = self._scores[index][1]
+            if overlap is not None:
+                corrected.append(overlap)
+                foreseen.append(said)
+        return estimate(corrected, foreseen, ahead)
 
     def suggest(self, *, skip: int) -> Suggestion | None:
         """Find the slice to look at next; see `annotation.suggestion.suggest`."""

@@ -44,7 +44,7 @@ class SliceOnScreen:
         self._annotator.on_edited(session, [index])
 
     def next(self) -> None:
-        """Go to the slice whose correction should help most, and say why."""
+        """Go to the suggested slice, and say why."""
         session = self._annotator.require_session()
         session.bridge.face_axis()
         session.record.sync()
