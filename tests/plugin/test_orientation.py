@@ -135,3 +135,19 @@ def test_a_closed_widget_leaves_no_letters(bench):
     bench.widget.disconnect_viewer()
     assert not [key for key in bench.viewer.canvas.overlays if "unet" in key]
     assert [str(way) for way in bench.viewer.scene.camera.orientation2d] == ["down", "right"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_letters_are_seen_over_a_picture_of_any_brightness(bench, theme):
+    viewer, image = bench.viewer, bench.image
+    viewer.show()
+    viewer.theme = theme
+    viewer.scene.camera.zoom *= 4  # behind the letters too there is picture
+    bench.session.labels.visible = False
+    for limits in ((1e6, 2e6), (-2e6, -1e6)):  # all black, all white
+        image.contrast_limits_range = (-2e6, 2e6)
+        image.contrast_limits = limits
+        bench.qtbot.wait(50)
+        picture = viewer.screenshot(canvas_only=True, flash=False)[..., 0].astype(int)
+        middle = len(picture) // 2
+        assert np.ptp(picture[middle - 15 : middle + 15, :40]) > 100

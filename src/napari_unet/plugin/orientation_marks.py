@@ -39,7 +39,7 @@ class OrientationMarks:
         self.neurological = self._settings.value("neurological", "false") == "true"
         self._as_found = viewer.scene.camera.orientation2d
         self._marks = {
-            f"napari_unet_{edge}": TextOverlay(position=edge, font_size=LETTER_POINTS, box=False)
+            f"napari_unet_{edge}": TextOverlay(position=edge, font_size=LETTER_POINTS, box=True)
             for edge in EDGES
         }
         viewer.canvas.overlays.update(self._marks)
