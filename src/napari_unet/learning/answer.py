@@ -104,7 +104,9 @@ class Answerer:
             probabilities = scores.softmax(dim=1)
             # Seven times as fast as argmax on a CPU.
             winners, labels = probabilities.max(dim=1)
-            expected = expected_errors(probabilities, winners, labels).cpu().numpy()
+            expected = None
+            if self._trust == 1:
+                expected = expected_errors(probabilities, winners, labels).cpu().numpy()
             arrays = labels.to(torch.uint8).cpu().numpy()
         self._forget(indices)
         return [
@@ -112,7 +114,7 @@ class Answerer:
                 scan=scan_index,
                 index=int(index),
                 labels=self._scan.paste(arrays[position]),
-                expected_errors=expected[position] if self._trust == 1 else None,
+                expected_errors=None if expected is None else expected[position],
                 learned_from=learned_from,
             )
             for position, index in enumerate(indices)
