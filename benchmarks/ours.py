@@ -114,12 +114,17 @@ def standard(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
 
 @contextlib.contextmanager
-def other_loss(loss: Callable[..., object] | None) -> Iterator[None]:
-    """Train with another loss (logits, labels, class weights) in this block; None: the own one."""
-    if loss is None:
-        yield
-        return
-    with mock.patch("napari_unet.learning.learner.segmentation_loss", loss):
+def learning_otherwise(loss: Callable[..., object] | None, *, presume: bool) -> Iterator[None]:
+    """Train with another loss (logits, labels, class weights; None: the own one) in this block.
+
+    `presume`: whether what is far from all strokes may be presumed to be background.
+    """
+    with contextlib.ExitStack() as changes:
+        if loss is not None:
+            name = "napari_unet.learning.learner.segmentation_loss"
+            changes.enter_context(mock.patch(name, loss))
+        if not presume:
+            changes.enter_context(mock.patch("napari_unet.learning.training_set.SHARE", 0.0))
         yield
 
 

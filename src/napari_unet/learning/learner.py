@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from napari_unet.learning.config import Recipe
-from napari_unet.learning.losses import masked_cross_entropy, segmentation_loss
+from napari_unet.learning.losses import (
+    masked_cross_entropy,
+    segmentation_loss,
+    without_presumed,
+)
 from napari_unet.learning.network import UNet
 from napari_unet.learning.optimiser import OPTIMISERS, AveragedWeights
 from napari_unet.learning.presets import slices_a_step
@@ -121,6 +125,7 @@ class Learner:
         progress: float,
     ) -> Tensor:
         """Loss of a batch, see `Recipe.loss`."""
+        labels = without_presumed(labels, logits)
         if self._recipe.loss == "dice+ce":
             # Rare classes are found because they weigh more, but drawn too large as
             # long as they do: towards the end all pixels count the same.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.presumption import PRESUMED_LABEL, SURE
 
 MAX_WEIGHT_RATIO = 30.0
 """A rare class counts at most this much more than the most frequent one."""
@@ -41,6 +42,28 @@ def class_weights(labels: Iterable[Tensor], n_classes: int, power: float = 0.5) 
         counts += torch.bincount(known.flatten(), minlength=n_classes)
     weights = (counts.max() / counts.clamp(min=1)) ** power
     return weights.clamp(max=MAX_WEIGHT_RATIO)
+
+
+def without_presumed(labels: Tensor, logits: Tensor) -> Tensor:
+    """Settle what is presumed to be background: it is, unless the network is sure it is not.
+
+    Parameters
+    ----------
+    labels : Tensor of int64, shape (n, h, w)
+        Truth, `PRESUMED_LABEL` where background is presumed.
+    logits : Tensor, shape (n, k, h, w)
+        Scores.
+
+    Returns
+    -------
+    Tensor of int64, shape (n, h, w)
+        Background there, or `IGNORE_LABEL` where the scores say a structure.
+    """
+    presumed = labels == PRESUMED_LABEL
+    if not presumed.any():
+        return labels
+    structure = logits.detach().softmax(dim=1)[:, 0] < 1 - SURE
+    return labels.masked_fill(presumed, 0).masked_fill(presumed & structure, IGNORE_LABEL)
 
 
 def masked_cross_entropy(

@@ -23,6 +23,7 @@ from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
 from napari_unet.learning.network import mirrored
 from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.presumption import PRESUMED_LABEL, SHARE, presumed_background
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
 
@@ -153,6 +154,10 @@ class TrainingSet:
         own = [each[:rows, :columns] for each, (rows, columns) in zip(labels, sizes, strict=True)]
         self.weights = class_weights(own, self._n_classes)
         self.balance = class_weights(own, self._n_classes, power=1.0)
+        self._presumed = torch.zeros_like(labels, dtype=torch.bool)
+        for each, found, (rows, columns) in zip(own, self._presumed, sizes, strict=True):
+            presumed = presumed_background(each.numpy(), self._spacing_mm)
+            found[:rows, :columns] = torch.from_numpy(presumed)
         self._borders = None
         if self._weigh_borders is not None:
             self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
@@ -214,9 +219,9 @@ class TrainingSet:
         Returns
         -------
         tuple
-            Images (n, c, h, w), labels (n, h, w) of int64, `border_weights` (n, h, w) or
-            None. For valid convolutions, images of tiles show as much around the labels
-            as `UNet.scores` needs.
+            Images (n, c, h, w); labels (n, h, w) of int64, on partial slices a few of them
+            `PRESUMED_LABEL`; `border_weights` (n, h, w) or None. For valid convolutions,
+            images of tiles show as much around the labels as `UNet.scores` needs.
         """
 
         def draw(count: int) -> int:
@@ -230,6 +235,9 @@ class TrainingSet:
                 members = self._members[draw(len(self._members))]
                 chosen.append(int(members[draw(len(members))]))
         images, labels = self._images[chosen], self._labels[chosen]
+        if (presumed := self._presumed[chosen]).any():
+            presumed &= torch.rand(labels.shape, generator=generator) < SHARE
+            labels = labels.short().masked_fill_(presumed, PRESUMED_LABEL)
         borders = None if self._borders is None else self._borders[chosen]
         if len(self._air) and draw(AIR_EVERY) == 0:
             images[-1], labels[-1] = self._air[draw(len(self._air))], 0

@@ -12,7 +12,8 @@ from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Lo
 from napari_unet.plugin.structure_list import StructureList
 
 _PARTIAL_HELP = (
-    "Partial slice: learn only from what you paint here.\n"
+    "Partial slice: learn only from what you paint here; far from all of it,\n"
+    "background is presumed unless the model is sure of a structure.\n"
     "Paint what is not a structure with the background brush."
 )
 _BACKGROUND_HELP = (

@@ -1,0 +1,106 @@
+"""Far from all that is painted on a partial slice: background, unless the network is sure."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet.learning import training_set
+from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
+from napari_unet.learning.events import LabelledSlice, RoundDone
+from napari_unet.learning.inference import predict_volume
+from napari_unet.learning.losses import without_presumed
+from napari_unet.learning.presumption import (
+    FAR_MM,
+    PRESUMED_LABEL,
+    SHARE,
+    SURE,
+    presumed_background,
+)
+from napari_unet.learning.training import train
+from napari_unet.learning.training_set import TrainingSet
+
+
+def _stroke(shape=(60, 60)):
+    labels = np.full(shape, IGNORE_LABEL, np.uint8)
+    labels[20, 20:25] = 1
+    labels[50, 50] = 0
+    return labels
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
+def test_background_is_presumed_beyond_ten_millimetres_of_a_structure_only(spacing):
+    labels = _stroke()
+    presumed = presumed_background(labels, spacing)
+    rows, columns = np.mgrid[:60, :60]
+    distance = np.min(
+        [np.hypot((rows - 20) * spacing[0], (columns - c) * spacing[1]) for c in range(20, 25)],
+        axis=0,
+    )
+    expected = distance > FAR_MM
+    expected[50, 50] = False  # painted: nothing to presume
+    np.testing.assert_array_equal(presumed, expected)
+
+
+def test_nothing_is_presumed_of_a_complete_slice_and_all_where_no_structure_is_painted():
+    assert not presumed_background(np.zeros((20, 20), np.uint8), (1.0, 1.0)).any()
+    only_background = np.full((20, 20), IGNORE_LABEL, np.uint8)
+    only_background[3, 3] = 0
+    presumed = presumed_background(only_background, (1.0, 1.0))
+    np.testing.assert_array_equal(presumed, only_background == IGNORE_LABEL)
+
+
+def test_a_few_far_pixels_of_partial_slices_are_drawn_anew_for_each_batch(scene):
+    labels = np.full_like(scene.truth[6], IGNORE_LABEL)
+    labels[scene.truth[6] > 0] = 1
+    examples = TrainingSet(
+        [scene.scan], [LabelledSlice(0, 6, labels)], ["ball"], scene.scan.spacing_mm
+    )
+    generator = torch.Generator().manual_seed(0)
+    drawn = [examples.batch(4, generator, 0.0)[1] == PRESUMED_LABEL for _ in range(20)]
+    far = presumed_background(scene.scan.crop(labels), scene.scan.spacing_mm)
+    assert float(torch.stack(drawn).sum()) / (80 * far.sum()) == pytest.approx(SHARE, rel=0.1)
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_complete_slices_are_drawn_as_if_there_were_no_presumption(scene, monkeypatch):
+    def batch():
+        examples = TrainingSet([scene.scan], scene.annotated(4, 6), ["ball"], scene.scan.spacing_mm)
+        return examples.batch(4, torch.Generator().manual_seed(0))
+
+    images, labels, _ = batch()
+    monkeypatch.setattr(training_set, "SHARE", 1.0)
+    again, labels_again, _ = batch()
+    assert torch.equal(images, again)
+    assert torch.equal(labels, labels_again)
+    assert PRESUMED_LABEL not in labels
+
+
+def test_a_structure_that_the_network_is_sure_of_overrules_the_presumption():
+    labels = torch.tensor([[[PRESUMED_LABEL, PRESUMED_LABEL, 1, 0, IGNORE_LABEL]]])
+    structure = torch.tensor([SURE + 0.01, SURE - 0.01, 0.9, 0.9, 0.9])
+    logits = torch.stack([1 - structure, structure]).log()[None, :, None]
+    assert without_presumed(labels, logits).tolist() == [[[IGNORE_LABEL, 0, 1, 0, IGNORE_LABEL]]]
+
+
+def test_two_structures_overrule_it_together():
+    labels = torch.tensor([[[PRESUMED_LABEL]]])
+    probabilities = torch.tensor([0.1, 0.45, 0.45])
+    assert without_presumed(labels, probabilities.log()[None, :, None, None]).item() == IGNORE_LABEL
+
+
+def test_a_few_strokes_near_a_structure_do_not_paint_the_whole_head(scene):
+    def strokes(index):
+        labels = np.full_like(scene.truth[index], IGNORE_LABEL)
+        row, column = np.argwhere(scene.truth[index]).mean(axis=0).astype(int)
+        labels[row - 2 : row + 3, column - 2 : column + 3] = 1
+        for beside in (column - 13, column + 12):
+            labels[row - 1 : row + 2, beside - 1 : beside + 2] = 0
+        return LabelledSlice(0, index, labels)
+
+    config = TrainConfig(seconds=300, max_steps=60, threads=1, device="cpu")
+    *_, done = train([scene.scan], [strokes(4), strokes(6)], config, class_names=["ball"])
+    assert isinstance(done, RoundDone)
+    found = predict_volume(scene.volume, done.checkpoint)
+    # Four times as large as the ball after so few steps; 17 times without the presumption.
+    assert np.count_nonzero(found) < 6 * np.count_nonzero(scene.truth)
+    assert found[5][scene.truth[5] > 0].mean() > 0.5
