@@ -1,6 +1,7 @@
 """Masks, sequences and layers that other tools made, on whatever grid."""
 
 import json
+import threading
 
 import nibabel as nib
 import numpy as np
@@ -11,8 +12,9 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_unet.annotation.states import SliceState
 from napari_unet.errors import NapariUnetError, VolumeError
+from napari_unet.imaging.regridding import resample
 from napari_unet.imaging.volume import Grid
-from napari_unet.plugin import writer
+from napari_unet.plugin import scan_layers, writer
 from napari_unet.plugin.file_dialogs import FileDialogs
 from napari_unet.plugin.masks import mask_of_file, mask_of_layer
 from napari_unet.plugin.scan_layers import (
@@ -129,7 +131,14 @@ def test_new_labels_of_napari_over_our_scan_can_be_used(bench):
     bench.train()
 
 
-def test_sequences_on_two_grids_are_trained_on_together(bench):
+def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
+    threads = []
+
+    def noted(*arguments, **options):
+        threads.append(threading.current_thread())
+        return resample(*arguments, **options)
+
+    monkeypatch.setattr(scan_layers, "resample", noted)
     coarse = Grid.from_spacing((8, 24, 20), (4.0, 2.0, 2.0), (-9.0, 5.5, 3.5))
     flair = bench.viewer.add_image(
         bench.image.data[::2, ::2, ::2],
@@ -141,12 +150,16 @@ def test_sequences_on_two_grids_are_trained_on_together(bench):
     assert bench.widget.message.text == (
         "“flair” was resampled from 2 x 2 x 4 mm onto the grid of “scan”."
     )
-    volume = volume_of(bench.session.images)
+    volume = volume_of(bench.session.images)()
     assert volume.data.shape == (2, 16, 48, 40)
     assert np.corrcoef(volume.data[0].ravel(), volume.data[1].ravel())[0, 1] > 0.8
     bench.paint(8)
+    threads.clear()
     bench.train()
     assert not bench.widget.message.failed
+    # It takes seconds: the window must not wait for it.
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,11 @@ def resampling_notes(layers: Sequence[Image]) -> tuple[str, ...]:
     )
 
 
-def volume_of(layers: Sequence[Image]) -> Volume:
-    """Return the scan that one or several Image layers show, a channel each.
+def volume_of(layers: Sequence[Image]) -> Callable[[], Volume]:
+    """Return what reads the scan that one or several Image layers show, a channel each.
 
-    Channels on another grid are resampled onto that of the first, in memory.
+    Channels on another grid are resampled onto that of the first, in memory. That takes
+    seconds: layers are looked at now, and voxels when the result is called, in any thread.
 
     Raises
     ------
@@ -230,21 +232,27 @@ def volume_of(layers: Sequence[Image]) -> Volume:
         See `check_scan`.
     """
     check_scan(layers)
-    if len(layers) == 1:
-        data = np.asarray(layers[0].data, dtype=np.float32)[None]
-    else:
-        data = np.empty((len(layers), *layers[0].data.shape), dtype=np.float32)
-        for channel, layer in zip(data, layers, strict=True):
-            if same_grid(layer, layers[0]):
-                channel[...] = layer.data
-            else:
-                own, onto = grids_of(layer, layers[0])
-                values = np.asarray(layer.data, dtype=np.float32)
-                resample(values, own, onto, nearest=False, out=channel)
-    return Volume(
-        data,
-        grid_of(layers[0]),
-        layers[0].name,
-        source_of(layers[0]),
+    first = layers[0]
+    arrays = [layer.data for layer in layers]
+    grids = [None if same_grid(layer, first) else grids_of(layer, first) for layer in layers]
+    make = partial(
+        Volume,
+        grid=grid_of(first),
+        name=first.name,
+        source=source_of(first),
         notes=resampling_notes(layers),
     )
+
+    def read() -> Volume:
+        if len(arrays) == 1:
+            return make(np.asarray(arrays[0], dtype=np.float32)[None])
+        data = np.empty((len(arrays), *arrays[0].shape), dtype=np.float32)
+        for channel, values, places in zip(data, arrays, grids, strict=True):
+            if places is None:
+                channel[...] = values
+            else:
+                values = np.asarray(values, dtype=np.float32)
+                resample(values, *places, nearest=False, out=channel)
+        return make(data)
+
+    return read

@@ -116,8 +116,8 @@ class ScanSession:
         """
         check_scan(self.images)
         check_place(self.labels, self.images[0])
-        volume = volume_of(self.images) if self.prepared is None else None
-        return Subject(volume, self.axis, self.grid.spacing_mm, self.prepared)
+        read = volume_of(self.images) if self.prepared is None else None
+        return Subject(read, self.axis, self.grid.spacing_mm, self.prepared)
 
     def use(self, images: Sequence[Image], axis: int) -> None:
         """Work on other sequences of the same scan, or along another axis.

@@ -77,9 +77,9 @@ class SlicesFilled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
-    """The scan to work on: prepared already, or a volume to be prepared in the thread."""
+    """The scan to work on: prepared already, or to be read and prepared in the thread."""
 
-    volume: Volume | None
+    read: Callable[[], Volume] | None
     axis: int
     spacing_mm: tuple[float, float, float]
     prepared: PreparedScan | None = None
@@ -90,9 +90,9 @@ class Subject:
             return self.prepared
         from napari_unet.learning.preparation import prepare
 
-        if self.volume is None:
-            raise ValueError("A subject needs a volume or a prepared scan.")
-        scan = prepare(self.volume, self.axis)
+        if self.read is None:
+            raise ValueError("A subject needs a way to read it, or a prepared scan.")
+        scan = prepare(self.read(), self.axis)
         yield ScanPrepared(scan)
         return scan
 
