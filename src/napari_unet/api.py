@@ -65,8 +65,8 @@ def train(
         than the first are resampled onto it.
     labels : path or ndarray of integer, shape (z, y, x)
         The annotation on the scan's grid (an array: in display order, like
-        ``volume.data[0]``). 0 is background, 255 a voxel that nobody annotated,
-        any other value a structure.
+        ``volume.data[0]``). 0 is background, 255 a voxel that nobody annotated
+        (see `learning.presumption`), any other value a structure.
     slices : sequence of int, optional
         The annotated slices, counted along `axis` as stored in the file.
         Default: every slice that shows a structure. An annotated slice without

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.learning import training_set
-from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
+from napari_unet.learning.config import IGNORE_LABEL, Recipe, TrainConfig
 from napari_unet.learning.events import LabelledSlice, RoundDone
 from napari_unet.learning.inference import predict_volume
 from napari_unet.learning.losses import without_presumed
@@ -27,26 +26,37 @@ def _stroke(shape=(60, 60)):
     return labels
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
-def test_background_is_presumed_beyond_ten_millimetres_of_a_structure_only(spacing):
-    labels = _stroke()
-    presumed = presumed_background(labels, spacing)
+def _distance(points, spacing):
     rows, columns = np.mgrid[:60, :60]
-    distance = np.min(
-        [np.hypot((rows - 20) * spacing[0], (columns - c) * spacing[1]) for c in range(20, 25)],
-        axis=0,
+    return np.min(
+        [np.hypot((rows - r) * spacing[0], (columns - c) * spacing[1]) for r, c in points], axis=0
     )
-    expected = distance > FAR_MM
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
+def test_background_is_presumed_far_from_structures_and_closer_to_background(spacing):
+    labels = _stroke()
+    structure = _distance([(20, c) for c in range(20, 25)], spacing)
+    expected = structure > FAR_MM
+    labels[50, 50] = IGNORE_LABEL
+    np.testing.assert_array_equal(presumed_background(labels, spacing), expected)
+    labels[50, 50] = 0
+    expected &= _distance([(50, 50)], spacing) < structure
     expected[50, 50] = False  # painted: nothing to presume
-    np.testing.assert_array_equal(presumed, expected)
+    np.testing.assert_array_equal(presumed_background(labels, spacing), expected)
 
 
-def test_nothing_is_presumed_of_a_complete_slice_and_all_where_no_structure_is_painted():
-    assert not presumed_background(np.zeros((20, 20), np.uint8), (1.0, 1.0)).any()
-    only_background = np.full((20, 20), IGNORE_LABEL, np.uint8)
-    only_background[3, 3] = 0
-    presumed = presumed_background(only_background, (1.0, 1.0))
-    np.testing.assert_array_equal(presumed, only_background == IGNORE_LABEL)
+def test_nothing_is_presumed_where_most_is_annotated():
+    labels = _stroke((60, 60))
+    labels[25:] = 0
+    assert (labels == IGNORE_LABEL).any()
+    assert not presumed_background(labels, (1.0, 1.0)).any()
+
+
+def test_all_of_a_slice_on_which_only_background_is_painted_is_presumed_to_be():
+    labels = np.full((60, 60), IGNORE_LABEL, np.uint8)
+    labels[3, 3] = 0
+    np.testing.assert_array_equal(presumed_background(labels, (1.0, 1.0)), labels != 0)
 
 
 def test_a_few_far_pixels_of_partial_slices_are_drawn_anew_for_each_batch(scene):
@@ -62,17 +72,41 @@ def test_a_few_far_pixels_of_partial_slices_are_drawn_anew_for_each_batch(scene)
     assert not torch.equal(drawn[0], drawn[1])
 
 
-def test_complete_slices_are_drawn_as_if_there_were_no_presumption(scene, monkeypatch):
-    def batch():
-        examples = TrainingSet([scene.scan], scene.annotated(4, 6), ["ball"], scene.scan.spacing_mm)
-        return examples.batch(4, torch.Generator().manual_seed(0))
+def test_complete_slices_hold_nothing_that_is_presumed(scene):
+    examples = TrainingSet([scene.scan], scene.annotated(4, 6), ["ball"], scene.scan.spacing_mm)
+    generator = torch.Generator().manual_seed(0)
+    assert all(PRESUMED_LABEL not in examples.batch(4, generator)[1] for _ in range(10))
 
-    images, labels, _ = batch()
-    monkeypatch.setattr(training_set, "SHARE", 1.0)
-    again, labels_again, _ = batch()
-    assert torch.equal(images, again)
-    assert torch.equal(labels, labels_again)
-    assert PRESUMED_LABEL not in labels
+
+def test_tiles_of_partial_slices_show_something_that_is_painted(scene):
+    labels = np.full_like(scene.truth[6], IGNORE_LABEL)
+    labels[scene.truth[6] > 0] = 1
+    examples = TrainingSet(
+        [scene.scan],
+        [LabelledSlice(0, 6, labels)],
+        ["ball"],
+        scene.scan.spacing_mm,
+        recipe=Recipe(tile=32),
+    )
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        _, tiles, _ = examples.batch(4, generator, 0.0)
+        assert tiles.shape[-2:] == (32, 32)
+        assert (tiles <= 1).flatten(1).any(dim=1).all()
+
+
+def test_background_that_is_presumed_takes_part_in_the_balance_of_classes(scene):
+    labels = np.full_like(scene.truth[6], IGNORE_LABEL)
+    labels[scene.truth[6] > 0] = 1
+    labels[0, :20] = 0
+    examples = TrainingSet(
+        [scene.scan], [LabelledSlice(0, 6, labels)], ["ball"], scene.scan.spacing_mm
+    )
+    window = scene.scan.crop(labels)
+    presumed = SHARE * presumed_background(window, scene.scan.spacing_mm).sum()
+    assert presumed > 1
+    background = presumed + (window == 0).sum()
+    assert float(examples.balance[0]) == pytest.approx((window == 1).sum() / background)
 
 
 def test_a_structure_that_the_network_is_sure_of_overrules_the_presumption():

@@ -20,9 +20,9 @@ from napari_unet.plugin.masks import mask_of_file, mask_of_layer
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     grid_of,
+    reader_of,
     source_of,
     spatial_arguments,
-    volume_of,
     why_not_a_scan,
 )
 from napari_unet.plugin.upright import upright_layer
@@ -150,7 +150,7 @@ def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
     assert bench.widget.message.text == (
         "“flair” was resampled from 2 x 2 x 4 mm onto the grid of “scan”."
     )
-    volume = volume_of(bench.session.images)()
+    volume = reader_of(bench.session.images)()
     assert volume.data.shape == (2, 16, 48, 40)
     assert np.corrcoef(volume.data[0].ravel(), volume.data[1].ravel())[0, 1] > 0.8
     bench.paint(8)
@@ -160,6 +160,37 @@ def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
     # It takes seconds: the window must not wait for it.
     assert threads
     assert threading.main_thread() not in threads
+
+
+def test_a_sequence_that_is_removed_while_it_is_read_is_not_learned_from_next_time(
+    bench, monkeypatch
+):
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments, **options):
+        reading.set()
+        assert go_on.wait(60)
+        return resample(*arguments, **options)
+
+    coarse = Grid.from_spacing((8, 24, 20), (4.0, 2.0, 2.0), (-9.0, 5.5, 3.5))
+    flair = bench.viewer.add_image(
+        bench.image.data[::2, ::2, ::2],
+        name="flair",
+        metadata={METADATA_KEY: {"grid": coarse}},
+        **spatial_arguments(coarse),
+    )
+    bench.annotator.choose([bench.image, flair])
+    bench.paint(8)
+    monkeypatch.setattr(scan_layers, "resample", slow)
+    bench.widget.train.start.click()
+    bench.qtbot.waitUntil(reading.is_set)
+    bench.viewer.layers.remove(flair)
+    go_on.set()
+    bench.wait_for_job()
+    assert bench.session.images == (bench.image,)
+    bench.train()
+    assert not bench.widget.message.failed, bench.widget.message.text
+    assert bench.session.subject().prepared.n_channels == 1
 
 
 @pytest.mark.parametrize(

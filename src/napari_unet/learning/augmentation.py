@@ -207,7 +207,7 @@ def apply_augmentation(
     ----------
     images : Tensor of float, shape (n, c, h, w)
         Normalised slices.
-    labels : Tensor of uint8, shape (n, h, w)
+    labels : Tensor of integers, shape (n, h, w)
         Their truth.
     drawn : Augmentation
         What to do.

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 IGNORE_LABEL = 255
-"""Label value that means "not annotated": such voxels do not count in the loss."""
+"""Label value that means "not annotated": such voxels do not count in the loss (but see
+`learning.presumption`)."""
 
 SliceName: TypeAlias = tuple[str, int]
 """Name of a scan and number of one of its slices, along the model's slicing axis."""

@@ -80,7 +80,7 @@ class Learner:
         size = slices_a_step(self._recipe, len(examples), examples.pixels)
         images, labels, borders = examples.batch(size, self._generator, strength)
         logits = self._scores(images.to(self.device), labels)
-        loss = self._loss(examples, logits, labels.to(self.device), borders, progress)
+        loss = self._loss(examples, logits, labels, borders, progress)
         loss.backward()
         if self._optimiser.step(self._learning_rate(progress)):
             self._average.update()

@@ -1,4 +1,4 @@
-"""What training minimises, on annotated pixels only: cross-entropy, with or without Dice."""
+"""What training minimises on annotated pixels: cross-entropy, with or without Dice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ MAX_WEIGHT_RATIO = 30.0
 """A rare class counts at most this much more than the most frequent one."""
 
 
-def class_weights(labels: Iterable[Tensor], n_classes: int, power: float = 0.5) -> Tensor:
+def class_weights(
+    labels: Iterable[Tensor], n_classes: int, power: float = 0.5, background: float = 0.0
+) -> Tensor:
     """Weigh each class by one over a power of its frequency, the square root by default.
 
     Without it, a structure of a hundred pixels in a slice of thirty thousand
@@ -30,6 +32,8 @@ def class_weights(labels: Iterable[Tensor], n_classes: int, power: float = 0.5) 
         Classes including background.
     power : float
         0.5, or 1 for classes that all have the same weight in total.
+    background : float
+        Pixels of background besides.
 
     Returns
     -------
@@ -37,6 +41,7 @@ def class_weights(labels: Iterable[Tensor], n_classes: int, power: float = 0.5) 
         Weights; 1 for the most frequent class, at most `MAX_WEIGHT_RATIO`.
     """
     counts = torch.zeros(n_classes)
+    counts[0] = background
     for each in labels:
         known = each[each != IGNORE_LABEL].long()
         counts += torch.bincount(known.flatten(), minlength=n_classes)
@@ -50,18 +55,21 @@ def without_presumed(labels: Tensor, logits: Tensor) -> Tensor:
     Parameters
     ----------
     labels : Tensor of int64, shape (n, h, w)
-        Truth, `PRESUMED_LABEL` where background is presumed.
+        Truth, `PRESUMED_LABEL` where background is presumed; on the CPU.
     logits : Tensor, shape (n, k, h, w)
         Scores.
 
     Returns
     -------
     Tensor of int64, shape (n, h, w)
-        Background there, or `IGNORE_LABEL` where the scores say a structure.
+        Background there, or `IGNORE_LABEL` where the scores say a structure; where the
+        scores are.
     """
     presumed = labels == PRESUMED_LABEL
-    if not presumed.any():
+    labels = labels.to(logits.device)
+    if not presumed.any():  # asked of the CPU: a graphics card need not be waited for
         return labels
+    presumed = presumed.to(logits.device)
     structure = logits.detach().softmax(dim=1)[:, 0] < 1 - SURE
     return labels.masked_fill(presumed, 0).masked_fill(presumed & structure, IGNORE_LABEL)
 

@@ -1,4 +1,4 @@
-"""What is far from all that is painted on a partial slice: most likely background. No torch here.
+"""What a partial slice leaves open, far from its structures: most likely background. No torch here.
 
 Strokes are near structures. A network that hears of nothing else sees structures wherever
 nobody has painted: with one voxel in a hundred painted, all over the head. So now and then
@@ -22,17 +22,20 @@ FAR_MM = 10.0
 (Between 5 and 20 it makes little difference.)"""
 
 SHARE = 0.01
-"""Share of such pixels that is used, drawn anew for each step. (.03 is as good where all structures
-are painted, but of lesions left out on purpose it finds fewer.)"""
+"""Share of such pixels that is used, drawn anew for each step. (.03 is as good where all
+structures are painted, but of lesions left out on purpose it finds fewer.)"""
 
 SURE = 0.8
 """Probability of a structure that overrules the presumption."""
+
+MOSTLY = 0.5
+"""Where more than this share of a slice is annotated, the rest was left open on purpose."""
 
 
 def presumed_background(
     labels: NDArray[np.uint8], spacing_mm: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """Find the pixels of a slice that nobody annotated, far from every structure.
+    """Find the pixels that are most likely background, of those that nobody annotated.
 
     Parameters
     ----------
@@ -44,12 +47,19 @@ def presumed_background(
     Returns
     -------
     ndarray of bool, shape (h, w)
-        All that nobody annotated, if no structure is painted.
+        Those farther than `FAR_MM` from every structure, and closer to background if some
+        is painted: a large structure may go on beyond its stroke. None where the slice is
+        annotated for the most part.
     """
     unknown: NDArray[np.bool_] = labels == IGNORE_LABEL
-    painted = (labels > 0) & ~unknown
-    if not unknown.any() or not painted.any():
+    background = labels == 0
+    structures = ~unknown & ~background
+    if unknown.mean() < 1 - MOSTLY:
+        return np.zeros_like(unknown)
+    if not structures.any():
         return unknown
-    distance = ndimage.distance_transform_edt(~painted, sampling=spacing_mm)
+    distance = ndimage.distance_transform_edt(~structures, sampling=spacing_mm)
     far: NDArray[np.bool_] = distance > FAR_MM
+    if background.any():
+        far &= ndimage.distance_transform_edt(~background, sampling=spacing_mm) < distance
     return unknown & far

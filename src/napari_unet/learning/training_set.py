@@ -152,12 +152,13 @@ class TrainingSet:
         ]
         self._members = [members for members in self._members if len(members)]
         own = [each[:rows, :columns] for each, (rows, columns) in zip(labels, sizes, strict=True)]
-        self.weights = class_weights(own, self._n_classes)
-        self.balance = class_weights(own, self._n_classes, power=1.0)
         self._presumed = torch.zeros_like(labels, dtype=torch.bool)
         for each, found, (rows, columns) in zip(own, self._presumed, sizes, strict=True):
             presumed = presumed_background(each.numpy(), self._spacing_mm)
             found[:rows, :columns] = torch.from_numpy(presumed)
+        also = SHARE * float(self._presumed.sum())
+        self.weights = class_weights(own, self._n_classes, background=also)
+        self.balance = class_weights(own, self._n_classes, power=1.0, background=also)
         self._borders = None
         if self._weigh_borders is not None:
             self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
@@ -294,7 +295,7 @@ class TrainingSet:
     def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
         """Choose an annotated pixel (row, column), of each class equally often."""
         values = labels.unique()
-        values = values[values != IGNORE_LABEL]
+        values = values[values < IGNORE_LABEL]
         places = (labels == values[draw(len(values))]).nonzero()
         centre: Tensor = places[draw(len(places))].float()
         return centre

@@ -66,7 +66,7 @@ class Looks(QObject):
         if (session.images, session.axis) != (images, axis):
             return  # cut along another plane meanwhile
         if isinstance(event, work.ScanPrepared):
-            session.prepared = event.scan
+            session.keep_prepared(event)
         else:
             self.seen.emit(event)
 

@@ -12,9 +12,9 @@ from napari_unet.plugin.slice_strip import FILLED, STATE_COLORS, STATE_WORDS, Lo
 from napari_unet.plugin.structure_list import StructureList
 
 _PARTIAL_HELP = (
-    "Partial slice: learn only from what you paint here; far from all of it,\n"
-    "background is presumed unless the model is sure of a structure.\n"
-    "Paint what is not a structure with the background brush."
+    "Partial slice: learn only from what you paint here. Paint here and there in all of the\n"
+    "structure, and what is not a structure with the background brush: far from structures\n"
+    "and closer to painted background, background is presumed."
 )
 _BACKGROUND_HELP = (
     "Background brush: paint what is NOT a structure on a partial slice.\n"

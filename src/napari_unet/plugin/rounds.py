@@ -246,7 +246,7 @@ class Rounds(QObject):
         elif isinstance(event, Notice):
             self._say(event.text)
         elif isinstance(event, work.ScanPrepared):
-            session.prepared = event.scan
+            session.keep_prepared(event)
         elif isinstance(event, RoundDone):
             session.models.put_round(event)
             self._outcome = endings.round_ended(event)

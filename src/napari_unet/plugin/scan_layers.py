@@ -220,18 +220,17 @@ def resampling_notes(layers: Sequence[Image]) -> tuple[str, ...]:
     )
 
 
-def volume_of(layers: Sequence[Image]) -> Callable[[], Volume]:
+def reader_of(layers: Sequence[Image]) -> Callable[[], Volume]:
     """Return what reads the scan that one or several Image layers show, a channel each.
 
     Channels on another grid are resampled onto that of the first, in memory. That takes
     seconds: layers are looked at now, and voxels when the result is called, in any thread.
 
-    Raises
-    ------
-    VolumeError, GridMismatchError
-        See `check_scan`.
+    Parameters
+    ----------
+    layers : sequence of Image
+        Layers that pass `check_scan`.
     """
-    check_scan(layers)
     first = layers[0]
     arrays = [layer.data for layer in layers]
     grids = [None if same_grid(layer, first) else grids_of(layer, first) for layer in layers]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -28,13 +29,10 @@ from napari_unet.plugin.scan_layers import (
     grid_entry,
     grid_of,
     identity_of,
-    volume_of,
+    reader_of,
 )
 from napari_unet.plugin.slice_notes import SliceNotes
-from napari_unet.plugin.work import Subject
-
-if TYPE_CHECKING:
-    from napari_unet.learning.preparation import PreparedScan
+from napari_unet.plugin.work import ScanPrepared, Subject
 
 MAX_STRUCTURES = 30
 
@@ -77,7 +75,7 @@ class ScanSession:
         self.structures = list(structures)
         self.clean: dict[int, CleanUp] = {}
         self.suggested: Suggestion | None = None
-        self.prepared: PreparedScan | None = None
+        self._subject: Subject | None = None
         self.models = models or ModelShelf()
         self.bridge = LayerBridge(viewer, labels, record)
         self.notes = SliceNotes(record)
@@ -116,8 +114,14 @@ class ScanSession:
         """
         check_scan(self.images)
         check_place(self.labels, self.images[0])
-        read = volume_of(self.images) if self.prepared is None else None
-        return Subject(read, self.axis, self.grid.spacing_mm, self.prepared)
+        if self._subject is None:
+            self._subject = Subject(reader_of(self.images), self.axis, self.grid.spacing_mm)
+        return self._subject
+
+    def keep_prepared(self, event: ScanPrepared) -> None:
+        """Keep a prepared scan for the next job; not if images or axis have changed meanwhile."""
+        if event.subject is self._subject:
+            self._subject = dataclasses.replace(event.subject, prepared=event.scan)
 
     def use(self, images: Sequence[Image], axis: int) -> None:
         """Work on other sequences of the same scan, or along another axis.
@@ -135,7 +139,7 @@ class ScanSession:
                     "new mask to annotate in another plane."
                 )
             self.bridge.record = AnnotationRecord(np.asarray(self.labels.data), axis)
-            self.prepared = None
+            self._subject = None
             self.notes = SliceNotes(self.record)
         if self.images != tuple(images):
             self._watch_images(False)
@@ -143,7 +147,7 @@ class ScanSession:
             self.grid = grid_of(images[0])
             self.models.n_channels = len(images)
             self._watch_images(True)
-            self.prepared = None
+            self._subject = None
 
     def _watch_images(self, watch: bool) -> None:
         for image in self.images:
@@ -154,7 +158,7 @@ class ScanSession:
                     event.disconnect(self._on_image)
 
     def _on_image(self, _event: Any = None) -> None:
-        self.prepared = None
+        self._subject = None
 
     # -- structures ------------------------------------------------------------
 

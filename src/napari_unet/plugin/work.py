@@ -1,6 +1,6 @@
 """What the jobs do: generators of events over the core, run in a thread.
 
-They get copies and immutable values, never a layer or a widget. torch is
+They get copies, immutable values and what reads a scan, never a layer or a widget. torch is
 imported here, in the thread, the first time it is needed.
 """
 
@@ -47,9 +47,18 @@ class AnnotationFeed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScanPrepared:
-    """The scan is normalised and cropped; keep it for the next round."""
+    """The scan is normalised and cropped; keep it for the next round.
+
+    Parameters
+    ----------
+    scan : PreparedScan
+        The scan.
+    subject : Subject
+        What it was made of.
+    """
 
     scan: PreparedScan
+    subject: Subject
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +88,7 @@ class SlicesFilled:
 class Subject:
     """The scan to work on: prepared already, or to be read and prepared in the thread."""
 
-    read: Callable[[], Volume] | None
+    read: Callable[[], Volume]
     axis: int
     spacing_mm: tuple[float, float, float]
     prepared: PreparedScan | None = None
@@ -90,10 +99,8 @@ class Subject:
             return self.prepared
         from napari_unet.learning.preparation import prepare
 
-        if self.read is None:
-            raise ValueError("A subject needs a way to read it, or a prepared scan.")
         scan = prepare(self.read(), self.axis)
-        yield ScanPrepared(scan)
+        yield ScanPrepared(scan, self)
         return scan
 
 
