@@ -124,7 +124,8 @@ def learning_otherwise(loss: Callable[..., object] | None, *, presume: bool) -> 
             name = "napari_unet.learning.learner.segmentation_loss"
             changes.enter_context(mock.patch(name, loss))
         if not presume:
-            changes.enter_context(mock.patch("napari_unet.learning.training_set.SHARE", 0.0))
+            name = "napari_unet.learning.training_set.presumed_background"
+            changes.enter_context(mock.patch(name, lambda labels, _: np.zeros(labels.shape, bool)))
         yield
 
 

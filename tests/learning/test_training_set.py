@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.learning import layer_sizes
+from napari_unet.learning import layer_sizes, training_set
 from napari_unet.learning.config import IGNORE_LABEL, PRESETS, RECIPES
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.network import UNet
@@ -64,7 +64,8 @@ def test_valid_convolutions_see_a_smaller_scan_as_they_do_when_they_predict(make
     assert (labels[0, :, columns:] == IGNORE_LABEL).all()
 
 
-def test_how_much_a_class_weighs_does_not_depend_on_the_size_of_other_scans(make):
+def test_how_much_a_class_weighs_does_not_depend_on_the_size_of_other_scans(make, monkeypatch):
+    monkeypatch.setattr(training_set, "presumed_background", lambda labels, _: labels < 0)
     small, large = make((12, 61, 61)), make((12, 150, 150))
     alone = TrainingSet([small.scan], small.annotated(6), ["ball"], small.scan.spacing_mm)
     unlabelled = np.full_like(large.truth[6], IGNORE_LABEL)

@@ -23,7 +23,12 @@ from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
 from napari_unet.learning.network import mirrored
 from napari_unet.learning.preparation import PreparedScan
-from napari_unet.learning.presumption import PRESUMED_LABEL, SHARE, presumed_background
+from napari_unet.learning.presumption import (
+    PRESUMED_LABEL,
+    SHARE,
+    presumed_background,
+    presumed_share,
+)
 from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
 
@@ -237,7 +242,8 @@ class TrainingSet:
                 chosen.append(int(members[draw(len(members))]))
         images, labels = self._images[chosen], self._labels[chosen]
         if (presumed := self._presumed[chosen]).any():
-            presumed &= torch.rand(labels.shape, generator=generator) < SHARE
+            used = torch.rand(labels.shape, generator=generator) < presumed_share(strength)
+            presumed &= used
             labels = labels.short().masked_fill_(presumed, PRESUMED_LABEL)
         borders = None if self._borders is None else self._borders[chosen]
         if len(self._air) and draw(AIR_EVERY) == 0:

@@ -13,8 +13,8 @@ from napari_unet.plugin.structure_list import StructureList
 
 _PARTIAL_HELP = (
     "Partial slice: learn only from what you paint here. Paint here and there in all of the\n"
-    "structure, and what is not a structure with the background brush: far from structures\n"
-    "and closer to painted background, background is presumed."
+    "structure, and with the background brush what is not one: far from painted structures,\n"
+    "background is presumed."
 )
 _BACKGROUND_HELP = (
     "Background brush: paint what is NOT a structure on a partial slice.\n"
