@@ -131,14 +131,8 @@ def test_new_labels_of_napari_over_our_scan_can_be_used(bench):
     bench.train()
 
 
-def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
-    threads = []
-
-    def noted(*arguments, **options):
-        threads.append(threading.current_thread())
-        return resample(*arguments, **options)
-
-    monkeypatch.setattr(scan_layers, "resample", noted)
+def _add_coarse_flair(bench):
+    """Open a second sequence, on a grid of its own, and choose both."""
     coarse = Grid.from_spacing((8, 24, 20), (4.0, 2.0, 2.0), (-9.0, 5.5, 3.5))
     flair = bench.viewer.add_image(
         bench.image.data[::2, ::2, ::2],
@@ -147,6 +141,18 @@ def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
         **spatial_arguments(coarse),
     )
     bench.annotator.choose([bench.image, flair])
+    return flair
+
+
+def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
+    threads = []
+
+    def noted(*arguments, **options):
+        threads.append(threading.current_thread())
+        return resample(*arguments, **options)
+
+    monkeypatch.setattr(scan_layers, "resample", noted)
+    _add_coarse_flair(bench)
     assert bench.widget.message.text == (
         "“flair” was resampled from 2 x 2 x 4 mm onto the grid of “scan”."
     )
@@ -172,14 +178,7 @@ def test_a_sequence_that_is_removed_while_it_is_read_is_not_learned_from_next_ti
         assert go_on.wait(60)
         return resample(*arguments, **options)
 
-    coarse = Grid.from_spacing((8, 24, 20), (4.0, 2.0, 2.0), (-9.0, 5.5, 3.5))
-    flair = bench.viewer.add_image(
-        bench.image.data[::2, ::2, ::2],
-        name="flair",
-        metadata={METADATA_KEY: {"grid": coarse}},
-        **spatial_arguments(coarse),
-    )
-    bench.annotator.choose([bench.image, flair])
+    flair = _add_coarse_flair(bench)
     bench.paint(8)
     monkeypatch.setattr(scan_layers, "resample", slow)
     bench.widget.train.start.click()
