@@ -100,6 +100,7 @@ class Trainer:
             self.card.spacing_mm,
             model=self.card.model,
             recipe=recipe,
+            held_back=self._split.test,
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
@@ -141,7 +142,7 @@ class Trainer:
         """
         split = self._split.given(annotations)
         try:
-            self.examples.replace(split.training)
+            self.examples.replace(split.training, split.test)
         except AnnotationError:
             return False
         self._split = split

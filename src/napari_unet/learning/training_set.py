@@ -18,25 +18,25 @@ from napari_unet.learning.augmentation import (
     training_range,
 )
 from napari_unet.learning.border_weights import BorderCache
+from napari_unet.learning.canvas import Canvas
 from napari_unet.learning.config import IGNORE_LABEL, ModelConfig, Recipe
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.losses import class_weights
-from napari_unet.learning.network import mirrored
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presumption import (
     PRESUMED_LABEL,
     SHARE,
     presumed_background,
     presumed_share,
+    slices_far_away,
 )
-from napari_unet.learning.resampling import network_size, resample_images, resample_labels
 from napari_unet.learning.wording import counted
 
 AIR_SPREAD = 0.05
 """A slice is air if its intensities vary less than this share of those of the liveliest slice."""
 
-AIR_EVERY = 8
-"""One in so many batches shows air."""
+SHOWN_EVERY = 8
+"""One in so many batches shows air, and one shows a slice far from the structure."""
 
 
 def _shows_structure(labels: NDArray[np.uint8]) -> bool:
@@ -44,8 +44,8 @@ def _shows_structure(labels: NDArray[np.uint8]) -> bool:
     return bool(((labels > 0) & (labels != IGNORE_LABEL)).any())
 
 
-def _slice_of_air(scan: PreparedScan) -> Tensor | None:
-    """Find a slice (1, c, h, w) of air, if the scan has one.
+def _slice_of_air(scan: PreparedScan) -> int | None:
+    """Find a slice of air, if the scan has one.
 
     Nobody annotates such slices, and nothing a network learns elsewhere tells it what to
     make of a slice without any head: it may well see a structure all over.
@@ -53,7 +53,7 @@ def _slice_of_air(scan: PreparedScan) -> Tensor | None:
     # Slice by slice: of the whole array it would take a copy.
     spread = np.array([each.std() for each in scan.slices])
     blank = np.flatnonzero(spread < AIR_SPREAD * spread.max())
-    return torch.from_numpy(scan.slices[blank[len(blank) // 2]][None]) if len(blank) else None
+    return int(blank[len(blank) // 2]) if len(blank) else None
 
 
 class TrainingSet:
@@ -74,6 +74,9 @@ class TrainingSet:
     recipe : Recipe, optional
         How it is trained: tiles, variations of slices, and whether and how gaps between
         objects are weighed.
+    held_back : sequence of LabelledSlice
+        Annotated slices that are not learned from; they tell what the structure looks like
+        all the same (see `presumption.slices_far_away`).
 
     Raises
     ------
@@ -90,6 +93,7 @@ class TrainingSet:
         *,
         model: ModelConfig | None = None,
         recipe: Recipe | None = None,
+        held_back: Sequence[LabelledSlice] = (),
     ) -> None:
         self._scans = scans
         self._model = model or ModelConfig()
@@ -102,10 +106,13 @@ class TrainingSet:
         self._weigh_borders = BorderCache(spacing_mm, recipe) if weighs else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # Looked for once: annotations change with every stroke, scans do not.
-        self._blank = [air for scan in scans if (air := _slice_of_air(scan)) is not None]
-        self.replace(annotations)
+        air = [_slice_of_air(scan) for scan in scans]
+        self._air = [(scan, index) for scan, index in enumerate(air) if index is not None]
+        self.replace(annotations, held_back)
 
-    def replace(self, annotations: Sequence[LabelledSlice]) -> None:
+    def replace(
+        self, annotations: Sequence[LabelledSlice], held_back: Sequence[LabelledSlice] = ()
+    ) -> None:
         """Learn from these slices from now on (nothing changes if they are refused)."""
         kept = [each for each in annotations if self._is_annotated(each)]
         if not kept:
@@ -122,55 +129,43 @@ class TrainingSet:
                 "What is painted lies in the air around the head, which training leaves out. "
                 "Paint a structure inside the head."
             )
-        sizes = [network_size(self._scans[each.scan], self._spacing_mm) for each in kept]
-        rows, columns = (max(sides) for sides in zip(*sizes, strict=True))
-        valid = self._model.padding == "valid"
-        if not valid:  # as the network itself fills slices up
-            whole = layer_sizes.multiple(self._model)
-            rows, columns = rows + -rows % whole, columns + -columns % whole
-        canvas = (rows, columns)
-        n_channels = self._scans[0].n_channels
-        images = torch.zeros(len(kept), n_channels, *canvas)
-        labels = torch.full((len(kept), *canvas), IGNORE_LABEL if valid else 0, dtype=torch.uint8)
-        for position, (each, (rows, columns)) in enumerate(zip(kept, sizes, strict=True)):
-            scan = self._scans[each.scan]
-            image = resample_images(
-                torch.from_numpy(scan.slices[each.index][None]), (rows, columns)
-            )
-            truth = torch.from_numpy(scan.crop(each.labels).copy())[None]
-            labels[position, :rows, :columns] = resample_labels(truth, (rows, columns))[0]
-            if valid:  # around it: what the network sees there when it predicts, unlabelled
-                images[position] = mirrored(image, 0, canvas[0] - rows, 0, canvas[1] - columns)[0]
-                continue
-            # Around it: its darkest value, as air, and background. Whatever the network is
-            # not taught about its right and lower edge it fills with structures in scans of
-            # another size (four heads, tested on others: Dice .19 instead of .85).
-            images[position] = image.amin(dim=(2, 3), keepdim=True)[0]
-            images[position, :, :rows, :columns] = image[0]
-        self._images, self._labels = images, labels
-        self._air = torch.zeros(0, n_channels, *canvas)
-        if self._blank:
-            self._air = torch.cat([resample_images(each, canvas) for each in self._blank])
+        scans = [self._scans[each.scan] for each in kept]
+        self._canvas = canvas = Canvas.for_scans(scans, self._spacing_mm, self._model)
+        at = list(zip(scans, kept, strict=True))
+        self._images = torch.stack([canvas.image(scan, each.index) for scan, each in at])
+        self._labels = torch.stack([canvas.labels(scan, scan.crop(e.labels)) for scan, e in at])
         self._members = [
-            torch.tensor([i for i in range(len(kept)) if bool((labels[i] == value).any())])
+            torch.tensor([i for i, each in enumerate(self._labels) if bool((each == value).any())])
             for value in range(self._n_classes)
         ]
         self._members = [members for members in self._members if len(members)]
-        own = [each[:rows, :columns] for each, (rows, columns) in zip(labels, sizes, strict=True)]
-        self._presumed = torch.zeros_like(labels, dtype=torch.bool)
-        for each, found, (rows, columns) in zip(own, self._presumed, sizes, strict=True):
+        own = [each[canvas.own(scan)] for each, scan in zip(self._labels, scans, strict=True)]
+        self._presumed = torch.zeros_like(self._labels, dtype=torch.bool)
+        for each, found, scan in zip(own, self._presumed, scans, strict=True):
             presumed = presumed_background(each.numpy(), self._spacing_mm)
-            found[:rows, :columns] = torch.from_numpy(presumed)
+            found[canvas.own(scan)] = torch.from_numpy(presumed)
         also = SHARE * float(self._presumed.sum())
         self.weights = class_weights(own, self._n_classes, background=also)
         self.balance = class_weights(own, self._n_classes, power=1.0, background=also)
         self._borders = None
         if self._weigh_borders is not None:
-            self._borders = torch.from_numpy(self._weigh_borders(labels.numpy()))
+            self._borders = torch.from_numpy(self._weigh_borders(self._labels.numpy()))
         self.learned_from = {
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
         }
+        air = [(scan, index) for scan, index in self._air if self.learned_from[scan]]
+        self._shown = [(air, 0), (self._far_from([*kept, *held_back]), PRESUMED_LABEL)]
+
+    def _far_from(self, annotations: Sequence[LabelledSlice]) -> list[tuple[int, int]]:
+        """Find the slices (scan, index) of which background is presumed."""
+        far: list[tuple[int, int]] = []
+        for number in [scan for scan, known in self.learned_from.items() if known]:
+            scan = self._scans[number]
+            windows = {e.index: scan.crop(e.labels) for e in annotations if e.scan == number}
+            found = slices_far_away(windows, scan.n_slices, scan.slice_mm, scan.spacing_mm)
+            far.extend((number, index) for index in found)
+        return far
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
@@ -226,8 +221,9 @@ class TrainingSet:
         -------
         tuple
             Images (n, c, h, w); labels (n, h, w) of int64, on partial slices a few of them
-            `PRESUMED_LABEL`; `border_weights` (n, h, w) or None. For valid convolutions,
-            images of tiles show as much around the labels as `UNet.scores` needs.
+            `PRESUMED_LABEL`, on slices far away all; `border_weights` (n, h, w) or None. For
+            valid convolutions, images of tiles show as much around the labels as
+            `UNet.scores` needs.
         """
 
         def draw(count: int) -> int:
@@ -246,8 +242,12 @@ class TrainingSet:
             presumed &= used
             labels = labels.short().masked_fill_(presumed, PRESUMED_LABEL)
         borders = None if self._borders is None else self._borders[chosen]
-        if len(self._air) and draw(AIR_EVERY) == 0:
-            images[-1], labels[-1] = self._air[draw(len(self._air))], 0
+        kind = draw(SHOWN_EVERY)
+        if kind < len(self._shown) and (places := self._shown[kind][0]):
+            number, index = places[draw(len(places))]
+            images[-1] = self._canvas.image(self._scans[number], index)
+            labels = labels.short()
+            labels[-1] = self._shown[kind][1]
             if borders is not None:
                 borders[-1] = 0
         rows, columns = (min(side, self._tile) for side in images.shape[-2:])
@@ -299,9 +299,12 @@ class TrainingSet:
 
     @staticmethod
     def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
-        """Choose an annotated pixel (row, column), of each class equally often."""
+        """Choose an annotated pixel (row, column), of each class equally often.
+
+        Any pixel, where background is presumed all over.
+        """
         values = labels.unique()
-        values = values[values < IGNORE_LABEL]
+        values = values[values < IGNORE_LABEL] if len(values) > 1 else values
         places = (labels == values[draw(len(values))]).nonzero()
         centre: Tensor = places[draw(len(places))].float()
         return centre
