@@ -83,8 +83,8 @@ def test_a_structure_that_only_partial_slices_show_is_left_to_the_network():
 
 
 def test_thick_slices_are_not_averaged_and_thin_ones_are():
-    assert len(neighbour_weights(5.0)) == 1
-    weights = neighbour_weights(1.0)
+    assert len(neighbour_weights(3.0)) == 1
+    weights = neighbour_weights(0.7)
     assert len(weights) == 3
     assert weights[0] == 1 > weights[1] > weights[2]
     assert len(neighbour_weights(0.1)) == 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from numpy import uint8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -62,7 +62,7 @@ class Canvas:
         result[:, :rows, :columns] = image[0]
         return result
 
-    def labels(self, scan: PreparedScan, labels: NDArray[uint8]) -> Tensor:
+    def labels(self, scan: PreparedScan, labels: NDArray[np.uint8]) -> Tensor:
         """Place the labels (h, w) of a scan's window: uint8 of `shape`."""
         rows, columns = size = network_size(scan, self.spacing_mm)
         around = IGNORE_LABEL if self.valid else 0

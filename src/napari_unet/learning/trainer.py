@@ -101,6 +101,9 @@ class Trainer:
             model=self.card.model,
             recipe=recipe,
             held_back=self._split.test,
+            learned_elsewhere=bool(
+                {*self.card.provenance.trained_on} - {scan.name for scan in scans}
+            ),
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of

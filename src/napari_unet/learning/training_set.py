@@ -21,6 +21,7 @@ from napari_unet.learning.border_weights import BorderCache
 from napari_unet.learning.canvas import Canvas
 from napari_unet.learning.config import IGNORE_LABEL, ModelConfig, Recipe
 from napari_unet.learning.events import LabelledSlice
+from napari_unet.learning.far_slices import far_slices
 from napari_unet.learning.losses import class_weights
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presumption import (
@@ -28,7 +29,6 @@ from napari_unet.learning.presumption import (
     SHARE,
     presumed_background,
     presumed_share,
-    slices_far_away,
 )
 from napari_unet.learning.wording import counted
 
@@ -36,7 +36,7 @@ AIR_SPREAD = 0.05
 """A slice is air if its intensities vary less than this share of those of the liveliest slice."""
 
 SHOWN_EVERY = 8
-"""One in so many batches shows air, and one shows a slice far from the structure."""
+"""One in so many batches shows air, and one a slice far from the structure."""
 
 
 def _shows_structure(labels: NDArray[np.uint8]) -> bool:
@@ -75,8 +75,11 @@ class TrainingSet:
         How it is trained: tiles, variations of slices, and whether and how gaps between
         objects are weighed.
     held_back : sequence of LabelledSlice
-        Annotated slices that are not learned from; they tell what the structure looks like
-        all the same (see `presumption.slices_far_away`).
+        Annotated slices that are not learned from; they tell where structures are all the
+        same (see `far_slices`).
+    learned_elsewhere : bool
+        Whether the network knows other scans: it may have learned there that there are
+        several objects, and is not told otherwise.
 
     Raises
     ------
@@ -94,8 +97,10 @@ class TrainingSet:
         model: ModelConfig | None = None,
         recipe: Recipe | None = None,
         held_back: Sequence[LabelledSlice] = (),
+        learned_elsewhere: bool = False,
     ) -> None:
         self._scans = scans
+        self._learned_elsewhere = learned_elsewhere
         self._model = model or ModelConfig()
         recipe = recipe or Recipe()
         self._tile = recipe.tile
@@ -155,17 +160,8 @@ class TrainingSet:
             for scan in range(len(self._scans))
         }
         air = [(scan, index) for scan, index in self._air if self.learned_from[scan]]
-        self._shown = [(air, 0), (self._far_from([*kept, *held_back]), PRESUMED_LABEL)]
-
-    def _far_from(self, annotations: Sequence[LabelledSlice]) -> list[tuple[int, int]]:
-        """Find the slices (scan, index) of which background is presumed."""
-        far: list[tuple[int, int]] = []
-        for number in [scan for scan, known in self.learned_from.items() if known]:
-            scan = self._scans[number]
-            windows = {e.index: scan.crop(e.labels) for e in annotations if e.scan == number}
-            found = slices_far_away(windows, scan.n_slices, scan.slice_mm, scan.spacing_mm)
-            far.extend((number, index) for index in found)
-        return far
+        far = [] if self._learned_elsewhere else far_slices(self._scans, [*kept, *held_back])
+        self._empty = (air, far)
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
@@ -221,9 +217,8 @@ class TrainingSet:
         -------
         tuple
             Images (n, c, h, w); labels (n, h, w) of int64, on partial slices a few of them
-            `PRESUMED_LABEL`, on slices far away all; `border_weights` (n, h, w) or None. For
-            valid convolutions, images of tiles show as much around the labels as
-            `UNet.scores` needs.
+            `PRESUMED_LABEL`; `border_weights` (n, h, w) or None. For valid convolutions,
+            images of tiles show as much around the labels as `UNet.scores` needs.
         """
 
         def draw(count: int) -> int:
@@ -243,11 +238,11 @@ class TrainingSet:
             labels = labels.short().masked_fill_(presumed, PRESUMED_LABEL)
         borders = None if self._borders is None else self._borders[chosen]
         kind = draw(SHOWN_EVERY)
-        if kind < len(self._shown) and (places := self._shown[kind][0]):
+        if kind < len(self._empty) and (places := self._empty[kind]):
             number, index = places[draw(len(places))]
-            images[-1] = self._canvas.image(self._scans[number], index)
-            labels = labels.short()
-            labels[-1] = self._shown[kind][1]
+            scan = self._scans[number]
+            images[-1] = self._canvas.image(scan, index)
+            labels[-1] = self._canvas.labels(scan, np.zeros(scan.shape, np.uint8))
             if borders is not None:
                 borders[-1] = 0
         rows, columns = (min(side, self._tile) for side in images.shape[-2:])
@@ -299,12 +294,10 @@ class TrainingSet:
 
     @staticmethod
     def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
-        """Choose an annotated pixel (row, column), of each class equally often.
-
-        Any pixel, where background is presumed all over.
-        """
+        """Choose an annotated pixel (row, column), of each class equally often."""
         values = labels.unique()
-        values = values[values < IGNORE_LABEL] if len(values) > 1 else values
+        if (values < IGNORE_LABEL).any():
+            values = values[values < IGNORE_LABEL]
         places = (labels == values[draw(len(values))]).nonzero()
         centre: Tensor = places[draw(len(places))].float()
         return centre
