@@ -18,7 +18,7 @@ from napari_unet.learning.resampling import network_size, resample_images, resam
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class SliceCanvas:
     """Grid that has room for a slice of each scan, which lies in its upper left corner.
 
     Parameters
@@ -38,7 +38,7 @@ class Canvas:
     @classmethod
     def for_scans(
         cls, scans: Sequence[PreparedScan], spacing_mm: tuple[float, float], model: ModelConfig
-    ) -> Canvas:
+    ) -> SliceCanvas:
         """Make the smallest one."""
         sizes = [network_size(scan, spacing_mm) for scan in scans]
         rows, columns = (max(sides) for sides in zip(*sizes, strict=True))

@@ -89,6 +89,7 @@ class Trainer:
         )
         self._scans = scans
         recipe = choose_recipe(config, self.card.model)
+        warm = config.restart != "scratch"
         self._init = init
         self._choice = WeightChoice()
         self._rejected: dict[str, Tensor] | None = None
@@ -101,9 +102,7 @@ class Trainer:
             model=self.card.model,
             recipe=recipe,
             held_back=self._split.test,
-            learned_elsewhere=bool(
-                {*self.card.provenance.trained_on} - {scan.name for scan in scans}
-            ),
+            learned=init.card.provenance.learned_slices if init and warm else (),
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
@@ -114,7 +113,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(config.seed)
         net = UNet(self.card.model, generator)
         self._steps_before = 0
-        if init is not None and config.restart != "scratch":
+        if init is not None and warm:
             restart(net, init.state, config.restart)
             self._steps_before = init.card.provenance.steps
         elif (state := pretrained_state(self.card.model)) is not None:

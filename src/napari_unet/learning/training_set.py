@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from napari_unet.learning.augmentation import (
     training_range,
 )
 from napari_unet.learning.border_weights import BorderCache
-from napari_unet.learning.canvas import Canvas
-from napari_unet.learning.config import IGNORE_LABEL, ModelConfig, Recipe
+from napari_unet.learning.canvas import SliceCanvas
+from napari_unet.learning.config import IGNORE_LABEL, ModelConfig, Recipe, SliceName
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.far_slices import far_slices
 from napari_unet.learning.losses import class_weights
@@ -77,9 +77,9 @@ class TrainingSet:
     held_back : sequence of LabelledSlice
         Annotated slices that are not learned from; they tell where structures are all the
         same (see `far_slices`).
-    learned_elsewhere : bool
-        Whether the network knows other scans: it may have learned there that there are
-        several objects, and is not told otherwise.
+    learned : collection of SliceName
+        What the network has learned from before. If some of it is not among the annotations,
+        it may know of several objects, and is not told otherwise.
 
     Raises
     ------
@@ -97,10 +97,10 @@ class TrainingSet:
         model: ModelConfig | None = None,
         recipe: Recipe | None = None,
         held_back: Sequence[LabelledSlice] = (),
-        learned_elsewhere: bool = False,
+        learned: Collection[SliceName] = (),
     ) -> None:
         self._scans = scans
-        self._learned_elsewhere = learned_elsewhere
+        self._learned = learned
         self._model = model or ModelConfig()
         recipe = recipe or Recipe()
         self._tile = recipe.tile
@@ -135,7 +135,7 @@ class TrainingSet:
                 "Paint a structure inside the head."
             )
         scans = [self._scans[each.scan] for each in kept]
-        self._canvas = canvas = Canvas.for_scans(scans, self._spacing_mm, self._model)
+        self._canvas = canvas = SliceCanvas.for_scans(scans, self._spacing_mm, self._model)
         at = list(zip(scans, kept, strict=True))
         self._images = torch.stack([canvas.image(scan, each.index) for scan, each in at])
         self._labels = torch.stack([canvas.labels(scan, scan.crop(e.labels)) for scan, e in at])
@@ -159,9 +159,13 @@ class TrainingSet:
             scan: frozenset(each.index for each in kept if each.scan == scan)
             for scan in range(len(self._scans))
         }
-        air = [(scan, index) for scan, index in self._air if self.learned_from[scan]]
-        far = [] if self._learned_elsewhere else far_slices(self._scans, [*kept, *held_back])
-        self._empty = (air, far)
+        known = [*kept, *held_back]
+        names = {(self._scans[each.scan].name, each.index) for each in known}
+        far = far_slices(self._scans, known) if names.issuperset(self._learned) else []
+        self._empty = [
+            [(scan, index) for scan, index in places if self.learned_from[scan]]
+            for places in (self._air, far)
+        ]
 
     def _is_annotated(self, each: LabelledSlice) -> bool:
         """Check one annotation; False if all of it is ignored."""
@@ -294,7 +298,10 @@ class TrainingSet:
 
     @staticmethod
     def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
-        """Choose an annotated pixel (row, column), of each class equally often."""
+        """Choose an annotated pixel (row, column), of each class equally often.
+
+        Any pixel, where none is left on the network's grid.
+        """
         values = labels.unique()
         if (values < IGNORE_LABEL).any():
             values = values[values < IGNORE_LABEL]

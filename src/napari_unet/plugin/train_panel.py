@@ -10,7 +10,9 @@ from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.learning.events import StepDone
 
 _START_HELP = {
-    "": "Learn from the annotated slices; go on painting meanwhile",
+    "": "Learn from the annotated slices; go on painting meanwhile.\n"
+    "If all that is painted hangs together, slices far beyond it are taken for empty:\n"
+    "if there may be others there, as with metastases, paint two",
     "training": "End this round now; the best weights so far are kept",
 }
 
