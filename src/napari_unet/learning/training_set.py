@@ -35,8 +35,8 @@ from napari_unet.learning.wording import counted
 AIR_SPREAD = 0.05
 """A slice is air if its intensities vary less than this share of those of the liveliest slice."""
 
-SHOWN_EVERY = 8
-"""One in so many batches shows air, and one a slice far from the structure."""
+EMPTY_EVERY = 8
+"""One in so many batches shows air, and one a slice far from the structure, as empty."""
 
 
 def _shows_structure(labels: NDArray[np.uint8]) -> bool:
@@ -241,7 +241,7 @@ class TrainingSet:
             presumed &= used
             labels = labels.short().masked_fill_(presumed, PRESUMED_LABEL)
         borders = None if self._borders is None else self._borders[chosen]
-        kind = draw(SHOWN_EVERY)
+        kind = draw(EMPTY_EVERY)
         if kind < len(self._empty) and (places := self._empty[kind]):
             number, index = places[draw(len(places))]
             scan = self._scans[number]
