@@ -70,9 +70,9 @@ def far_slices(
         complete = {i: each for i, each in structures.items() if i not in partial}
         if not any(each.any() for each in complete.values()):
             continue
-        if _count_objects(complete, scan.slice_mm, scan.spacing_mm) > 1:
-            return []
         far_mm = _far_mm(complete, scan.spacing_mm)
+        if _count_objects(complete, scan.slice_mm, scan.spacing_mm, far_mm) > 1:
+            return []
         for index in _beyond(complete, scan.n_slices):
             if min(abs(index - known) for known in labels) * scan.slice_mm > far_mm:
                 found.append((number, index))
@@ -80,7 +80,10 @@ def far_slices(
 
 
 def _count_objects(
-    structures: Mapping[int, NDArray[np.bool_]], slice_mm: float, spacing_mm: tuple[float, float]
+    structures: Mapping[int, NDArray[np.bool_]],
+    slice_mm: float,
+    spacing_mm: tuple[float, float],
+    far_mm: float,
 ) -> int:
     """Count the objects that hang together from each annotated slice to the next.
 
@@ -92,16 +95,17 @@ def _count_objects(
         Distance of one slice to the next.
     spacing_mm : tuple of float
         Size of a pixel (rows, columns).
+    far_mm : float
+        Slices farther apart than this do not hang together.
     """
     rows, columns = (math.ceil(TOGETHER_MM / side) for side in spacing_mm)
-    reach = _far_mm(structures, spacing_mm)
     planes: list[NDArray[np.bool_]] = []
     before = None
     for index, each in structures.items():
         plane = np.logical_or.reduceat(each, range(0, each.shape[0], rows), axis=0)
         plane = np.logical_or.reduceat(plane, range(0, each.shape[1], columns), axis=1)
-        if before is not None and (index - before) * slice_mm > reach:
-            planes.append(np.zeros_like(plane))  # too far to hang together
+        if before is not None and (index - before) * slice_mm > far_mm:
+            planes.append(np.zeros_like(plane))
         planes.append(plane)
         before = index
     return int(ndimage.label(np.stack(planes), structure=np.ones((3, 3, 3)))[1])

@@ -89,8 +89,8 @@ class Trainer:
         )
         self._scans = scans
         recipe = choose_recipe(config, self.card.model)
-        warm = config.restart != "scratch"
         self._init = init
+        start = init if config.restart != "scratch" else None
         self._choice = WeightChoice()
         self._rejected: dict[str, Tensor] | None = None
         self._split = Split.begin(scans, init.card if init else None).given(annotations)
@@ -102,7 +102,7 @@ class Trainer:
             model=self.card.model,
             recipe=recipe,
             held_back=self._split.test,
-            learned=init.card.provenance.learned_slices if init and warm else (),
+            learned=start.card.provenance.learned_slices if start else (),
         )
         self.knowledge = self._known(annotations, [None] * len(scans))
         # The number of threads changes the last digits: a given number of
@@ -113,9 +113,9 @@ class Trainer:
         generator = torch.Generator().manual_seed(config.seed)
         net = UNet(self.card.model, generator)
         self._steps_before = 0
-        if init is not None and warm:
-            restart(net, init.state, config.restart)
-            self._steps_before = init.card.provenance.steps
+        if start is not None:
+            restart(net, start.state, config.restart)
+            self._steps_before = start.card.provenance.steps
         elif (state := pretrained_state(self.card.model)) is not None:
             net.load_state_dict(state, strict=False)  # all but the last layer
         self._learner = Learner(net, recipe, device, generator)
