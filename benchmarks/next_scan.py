@@ -146,7 +146,7 @@ def _suggested(case: Case, learned: ours.Learned, count: int) -> Annotated:
         record.write_prediction(index, predicted)
     chosen: list[int] = []
     for _ in range(count):
-        found = notes.suggest(skip=-1)
+        found = notes.suggest()
         if found is None:
             break
         chosen.append(found.index)

@@ -178,7 +178,7 @@ def suggested(
 ) -> int | None:
     """The slice that the plugin suggests."""
     del case, record, rng
-    found = notes.suggest(skip=-1)
+    found = notes.suggest()
     return found.index if found else None
 
 

@@ -172,9 +172,10 @@ def test_nothing_is_left_when_all_is_annotated():
     assert suggest([A] * 3, areas(3, {})) is None
 
 
-def test_asking_again_leaves_the_slice():
-    shown = areas(60, dict.fromkeys(range(10, 51), 9))
-    first = suggest(states(60, 10, 40), shown)
-    again = suggest(states(60, 10, 40), shown, skip=first.index)
-    assert first.index == 25
-    assert again.index in (24, 26)
+def test_slices_passed_over_are_not_gone_back_to():
+    shown = areas(60, dict.fromkeys(range(10, 51), 50))
+    passed: list[int] = []
+    while (found := suggest(states(60, 10, 40), shown, passed=passed)) is not None:
+        passed.append(found.index)
+    assert passed[:5] == [25, 50, 17, 32, 45]
+    assert sorted(passed) == [index for index in range(60) if index not in (10, 40)]

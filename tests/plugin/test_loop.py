@@ -243,6 +243,19 @@ def test_keys_accept_and_suggest(bench):
     bench.qtbot.waitUntil(lambda: bench.session.record.state(8) is SliceState.EMPTY)
 
 
+def test_next_slice_does_not_go_back_to_slices_left_as_they_were(bench):
+    bench.paint(4)
+    bench.paint(12)
+    seen = []
+    for _ in range(4):
+        bench.annotator.slice.next()
+        seen.append(bench.session.bridge.visible_index)
+    assert len(set(seen)) == 4
+    bench.train()  # they may look different now
+    bench.annotator.slice.next()
+    assert bench.session.bridge.visible_index in seen
+
+
 def test_the_strip_jumps_and_knows_every_state(bench):
     bench.paint(8)
     strip = bench.widget.paint.strip

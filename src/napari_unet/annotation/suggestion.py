@@ -12,7 +12,7 @@ sends to the middle of structures over and over; a tumour took the same (`benchm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class Suggestion:
 
 
 def suggest(
-    states: Sequence[SliceState], area: NDArray[np.int64], *, skip: int | None = None
+    states: Sequence[SliceState], area: NDArray[np.int64], *, passed: Collection[int] = ()
 ) -> Suggestion | None:
     """Pick the slice that is farthest from what is annotated.
 
@@ -51,8 +51,9 @@ def suggest(
         State of every slice.
     area : ndarray of int, shape (n,)
         Pixels of structures on every slice, painted or predicted.
-    skip : int, optional
-        A slice not to suggest: the one that the annotator is asking to leave.
+    passed : collection of int
+        Slices that the annotator has seen and left as they were: neither they nor their
+        neighbours are worth going to while others are far from all that was looked at.
 
     Returns
     -------
@@ -61,24 +62,24 @@ def suggest(
     """
     done = np.array([s in TOUCHED for s in states])
     indices = np.arange(len(done))
-    open_ = ~done & (indices != skip)
-    if not open_.any():
+    seen = done.copy()
+    seen[list(passed)] = True
+    if seen.all():
         return None
     if not done.any():
-        if not area[open_].any():
-            middle = int(indices[open_][np.argmin(np.abs(indices[open_] - len(done) // 2))])
-            return Suggestion(middle, "the middle of the scan, a good place to start")
-        largest = np.where(open_, area, -1)
+        if not area[~seen].any():
+            return Suggestion(_middle(seen), "a good place to start")
+        largest = np.where(seen, -1, area)
         return Suggestion(int(np.argmax(largest)), "the largest predicted structure")
 
     shown = indices[done & (area > 0)]
     between = np.zeros(len(done), bool)
     if len(shown):
         between[shown[0] : shown[-1]] = True
-    wanted = open_ & (between | (area > SPECK_PIXELS))
+    wanted = ~seen & (between | (area > SPECK_PIXELS))
     if not wanted.any():
-        return _interval(~open_)
-    distance = np.abs(indices[:, None] - indices[done]).min(axis=1)
+        return Suggestion(_middle(seen), "in the widest gap between annotated slices")
+    distance = np.abs(indices[:, None] - indices[seen]).min(axis=1)
     # Of two slices equally far away, the one that shows more.
     value = np.where(wanted, distance + area / (area.max() + 1), -1)
     best = int(np.argmax(value))
@@ -87,14 +88,13 @@ def suggest(
     return Suggestion(best, "beyond the slices you painted: is it real?")
 
 
-def _interval(done: NDArray[np.bool_]) -> Suggestion:
-    """Middle of the longest run of slices without annotation.
+def _middle(seen: NDArray[np.bool_]) -> int:
+    """Middle of the longest run of slices that nobody has looked at.
 
     A run at an end of the scan counts half: it is mostly air.
     """
-    runs = np.flatnonzero(np.diff(np.r_[True, done, True].astype(int)))
+    runs = np.flatnonzero(np.diff(np.r_[True, seen, True].astype(int)))
     starts, ends = runs[::2], runs[1::2]
-    length = (ends - starts) * np.where((starts == 0) | (ends == len(done)), 0.5, 1.0)
+    length = (ends - starts) * np.where((starts == 0) | (ends == len(seen)), 0.5, 1.0)
     longest = int(np.argmax(length))
-    middle = int((starts[longest] + ends[longest] - 1) // 2)
-    return Suggestion(middle, "in the widest gap between annotated slices")
+    return int((starts[longest] + ends[longest] - 1) // 2)

@@ -261,6 +261,8 @@ class Rounds(QObject):
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
         self.activity = ""
+        if session is not None:
+            session.notes.look_again()
         self.changed.emit()
         if failure is not None:
             self._say(endings.failed(failure), failed=True)

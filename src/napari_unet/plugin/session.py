@@ -242,8 +242,8 @@ class ScanSession:
         self.bridge.refresh()
 
     def suggest(self) -> Suggestion | None:
-        """Find the slice to look at next: another one than that on screen."""
-        self.suggested = self.notes.suggest(skip=self.bridge.visible_index)
+        """Find the slice to look at next: another one than that on screen, which is left."""
+        self.suggested = self.notes.suggest(leaving=self.bridge.visible_index)
         return self.suggested
 
     # -- the end ---------------------------------------------------------------

@@ -30,6 +30,7 @@ class SliceNotes:
         self._slices: dict[int, tuple[int, LabelledSlice]] = {}
         self._scores: dict[int, tuple[int, Overlap | None]] = {}
         self._learned: set[int] = set()
+        self._passed: set[int] = set()
 
     # -- what the model was told -----------------------------------------------
 
@@ -98,11 +99,29 @@ class SliceNotes:
                 foreseen.append(said)
         return estimate(corrected, foreseen, ahead)
 
-    def suggest(self, *, skip: int) -> Suggestion | None:
-        """Find the slice to look at next; see `annotation.suggestion.suggest`."""
+    def suggest(self, leaving: int | None = None) -> Suggestion | None:
+        """Find the slice to look at next; see `annotation.suggestion.suggest`.
+
+        Parameters
+        ----------
+        leaving : int, optional
+            A slice that the annotator has looked at and leaves as it is. It comes again
+            when no other is left, or after `look_again`.
+        """
         across = tuple(axis for axis in range(3) if axis != self._record.axis)
         area = np.count_nonzero(self._record.mask(), axis=across)
-        return suggest(self._record.states(), area, skip=skip)
+        states = self._record.states()
+        here = set() if leaving is None else {leaving}
+        self._passed |= here
+        found = suggest(states, area, passed=self._passed)
+        if found is None:
+            self._passed = here
+            found = suggest(states, area, passed=here)
+        return found
+
+    def look_again(self) -> None:
+        """Forget which slices were left as they were: they may show something else now."""
+        self._passed.clear()
 
 
 def _without(given: LabelledSlice, known: int) -> LabelledSlice:
