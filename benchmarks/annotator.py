@@ -80,7 +80,7 @@ class Annotator:
 
     def seconds(self, drawn: NDArray[np.uint8], before: NDArray[np.uint8]) -> float:
         """How long it takes to turn the labels `before` (h, w) into `drawn`."""
-        spacing = self.case.volume.spacing_mm[1:]
+        spacing = self.case.spacing_mm[1:]
         pixel_mm = math.sqrt(spacing[0] * spacing[1])
         correct, redraw = 0, 0
         for value in range(1, self.case.n_classes + 1):
@@ -93,14 +93,14 @@ class Annotator:
         )
 
     def whole(self) -> NDArray[np.uint8]:
-        """All slices as he would draw them (z, y, x): the full annotation."""
+        """All slices as he would draw them (n, h, w): the full annotation."""
         return np.stack([self.draw(index) for index in range(self.case.n_slices)])
 
 
 def _without_missed(case: Case, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The truth without the small lesions that are overlooked."""
     pieces, n = ndimage.label(case.truth, structure=CONNECTIVITY)
-    sizes = np.bincount(pieces.ravel(), minlength=n + 1) * math.prod(case.volume.spacing_mm)
+    sizes = np.bincount(pieces.ravel(), minlength=n + 1) * math.prod(case.spacing_mm)
     small = np.cbrt(6 * sizes / math.pi) < SMALL_MM
     missed = small & (rng.random(n + 1) < MISSED)
     missed[0] = False

@@ -1,11 +1,12 @@
 """What is measured on: scans with their truth, and the slices that are annotated of them.
 
 Real scans are read in place from ``--data DIR``; without it the package's own phantom
-takes their part, so that anybody can run the commands. Everything is sliced along axis 0.
+takes their part, so that anybody can run the commands.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -48,12 +49,14 @@ class Case:
         Which scan, and which of `FAMILIES`.
     volume : Volume
         The scan.
-    truth : ndarray of uint8, shape (z, y, x)
-        0 is background, 1..K the structures.
+    truth : ndarray of uint8, shape (n, h, w)
+        Slices along `axis`; 0 is background, 1..K the structures.
     class_names : tuple of str
         Names of 1..K.
     n_empty : int
         How many of the slices annotated by `chosen` lie beyond the structures.
+    axis : int
+        Display axis of slicing: 0 axial, 1 coronal, 2 sagittal.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Case:
     truth: NDArray[np.uint8]
     class_names: tuple[str, ...]
     n_empty: int = 0
+    axis: int = 0
 
     @property
     def n_classes(self) -> int:
@@ -70,8 +74,20 @@ class Case:
 
     @property
     def n_slices(self) -> int:
-        """Slices along axis 0."""
+        """How many slices it has."""
         return len(self.truth)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """From slice to slice, row to row and column to column."""
+        across = [mm for axis, mm in enumerate(self.volume.spacing_mm) if axis != self.axis]
+        return self.volume.spacing_mm[self.axis], across[0], across[1]
+
+    def sliced_along(self, axis: int) -> Case:
+        """Make the same case of other slices."""
+        zyx = np.moveaxis(self.truth, 0, self.axis)
+        truth = np.ascontiguousarray(np.moveaxis(zyx, axis, 0))
+        return dataclasses.replace(self, truth=truth, axis=axis)
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -104,7 +120,7 @@ class Case:
     def _empty_slice(self) -> int:
         """A slice of the head without structures, `EMPTY_DISTANCE` slices outside their range."""
         first, last = self.extent
-        data = self.volume.data[0]
+        data = np.moveaxis(self.volume.data[0], self.axis, 0)
         head = np.flatnonzero((data > data.min()).any(axis=(1, 2)))
         candidates = [first - EMPTY_DISTANCE, last + EMPTY_DISTANCE]
         within = [z for z in candidates if head[0] <= z <= head[-1]]
@@ -120,7 +136,7 @@ class Lesson:
 
 
 def load(
-    family: str, data: Path | None, *, limit: int | None = None, quick: bool = False
+    family: str, data: Path | None, *, limit: int | None = None, quick: bool = False, axis: int = 0
 ) -> Iterator[Case]:
     """Read the cases of a family.
 
@@ -134,6 +150,8 @@ def load(
         At most so many.
     quick : bool
         Small phantoms.
+    axis : int
+        As of `Case`.
     """
     if data is None:
         cases = _phantoms(family, _QUICK_PHANTOM_SHAPE if quick else _PHANTOM_SHAPE)
@@ -143,7 +161,7 @@ def load(
         cases = _hippocampus(data / "hippocampus")
     else:
         cases = _brats(data / "brats", family)
-    return islice(cases, limit)
+    return (case.sliced_along(axis) for case in islice(cases, limit))
 
 
 def available(families: Sequence[str], data: Path | None) -> list[str]:

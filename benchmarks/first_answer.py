@@ -84,7 +84,7 @@ def _watch(
                 (seconds, _or_zero(mean_dice(case.truth, screen, case.n_classes, rest)), view)
             )
     seen.append((seconds, mean_dice(case.truth, screen, case.n_classes, rest), view))
-    filled = interpolate(annotated, case.truth.shape, case.n_classes, case.volume.spacing_mm)
+    filled = interpolate(annotated, case.truth.shape, case.n_classes, case.spacing_mm)
     row: report.Row = {
         "case": case.name,
         "family": case.family,

@@ -15,7 +15,7 @@ from benchmarks.cases import Annotated, Case, Lesson
 from napari_unet.learning.runtime import load_torch
 
 Predict = Callable[[Case, Annotated], NDArray[np.uint8]]
-"""Segments a case (z, y, x), knowing some of its slices (or none)."""
+"""Segments a case (n, h, w), knowing some of its slices (or none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ Method = Callable[[Sequence[Lesson], Budget, int], Fit]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a method made of a case; `labels` (z, y, x) and the seconds used."""
+    """What a method made of a case; `labels` (n, h, w) and the seconds used."""
 
     labels: NDArray[np.uint8]
     steps: int

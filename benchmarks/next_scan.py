@@ -74,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         plan = QUICK if given.quick else PROTOCOLS[family]
         tests = _QUICK_TESTS if given.quick else given.scans
         limit = None if tests is None else plan.n_train + tests
-        everything = list(cases.load(family, given.data, limit=limit, quick=given.quick))
+        every = cases.load(
+            family, given.data, limit=limit, quick=given.quick, axis=options.axis(given)
+        )
+        everything = list(every)
         lessons = [Lesson(case, _annotate(case, plan)) for case in everything[: plan.n_train]]
         unseen = everything[plan.n_train :]
         (budget, *_) = options.budgets(given, [plan.seconds])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.cases import FAMILIES, Case, available, load
 from benchmarks.methods import METHODS, Budget
+from napari_unet.imaging.volume import PLANES
 
 
 def make_parser(
@@ -44,6 +45,7 @@ def make_parser(
             "--cases", nargs="+", choices=FAMILIES, default=list(families), help="kinds of scans"
         )
         parser.add_argument("--scans", type=int, help="at most so many scans of each kind")
+        parser.add_argument("--axis", choices=PLANES, default=PLANES[0], help="plane of the slices")
         parser.add_argument("--people", nargs="+", help="only scans whose names begin so")
     if methods:
         parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(methods))
@@ -56,6 +58,11 @@ def seeds(options: argparse.Namespace) -> list[int]:
     return options.seeds or ([0] if options.quick else [0, 1, 2])
 
 
+def axis(options: argparse.Namespace) -> int:
+    """Display axis of slicing."""
+    return PLANES.index(options.axis)
+
+
 def n_scans(options: argparse.Namespace) -> int | None:
     """How many scans of each kind; None: all."""
     return options.scans or (1 if options.quick else None)
@@ -64,7 +71,7 @@ def n_scans(options: argparse.Namespace) -> int | None:
 def scans(options: argparse.Namespace) -> Iterator[Case]:
     """Read the scans to measure on, one kind after the other."""
     for family in available(options.cases, options.data):
-        every = load(family, options.data, quick=options.quick)
+        every = load(family, options.data, quick=options.quick, axis=axis(options))
         beginnings = tuple(options.people or [""])
         chosen = (case for case in every if case.name.startswith(beginnings))
         case = None

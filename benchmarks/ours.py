@@ -47,7 +47,7 @@ def learn(
     lessons: Sequence[Lesson], config: TrainConfig, init: Checkpoint | None = None
 ) -> Learned:
     """Train on the annotated slices of one or several cases."""
-    scans = [prepare(lesson.case.volume, 0) for lesson in lessons]
+    scans = [prepare(lesson.case.volume, lesson.case.axis) for lesson in lessons]
     steps = 0
     for event in train(
         scans,
@@ -64,15 +64,16 @@ def learn(
 
 
 def answer(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> NDArray[np.uint8]:
-    """Segment a case (z, y, x), some slices of which are annotated (or none)."""
+    """Segment a case (n, h, w), some slices of which are annotated (or none)."""
     annotations = _annotations([Lesson(case, annotated)])
-    return predict_volume(case.volume, checkpoint, axis=0, annotations=annotations)
+    labels = predict_volume(case.volume, checkpoint, axis=case.axis, annotations=annotations)
+    return np.moveaxis(labels, case.axis, 0)
 
 
 def predictions(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> list[SlicePredicted]:
     """Predict every slice as the plugin does, with what predictions say of themselves."""
     known = frozenset(annotated)
-    scan = prepare(case.volume, 0)
+    scan = prepare(case.volume, case.axis)
     events = segment(scan, checkpoint, annotations=_annotations([Lesson(case, annotated)]))
     return [
         dataclasses.replace(event, learned_from=known)
@@ -90,7 +91,7 @@ def watch(
     between two items is not counted.
     """
     clock = _Clock()
-    scan = prepare(case.volume, 0)
+    scan = prepare(case.volume, case.axis)
     for event in train(
         [scan],
         _annotations([Lesson(case, annotated)]),

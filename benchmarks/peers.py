@@ -36,7 +36,7 @@ def interpolation(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     del lessons, budget, seed
     return Fit(
         lambda case, annotated: interpolate(
-            annotated, case.truth.shape, case.n_classes, case.volume.spacing_mm
+            annotated, case.truth.shape, case.n_classes, case.spacing_mm
         ),
         0,
     )
@@ -113,7 +113,7 @@ def forest(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     rng = np.random.default_rng(seed)
     features, labels = [], []
     for lesson in lessons:
-        scan = prepare(lesson.case.volume, 0)
+        scan = prepare(lesson.case.volume, lesson.case.axis)
         for index, truth in lesson.annotated.items():
             flat = scan.crop(truth).ravel()
             features.append(_features(scan, index)[flat != 255])
@@ -138,7 +138,7 @@ def forest(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
     def predict(case: Case, annotated: Annotated) -> NDArray[np.uint8]:
         del annotated
-        scan = prepare(case.volume, 0)
+        scan = prepare(case.volume, case.axis)
         slices = (model.predict(_features(scan, z)) for z in range(scan.n_slices))
         return np.stack([scan.paste(each.reshape(scan.shape).astype(np.uint8)) for each in slices])
 
@@ -202,7 +202,7 @@ def monai_unet(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
     def predict(case: Case, annotated: Annotated) -> NDArray[np.uint8]:
         del annotated
-        scan = prepare(case.volume, 0)
+        scan = prepare(case.volume, case.axis)
         rows, columns = scan.shape
         planes = []
         with torch.inference_mode():
@@ -216,7 +216,7 @@ def monai_unet(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
 def _slices(lessons: Sequence[Lesson]) -> list[dict[str, Any]]:
     """Annotated slices as MONAI's transforms want them, all of one size."""
-    scans = [prepare(lesson.case.volume, 0) for lesson in lessons]
+    scans = [prepare(lesson.case.volume, lesson.case.axis) for lesson in lessons]
     size = tuple(max(scan.shape[side] for scan in scans) for side in (0, 1))
     slices = []
     for scan, lesson in zip(scans, lessons, strict=True):

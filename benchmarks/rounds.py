@@ -42,9 +42,9 @@ class Round:
         Slices that the annotator has drawn.
     corrected : mapping
         What was predicted of those of them that had been predicted.
-    predicted : ndarray of uint8, shape (z, y, x)
+    predicted : ndarray of uint8, shape (n, h, w)
         What the model (or interpolation) says on all slices.
-    result : ndarray of uint8, shape (z, y, x)
+    result : ndarray of uint8, shape (n, h, w)
         The mask so far: the annotator's slices, and predictions elsewhere.
     painting_s : float
         Seconds that the annotator has spent.
@@ -107,7 +107,7 @@ class Interpolator:
     def __call__(self, annotated: Annotated) -> list[SlicePredicted]:
         """See `Model`."""
         case = self._case
-        labels = interpolate(annotated, case.truth.shape, case.n_classes, case.volume.spacing_mm)
+        labels = interpolate(annotated, case.truth.shape, case.n_classes, case.spacing_mm)
         known = frozenset(annotated)
         return [SlicePredicted(0, z, each, None, known) for z, each in enumerate(labels)]
 

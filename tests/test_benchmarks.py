@@ -188,6 +188,27 @@ def test_every_learner_answers_on_the_grid_of_the_case(cone, name):
     assert found.steps > 0
 
 
+@pytest.mark.parametrize("name", ["ours", "interpolation", "forest", "monai"])
+def test_a_case_of_sagittal_slices_is_learned_and_answered_in_sagittal_slices(name):
+    if name in ("forest", "monai"):
+        pytest.importorskip({"forest": "sklearn", "monai": "monai"}[name])
+    spacing = (3.0, 2.0, 1.0)
+    truth = np.zeros((20, 24, 40), np.uint8)
+    truth[4:12, 10:20, 8:30] = 1
+    volume = Volume(
+        (100 + 60 * truth)[None].astype(np.float32), Grid.from_spacing(truth.shape, spacing)
+    )
+    case = Case("box", "core", volume, truth, ("box",)).sliced_along(2)
+    assert case.spacing_mm == (1.0, 3.0, 2.0)
+    assert case.extent == (8, 29)
+    budget = Budget(seconds=10, steps=2, threads=1)
+    found = solve(usable([name])[name], case, case.annotate([10, 20, 28]), budget, seed=0)
+    assert found.labels.shape == (40, 20, 24)
+    if name == "interpolation":
+        np.testing.assert_array_equal(found.labels[10:29], case.truth[10:29])
+    np.testing.assert_array_equal(case.sliced_along(0).truth, truth)
+
+
 def test_few_slices_runs_on_a_phantom_and_leaves_rows_and_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.cases._QUICK_PHANTOM_SHAPE", (24, 48, 40))
     few_slices.main(
