@@ -26,6 +26,7 @@ WORDS = {
     "dice_rest": "Dice, all other slices",
     "dice_in_range": "dashed: those in range",
     "ours": "this package",
+    "ours-scratch": "this package, random start",
     "ours-standard": "this package, standard",
     "forest": "random forest",
     "monai": "MONAI UNet",

@@ -31,7 +31,7 @@ STRATEGIES = {
     "oracle": rounds.oracle,
 }
 FILLED = ("interval", "oracle")
-"""Ways to correct interpolation; its own doubt it does not know."""
+"""Ways to correct interpolation."""
 
 _COLUMNS = [f"{what}_{round(100 * target)}" for target in TARGETS for what in ("slices", "paint_s")]
 

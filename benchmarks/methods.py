@@ -72,6 +72,7 @@ class Answer:
 
 _WHERE = {
     "ours": ("benchmarks.ours", "fast"),
+    "ours-scratch": ("benchmarks.ours", "fast_from_scratch"),
     "ours-standard": ("benchmarks.ours", "standard"),
     "interpolation": ("benchmarks.peers", "interpolation"),
     "forest": ("benchmarks.peers", "forest"),

@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--correct-seconds", type=float, help="learning from corrected slices")
     given = report.parse(parser, argv)
+    if given.people:
+        parser.error("--people cannot be chosen here: the first scans are learned from.")
     out = report.Report("next_scan", given)
     for family in cases.available(given.cases, given.data):
         plan = QUICK if given.quick else PROTOCOLS[family]

@@ -109,6 +109,12 @@ def fast(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     return _fit(lessons, config_for(budget, seed, "fast"))
 
 
+def fast_from_scratch(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
+    """Learn with the ``fast`` network, without the packaged weights; a `Method`."""
+    with mock.patch("napari_unet.learning.trainer.pretrained_state", return_value=None):
+        return fast(lessons, budget, seed)
+
+
 def standard(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     """Learn with the ``standard`` network; a `Method`."""
     return _fit(lessons, config_for(budget, seed, "standard"))

@@ -68,7 +68,9 @@ def suggest(
         return None
     if not done.any():
         if not area[~seen].any():
-            return Suggestion(_middle(seen), "a good place to start")
+            unseen = indices[~seen]
+            middle = int(unseen[np.argmin(np.abs(unseen - len(done) // 2))])
+            return Suggestion(middle, "near the middle of the scan, a good place to start")
         largest = np.where(seen, -1, area)
         return Suggestion(int(np.argmax(largest)), "the largest predicted structure")
 
@@ -78,7 +80,7 @@ def suggest(
         between[shown[0] : shown[-1]] = True
     wanted = ~seen & (between | (area > SPECK_PIXELS))
     if not wanted.any():
-        return Suggestion(_middle(seen), "in the widest gap between annotated slices")
+        return _interval(seen)
     distance = np.abs(indices[:, None] - indices[seen]).min(axis=1)
     # Of two slices equally far away, the one that shows more.
     value = np.where(wanted, distance + area / (area.max() + 1), -1)
@@ -88,7 +90,7 @@ def suggest(
     return Suggestion(best, "beyond the slices you painted: is it real?")
 
 
-def _middle(seen: NDArray[np.bool_]) -> int:
+def _interval(seen: NDArray[np.bool_]) -> Suggestion:
     """Middle of the longest run of slices that nobody has looked at.
 
     A run at an end of the scan counts half: it is mostly air.
@@ -97,4 +99,5 @@ def _middle(seen: NDArray[np.bool_]) -> int:
     starts, ends = runs[::2], runs[1::2]
     length = (ends - starts) * np.where((starts == 0) | (ends == len(seen)), 0.5, 1.0)
     longest = int(np.argmax(length))
-    return int((starts[longest] + ends[longest] - 1) // 2)
+    middle = int((starts[longest] + ends[longest] - 1) // 2)
+    return Suggestion(middle, "in the widest gap between annotated slices")
