@@ -5,15 +5,24 @@ import dataclasses
 import numpy as np
 import pytest
 
+from napari_unet import fill_between
 from napari_unet.learning.answer import neighbour_weights
 from napari_unet.learning.checkpoint import Checkpoint
-from napari_unet.learning.config import IGNORE_LABEL, ModelCard, ModelConfig, Provenance
+from napari_unet.learning.config import (
+    IGNORE_LABEL,
+    ModelCard,
+    ModelConfig,
+    Provenance,
+    TrainConfig,
+)
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.inference import predict_volume
 from napari_unet.learning.knowledge import STRONGEST_AGAINST, Knowledge, share_of_learned
 from napari_unet.learning.network import UNet
-from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.trainer import Trainer
+from napari_unet.learning.training import train
+from napari_unet.synthetic import make_phantom
 
 
 def _scan(n=20, side=40, slice_mm=1.0):
@@ -138,3 +147,22 @@ def test_a_round_and_a_prediction_agree_on_how_much_a_network_knows_of_other_sca
     assert share_of_learned(
         names, names, trainer.done(1, 1.0, stopped=False).checkpoint.card.provenance
     ) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("steps", [1, 60])
+def test_between_annotated_slices_an_answer_is_no_worse_than_interpolation(steps):
+    phantom = make_phantom(3, (40, 96, 80), (3.6, 2.0, 2.2), 3, (20.0, 36.0))
+    shown = np.flatnonzero(phantom.truth.any(axis=(1, 2)))
+    slices = [int(z) for z in np.linspace(shown[0], shown[-1], 6)[1:-1]]
+    annotations = [LabelledSlice(0, z, phantom.truth[z]) for z in slices]
+    config = TrainConfig(seconds=300, max_steps=steps, threads=1, device="cpu")
+    *_, done = train([prepare(phantom.volume, 0)], annotations, config, class_names=["metastasis"])
+    answer = predict_volume(phantom.volume, done.checkpoint, annotations=annotations)
+    filled = fill_between(phantom.truth, grid=phantom.volume.grid, slices=slices)
+    rest = [z for z in range(slices[0], slices[-1]) if z not in slices]
+    truth = phantom.truth[rest] > 0
+    ours, alone = (
+        2 * np.count_nonzero(truth & (m[rest] > 0)) / (truth.sum() + (m[rest] > 0).sum())
+        for m in (answer, filled)
+    )
+    assert ours > alone - 0.01
