@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = report.Report("masked_loss", given)
     for case in options.scans(given):
         whole = case.annotate(case.chosen(given.k))
-        for budget in options.budgets(given, [60.0], quick=4.0):
+        for budget in options.budgets(given, [60.0], quick=2.0):
             for seed in options.seeds(given):
                 for share, name, annotated, loss in _variants(whole, seed, given.quick):
                     with ours.learning_otherwise(loss, presume=name == OURS):

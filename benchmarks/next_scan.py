@@ -69,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--correct-seconds", type=float, help="learning from corrected slices")
     given = report.parse(parser, argv)
-    if given.people:
-        parser.error("--people cannot be chosen here: the first scans are learned from.")
     out = report.Report("next_scan", given)
     for family in cases.available(given.cases, given.data):
         plan = QUICK if given.quick else PROTOCOLS[family]
@@ -81,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         everything = list(every)
         lessons = [Lesson(case, _annotate(case, plan)) for case in everything[: plan.n_train]]
-        unseen = everything[plan.n_train :]
+        tested = tuple(given.people or [""])
+        unseen = [case for case in everything[plan.n_train :] if case.name.startswith(tested)]
         (budget, *_) = options.budgets(given, [plan.seconds])
         correct_s = given.correct_seconds or plan.correct_seconds
         later = Budget(correct_s, given.steps, given.threads, given.device)

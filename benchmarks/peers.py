@@ -60,11 +60,11 @@ def interpolate(
     annotated : mapping
         Slice number -> labels (h, w).
     shape : tuple of int
-        (z, y, x) of the scan.
+        (n, h, w) of the scan.
     n_classes : int
         Structures.
     spacing_mm : tuple of float
-        Voxel size (z, y, x).
+        Distance of slices, rows and columns.
     """
     result = np.zeros(shape, np.uint8)
     for index, labels in annotated.items():

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = report.Report("restart", given)
     for case in options.scans(given):
         for k in given.k or ((3,) if given.quick else (3, 5)):
-            for budget in options.budgets(given, [30.0], quick=4.0):
+            for budget in options.budgets(given, [30.0], quick=2.0):
                 for seed in options.seeds(given):
                     for row in _rounds(case, k, budget, seed):
                         out.add(case=case.name, family=case.family, k=k, seed=seed, **row)

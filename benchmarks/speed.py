@@ -44,7 +44,7 @@ _N_CLASSES = 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
-    parser = options.make_parser(__doc__, families=())
+    parser = options.make_parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", help="voxels along each side")
     parser.add_argument("--large", action="store_true", help="also 384 and 512 (ours only)")
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=["fast", "standard"])

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 learned = ours.learn(lessons, dataclasses.replace(config, loss=loss))
                 for exam in split.tests:
                     labels = ours.answer(exam.case, {}, learned.checkpoint)
-                    findings = compare_lesions(exam.case.truth, labels, exam.case.spacing_mm)
+                    findings = compare_lesions(exam.case.truth, labels, exam.case.volume.spacing_mm)
                     which = {"case": exam.case.name, "loss": loss, "seed": seed}
                     out.add(
                         **which,

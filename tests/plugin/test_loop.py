@@ -247,13 +247,29 @@ def test_next_slice_does_not_go_back_to_slices_left_as_they_were(bench):
     bench.paint(4)
     bench.paint(12)
     seen = []
+    bench.session.bridge.go_to(4)
     for _ in range(4):
         bench.annotator.slice.next()
         seen.append(bench.session.bridge.visible_index)
+    assert seen[0] == 8
     assert len(set(seen)) == 4
-    bench.train()  # they may look different now
+    bench.annotator.fill()  # they show something else now
+    bench.wait_for_job()
+    bench.session.bridge.go_to(4)
     bench.annotator.slice.next()
-    assert bench.session.bridge.visible_index in seen
+    assert bench.session.bridge.visible_index == 8
+
+
+def test_a_slice_that_is_reset_is_suggested_again(bench):
+    for index in (4, 8, 12):
+        bench.paint(index)
+    bench.session.bridge.go_to(8)
+    bench.annotator.slice.next()
+    bench.session.bridge.go_to(8)
+    bench.annotator.slice.release()
+    bench.session.bridge.go_to(4)
+    bench.annotator.slice.next()
+    assert bench.session.bridge.visible_index == 8
 
 
 def test_the_strip_jumps_and_knows_every_state(bench):

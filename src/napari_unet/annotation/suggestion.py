@@ -1,4 +1,4 @@
-"""Which slice to look at next, and why: the one farthest from all that is annotated.
+"""Which slice to look at next, and why: the one farthest from all that was looked at.
 
 Of the slices that matter: those between slices that show a structure, and those that are
 predicted to show one where nobody has looked. So gaps are halved, and structures beyond the
@@ -43,7 +43,9 @@ class Suggestion:
 def suggest(
     states: Sequence[SliceState], area: NDArray[np.int64], *, passed: Collection[int] = ()
 ) -> Suggestion | None:
-    """Pick the slice that is farthest from what is annotated.
+    """Pick the slice that is farthest from those annotated or passed over.
+
+    As long as none is annotated, the one that shows most.
 
     Parameters
     ----------
@@ -52,8 +54,7 @@ def suggest(
     area : ndarray of int, shape (n,)
         Pixels of structures on every slice, painted or predicted.
     passed : collection of int
-        Slices that the annotator has seen and left as they were: neither they nor their
-        neighbours are worth going to while others are far from all that was looked at.
+        Slices that the annotator has looked at and left as they were.
 
     Returns
     -------

@@ -229,6 +229,7 @@ class Annotator(QObject):
             return
         self.require_idle("remove the filling")
         session.filling.remove()
+        session.notes.look_again()
         self.rounds.predicted.emit()
         self.say("The filling is removed; what was there before is back.")
 
@@ -247,6 +248,7 @@ class Annotator(QObject):
         session = self.require_session()
         self.require_idle("load a mask")
         said = take_over(session, mask, complete=complete)
+        session.notes.look_again()
         self.session_changed.emit()
         self.edited.emit()
         self.slices_changed.emit()

@@ -50,7 +50,7 @@ class PaintPanel(QWidget):
         self.next = QPushButton("Next slice")
         self.next.setToolTip(
             "Go to the slice farthest from what is annotated, of those between painted slices\n"
-            "and those with predictions (N)"
+            "and those with predictions; again: to the next one (N)"
         )
         self.release = QPushButton("Reset")
         self.release.setToolTip(_RELEASE_HELP)

@@ -49,9 +49,8 @@ class ScanPanel(QWidget):
         self.axis = QComboBox()
         self.axis.setToolTip(
             "The plane you paint in, and the distance of its slices.\n"
-            "By default the plane the scan was acquired in. If the voxels are cubes, choose one\n"
-            "that shows a long structure lengthwise.\n"
-            "Oblique: it is tilted by this angle; planes and letters are the nearest ones."
+            "By default the plane the scan was acquired in. Oblique: it is tilted by this angle;\n"
+            "planes and letters are the nearest ones."
         )
         self.labels = QComboBox()
         self.labels.setToolTip(

@@ -241,9 +241,9 @@ class ScanSession:
         self.record.write_volume(labels)
         self.bridge.refresh()
 
-    def suggest(self) -> Suggestion | None:
+    def suggest(self, left: int | None) -> Suggestion | None:
         """Find the slice to look at next: another one than that on screen, which is left."""
-        self.suggested = self.notes.suggest(leaving=self.bridge.visible_index)
+        self.suggested = self.notes.suggest(left)
         return self.suggested
 
     # -- the end ---------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 from napari_unet.annotation.outlook import Outlook, outlook
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore, Overlap, estimate, slice_overlap
-from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, SliceState
+from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, UNTOUCHED, SliceState
 from napari_unet.annotation.suggestion import Suggestion, suggest
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
@@ -99,20 +99,20 @@ class SliceNotes:
                 foreseen.append(said)
         return estimate(corrected, foreseen, ahead)
 
-    def suggest(self, leaving: int | None = None) -> Suggestion | None:
+    def suggest(self, left: int | None = None) -> Suggestion | None:
         """Find the slice to look at next; see `annotation.suggestion.suggest`.
 
         Parameters
         ----------
-        leaving : int, optional
-            A slice that the annotator has looked at and leaves as it is. It comes again
-            when no other is left, or after `look_again`.
+        left : int, optional
+            The slice that the annotator is looking at. If it was left as it was, it comes
+            again when no other is left, or after `look_again`.
         """
         across = tuple(axis for axis in range(3) if axis != self._record.axis)
         area = np.count_nonzero(self._record.mask(), axis=across)
         states = self._record.states()
-        here = set() if leaving is None else {leaving}
-        self._passed |= here
+        here = set() if left is None else {left}
+        self._passed = {index for index in self._passed | here if states[index] in UNTOUCHED}
         found = suggest(states, area, passed=self._passed)
         if found is None:
             self._passed = here

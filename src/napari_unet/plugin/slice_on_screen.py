@@ -46,9 +46,11 @@ class SliceOnScreen:
     def next(self) -> None:
         """Go to the suggested slice, and say why."""
         session = self._annotator.require_session()
-        session.bridge.face_axis()
+        bridge = session.bridge
+        left = bridge.visible_index if bridge.in_view else None
+        bridge.face_axis()
         session.record.sync()
-        suggestion = session.suggest()
+        suggestion = session.suggest(left)
         if suggestion is None:
             self._annotator.say("No other slice is left: all are annotated.")
             return
