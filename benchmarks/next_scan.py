@@ -79,8 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         everything = list(every)
         lessons = [Lesson(case, _annotate(case, plan)) for case in everything[: plan.n_train]]
-        tested = tuple(given.people or [""])
-        unseen = [case for case in everything[plan.n_train :] if case.name.startswith(tested)]
+        unseen = list(options.named(given, family, everything[plan.n_train :]))
         (budget, *_) = options.budgets(given, [plan.seconds])
         correct_s = given.correct_seconds or plan.correct_seconds
         later = Budget(correct_s, given.steps, given.threads, given.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.cases import FAMILIES, Case, available, load
@@ -68,17 +68,23 @@ def n_scans(options: argparse.Namespace) -> int | None:
     return options.scans or (1 if options.quick else None)
 
 
+def named(options: argparse.Namespace, family: str, every: Iterable[Case]) -> Iterator[Case]:
+    """Give those scans of a family whose names begin as wanted; exit where there are none."""
+    beginnings = tuple(options.people or [""])
+    found = False
+    for case in every:
+        if case.name.startswith(beginnings):
+            found = True
+            yield case
+    if not found:
+        raise SystemExit(f"No scan of {family} is named {' or '.join(beginnings)}....")
+
+
 def scans(options: argparse.Namespace) -> Iterator[Case]:
     """Read the scans to measure on, one kind after the other."""
     for family in available(options.cases, options.data):
         every = load(family, options.data, quick=options.quick, axis=axis(options))
-        beginnings = tuple(options.people or [""])
-        chosen = (case for case in every if case.name.startswith(beginnings))
-        case = None
-        for case in itertools.islice(chosen, n_scans(options)):
-            yield case
-        if case is None:
-            raise SystemExit(f"No scan of {family} is named {' or '.join(beginnings)}....")
+        yield from itertools.islice(named(options, family, every), n_scans(options))
 
 
 def budgets(
