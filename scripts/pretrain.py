@@ -2,7 +2,7 @@
 
 Writes `latest.safetensors` (averaged weights, half precision, no head) every few minutes
 and at the end; that file, as `src/napari_unet/weights/fast.safetensors`, is what
-`napari_unet.learning.pretrained` loads.
+`napari_unet.learning.pretrained` loads (it has the file's `sha256sum`, to be changed with it).
 """
 
 from __future__ import annotations

@@ -6,12 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from napari_unet import __version__
 from napari_unet.errors import CheckpointError, SaveError
 from napari_unet.learning.checkpoint import Checkpoint
+from napari_unet.learning.config import ModelCard, ModelConfig
 from napari_unet.learning.inference import predict_volume
+from napari_unet.learning.network import UNet
 
 
 def test_saved_and_loaded_model_predicts_the_same(scene, trained, tmp_path):
@@ -44,8 +47,6 @@ def test_the_card_remembers_which_slices_were_learned_and_which_held_back(traine
 
 
 def test_a_model_of_the_first_format_still_opens(scene, trained, tmp_path):
-    import safetensors.torch
-
     old = dataclasses.asdict(trained.checkpoint.card)
     del old["provenance"]["learned_slices"], old["provenance"]["held_back"]
     safetensors.torch.save_file(
@@ -56,6 +57,14 @@ def test_a_model_of_the_first_format_still_opens(scene, trained, tmp_path):
     loaded = Checkpoint.load(tmp_path / "old.safetensors")
     assert loaded.card.provenance.learned_slices == ()
     assert loaded.card.provenance.steps == 80
+
+
+def test_a_model_of_the_format_before_checksums_still_opens(trained, tmp_path):
+    card = trained.checkpoint.card
+    written = json.dumps({"format_version": 3, **dataclasses.asdict(card)})
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file(trained.checkpoint.state, path, {"napari_unet": written})
+    assert Checkpoint.load(path).card == card
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "header"])
@@ -72,6 +81,41 @@ def test_damaged_file_is_refused_with_a_sentence(trained, tmp_path, damage):
         }[damage]
     )
     with pytest.raises(CheckpointError, match="damaged"):
+        Checkpoint.load(path)
+
+
+def test_a_model_in_which_a_byte_has_changed_is_refused_wherever_it_is(tmp_path):
+    config = ModelConfig(width=2, levels=2)
+    net = UNet(config, torch.Generator().manual_seed(0))
+    path = tmp_path / "model.safetensors"
+    Checkpoint(net.state_dict(), ModelCard(config, class_names=("label 2",))).save(path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(content), size=150):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"damaged|newer|no card"):
+            Checkpoint.load(path)
+    path.write_bytes(content)
+    Checkpoint.load(path)
+
+
+@pytest.mark.parametrize("change", ["weights", "card", "checksum"])
+def test_a_model_that_was_changed_since_it_was_saved_is_refused(trained, tmp_path, change):
+    path = tmp_path / "model.safetensors"
+    trained.checkpoint.save(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    state = dict(trained.checkpoint.state)
+    if change == "weights":
+        state["head.weight"] = -state["head.weight"]
+    elif change == "card":
+        metadata["napari_unet"] = metadata["napari_unet"].replace('"ball"]', '"bald"]', 1)
+    else:
+        metadata = {"napari_unet": metadata["napari_unet"]}
+    safetensors.torch.save_file(state, path, metadata)
+    with pytest.raises(CheckpointError, match=r"not as it was saved.*another copy"):
         Checkpoint.load(path)
 
 
@@ -92,8 +136,6 @@ def test_weights_that_are_not_numbers_are_refused(trained, tmp_path):
 
 
 def test_other_software_s_weights_are_refused(tmp_path):
-    import safetensors.torch
-
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a model of napari-unet"):
         Checkpoint.load(tmp_path / "other.safetensors")

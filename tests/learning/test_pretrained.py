@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib import resources
 
 import pytest
 import torch
 
+from napari_unet.errors import CheckpointError
+from napari_unet.learning import pretrained
 from napari_unet.learning.config import PRESETS, ModelConfig
 from napari_unet.learning.network import UNet
 from napari_unet.learning.pretrained import pretrained_state
@@ -46,3 +49,16 @@ def test_two_channels_with_the_same_image_show_what_one_channel_shows():
         one = started(FAST)(image)
         two = started(dataclasses.replace(FAST, in_channels=2))(image.repeat(1, 2, 1, 1))
     torch.testing.assert_close(two, one, atol=1e-4, rtol=1e-4)
+
+
+def test_packaged_weights_that_are_damaged_or_gone_are_not_started_from(monkeypatch, tmp_path):
+    (tmp_path / "weights").mkdir()
+    packaged = resources.files("napari_unet") / "weights" / "fast.safetensors"
+    content = bytearray(packaged.read_bytes())
+    content[-1000] ^= 1
+    monkeypatch.setattr(pretrained.resources, "files", lambda package: tmp_path)
+    with pytest.raises(CheckpointError, match=r"cannot be read.*Install napari-unet-mri again"):
+        pretrained_state(FAST)
+    (tmp_path / "weights" / "fast.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"not as they were packaged.*Install"):
+        pretrained_state(FAST)

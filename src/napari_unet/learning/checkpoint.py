@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,15 @@ from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.network import UNet  # noqa: E402
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the model file; raised when older software could not read it."""
 
 _CARD_KEY = "napari_unet"
+
+_CHECKSUM_KEY = "napari_unet_sha256"
+
+_CHECKED_SINCE = 4
+"""First format whose files have a checksum."""
 
 _NEW_CLASS_DROP = 2.0
 """How far the score of an added class is below that of the background."""
@@ -148,8 +154,9 @@ class Checkpoint:
         card = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self.card)}
         state = {name: tensor.contiguous() for name, tensor in self.state.items()}
         # Not save_file: it puts a file of its own, readable by its owner only, in the place.
+        text = json.dumps(card, ensure_ascii=False)
         content = safetensors.torch.save(
-            state, metadata={_CARD_KEY: json.dumps(card, ensure_ascii=False)}
+            state, metadata={_CARD_KEY: text, _CHECKSUM_KEY: _checksum(text, state)}
         )
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(content)
@@ -161,7 +168,8 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If there is no such file, or it is damaged or not a model of this package.
+            If there is no such file, or it is not a model of this package, or any bit of
+            it is not as it was saved.
         """
         path = Path(path)
         try:
@@ -180,7 +188,11 @@ class Checkpoint:
                 f"{path.name} is not a model of napari-unet: it has weights but no card. "
                 "Choose a file saved with napari-unet."
             )
-        checkpoint = cls(state=state, card=_parse_card(metadata[_CARD_KEY], path.name))
+        raw = _read_card(metadata[_CARD_KEY], path.name)
+        # Before anything is made of the card: what it says may be damage too.
+        if raw["format_version"] >= _CHECKED_SINCE:
+            _check_unchanged(metadata, state, path.name)
+        checkpoint = cls(state=state, card=_parse_card(raw, path.name))
         checkpoint.network()  # weights and card belong together
         if not all(torch.isfinite(tensor).all() for tensor in state.values()):
             raise CheckpointError(f"{path.name} has weights that are not numbers: it is damaged.")
@@ -191,15 +203,52 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "(none)"
 
 
-def _parse_card(text: str, name: str) -> ModelCard:
+def _checksum(card: str, state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the card as it is written and of the tensors: names, types, shapes, bytes."""
+    found = hashlib.sha256(card.encode())
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _check_unchanged(metadata: Mapping[str, str], state: Mapping[str, Tensor], name: str) -> None:
+    """Refuse a file in which a bit has flipped: other weights would give other masks silently."""
+    if metadata.get(_CHECKSUM_KEY) != _checksum(metadata[_CARD_KEY], state):
+        raise CheckpointError(
+            f"{name} is not as it was saved: its checksum does not fit, so it was damaged or "
+            "changed since, and its masks could be wrong. Use another copy or train again."
+        )
+
+
+def _damaged_card(name: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"The card of {name} cannot be read ({error}): the file is damaged. "
+        "Use another copy or train again."
+    )
+
+
+def _read_card(text: str, name: str) -> dict[str, Any]:
+    """Card as it is written, of a format that is known here."""
     try:
         raw: dict[str, Any] = json.loads(text)
-        version = int(raw.pop("format_version"))
-        if version > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{name} was written by a newer napari-unet (format {version}, this one reads up "
-                f"to {FORMAT_VERSION}). Update napari-unet to use it."
-            )
+        raw["format_version"] = version = int(raw["format_version"])
+        if version < 1:
+            raise ValueError(f"format {version}")
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _damaged_card(name, error) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name} was written by a newer napari-unet (format {version}, this one reads up "
+            f"to {FORMAT_VERSION}). Update napari-unet to use it."
+        )
+    return raw
+
+
+def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
+    try:
+        del raw["format_version"]
         provenance: dict[str, Any] = raw.pop("provenance")
         provenance["trained_on"] = tuple(provenance["trained_on"])
         for key in ("learned_slices", "held_back"):  # unknown in format 1
@@ -218,10 +267,7 @@ def _parse_card(text: str, name: str) -> ModelCard:
         if card.model.n_classes != len(card.class_names) + 1:
             raise ValueError("impossible network shape")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"The card of {name} cannot be read ({error}): the file is damaged. "
-            "Use another copy or train again."
-        ) from error
+        raise _damaged_card(name, error) from error
     if card.normalisation != NORMALISATION:
         raise CheckpointError(
             f"{name} expects intensities normalised as {card.normalisation!r}, which this version "
