@@ -496,6 +496,33 @@ def test_reset_can_be_undone(bench):
     assert bench.session.record.state(8) is SliceState.ANNOTATED
 
 
+def test_resetting_a_slice_of_a_hidden_mask_can_be_undone(bench):
+    bench.paint(8)
+    bench.session.bridge.go_to(2)
+    bench.session.labels.visible = False
+    bench.session.bridge.go_to(8)
+    bench.session.release(8)
+    assert bench.session.record.state(8) is SliceState.EMPTY
+    assert not bench.session.labels.data[8].any()
+    bench.session.labels.visible = True
+    bench.session.labels.undo()
+    np.testing.assert_array_equal(bench.session.labels.data[8] == 1, bench.truth[8])
+    assert bench.session.record.state(8) is SliceState.ANNOTATED
+
+
+def test_a_reset_that_napari_cannot_draw_leaves_no_empty_slice_to_learn_from(bench, monkeypatch):
+    def broken():
+        raise IndexError("index 15 is out of bounds for axis 0 with size 1")
+
+    bench.paint(8)
+    bench.paint(5)
+    monkeypatch.setattr(bench.session.labels, "_partial_labels_refresh", broken)
+    with pytest.raises(IndexError):
+        bench.session.release(8)
+    assert not bench.session.labels.data[8].any()
+    assert [s.index for s in bench.session.training_slices()] == [5]
+
+
 def test_a_structure_can_be_renamed_and_added_after_training(bench):
     bench.paint(8)
     bench.train()

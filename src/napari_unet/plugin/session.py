@@ -216,15 +216,25 @@ class ScanSession:
         return self.notes.training_slices(known)
 
     def release(self, index: int) -> None:
-        """Give a slice back to the model, as one undoable step."""
+        """Give a slice back to the model, as one undoable step.
+
+        Labels and record agree afterwards, whatever napari raises while it draws.
+        """
         opinion = self.record.opinion(index)
         before = self.record.snapshot(index)
-        differs = np.nonzero(self.labels.data[self.record.plane(index)] != opinion)
-        if len(differs[0]):
-            at: list[Any] = list(differs)
-            at.insert(self.axis, np.full(len(differs[0]), index))
-            self.labels.data_setitem(tuple(at), opinion[differs])
-        self.record.release(index, before)
+        live = self.labels.data[self.record.plane(index)]
+        differs = np.nonzero(live != opinion)
+        try:
+            if len(differs[0]):
+                at: list[Any] = list(differs)
+                at.insert(self.axis, np.full(len(differs[0]), index))
+                if not self.labels.visible:
+                    # napari cuts no slice of a hidden layer, yet `data_setitem` draws into it.
+                    self.labels.set_view_slice()
+                self.labels.data_setitem(tuple(at), opinion[differs])
+        finally:
+            if np.array_equal(live, opinion):
+                self.record.release(index, before)
 
     def score(self) -> CorrectionScore | None:
         """Dice of what is not annotated, as far as corrections tell."""
