@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import napari_unet
-from napari_unet.api import TrainingCutShort
+from napari_unet.api import LabelsMoved, TrainingCutShort
 from napari_unet.errors import (
     AnnotationError,
     CheckpointError,
@@ -133,6 +133,24 @@ def test_files_in_any_voxel_order_count_slices_as_stored(truth, tmp_path):
     assert by_default.card.provenance.annotated_slices == len(stored) == 4
     for name, tensor in by_default.state.items():
         assert tensor.equal(by_number.state[name]), name
+
+
+def test_a_mask_file_on_another_grid_is_brought_onto_the_scan_with_a_warning(truth, tmp_path):
+    volume = scan_of(truth)
+    coarse = Grid.from_spacing((14, 20, 18), (3.0, 2.0, 2.0), (0.0, 0.5, 0.5))
+    napari_unet.save_mask(truth[:, ::2, ::2], coarse, tmp_path / "labels.nii.gz")
+    with pytest.warns(LabelsMoved, match=r"resampled from 2 x 2 x 3 mm onto the grid of scan\."):
+        model = napari_unet.train(volume, tmp_path / "labels.nii.gz", config=ONE_STEP)
+    assert model.card.provenance.annotated_slices == truth.any(axis=(1, 2)).sum()
+    with pytest.warns(LabelsMoved):
+        filled = napari_unet.fill_between(
+            tmp_path / "labels.nii.gz", grid=volume.grid, slices=[4, 8]
+        )
+    assert filled.shape == truth.shape
+    elsewhere = Grid.from_spacing(SHAPE, (3.0, 1.0, 1.0), (900.0, 0.0, 0.0))
+    napari_unet.save_mask(truth, elsewhere, tmp_path / "knee.nii.gz")
+    with pytest.raises(GridMismatchError, match="show different places"):
+        napari_unet.train(volume, tmp_path / "knee.nii.gz", config=ONE_STEP)
 
 
 def test_slices_are_those_that_show_a_structure():

@@ -120,6 +120,19 @@ def test_the_annotated_slices_are_kept_in_the_mask(scan, model, capsys):
     np.testing.assert_array_equal(found[..., [3, 6]], truth[..., [3, 6]])
 
 
+def test_labels_on_another_grid_are_brought_onto_the_scan_and_it_is_said(scan, model, capsys):
+    painted = np.asarray(nib.load(scan / "labels.nii.gz").dataobj)
+    coarse = AFFINE @ np.diag([2.0, 2.0, 1.0, 1.0])
+    coarse[:3, 3] += AFFINE[:3, :3] @ (0.5, 0.5, 0)
+    nib.save(nib.Nifti1Image(painted[::2, ::2], coarse), scan / "coarse.nii.gz")
+    given = ["segment", "--model", model, "--labels", str(scan / "coarse.nii.gz"), "--slices", "4"]
+    assert main([*given, "--out", str(scan / "mask.nii.gz"), str(scan / "t1.nii.gz")]) == 0
+    told = capsys.readouterr().out
+    assert "Note: coarse.nii.gz was resampled from 2 x 2 x 3 mm onto the grid of t1." in told
+    found = np.asarray(nib.load(scan / "mask.nii.gz").dataobj)[..., 4]
+    np.testing.assert_array_equal(found, painted[::2, ::2, 4].repeat(2, 0).repeat(2, 1))
+
+
 def test_the_annotation_is_not_overwritten_by_the_mask(scan, model, capsys):
     image, labels = str(scan / "t1.nii.gz"), scan / "labels.nii.gz"
     before = labels.read_bytes()
@@ -308,7 +321,7 @@ def test_info_describes_scan_mask_and_model(scan, capsys):
         (["info", "nowhere.safetensors"], 1, "no file nowhere.safetensors"),
         (["info", "labels.txt"], 1, "not named like an image"),
         (["train", "--image", "t1.nii.gz", "--labels", "small.nii.gz", "--out", "m.safetensors"],
-         1, "on the same grid"),
+         1, "show different places"),
         (["train", "--image", "gone.nii.gz", "--labels", "labels.nii.gz", "--out", "m.safetensors"],
          1, "no file gone.nii.gz"),
         (["train", "--image", "nan.nii.gz", "--labels", "labels.nii.gz", "--out", "m.safetensors"],
@@ -342,7 +355,8 @@ def test_bad_input_is_one_line_and_a_status(
     scan, model, capsys, monkeypatch, arguments, status, words
 ):
     monkeypatch.chdir(scan)
-    save(scan / "small.nii.gz", np.ones((4, 4, 4), np.uint8))
+    elsewhere = AFFINE + 900 * np.eye(4)[3][None] * np.array([[0], [0], [1], [0]])
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), elsewhere), scan / "small.nii.gz")
     save(scan / "nan.nii.gz", np.full(SHAPE, np.nan, np.float32))
     (scan / "labels.txt").write_text("no image")
     (scan / "damaged.safetensors").write_bytes(b"\0" * 100)

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import NapariUnetError, VolumeError
-from napari_unet.given import FilePath, Image, as_checkpoint, as_volume, labels_on
+from napari_unet.given import (
+    FilePath,
+    Image,
+    LabelsMoved,
+    as_checkpoint,
+    as_volume,
+    labels_on,
+)
 from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
@@ -33,7 +40,15 @@ from napari_unet.sparse_labels import choose_slices, label_values, structures, t
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
 
-__all__ = ["GeometryReceipt", "fill_between", "load_volume", "save_mask", "segment", "train"]
+__all__ = [
+    "GeometryReceipt",
+    "LabelsMoved",
+    "fill_between",
+    "load_volume",
+    "save_mask",
+    "segment",
+    "train",
+]
 
 
 class TrainingCutShort(UserWarning):
@@ -64,8 +79,9 @@ def train(
         The scan; several paths are its sequences (T1c, FLAIR, ...); those on another grid
         than the first are resampled onto it.
     labels : path or ndarray of integer, shape (z, y, x)
-        The annotation on the scan's grid (an array: in display order, like
-        ``volume.data[0]``). 0 is background, 255 a voxel that nobody annotated
+        The annotation: a file, which is brought onto the scan's grid where it is on
+        another one (a `LabelsMoved` warning says so), or an array on that grid in display
+        order, like ``volume.data[0]``. 0 is background, 255 a voxel that nobody annotated
         (see `learning.presumption`), any other value a structure.
     slices : sequence of int, optional
         The annotated slices, counted along `axis` as stored in the file.
@@ -113,7 +129,7 @@ def train(
         raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(presets)}.")
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
-    truth = labels_on(labels, volume.grid)
+    truth = labels_on(labels, volume.grid, volume.name)
     along = _choose_axis(volume.grid, axis, start)
     chosen = choose_slices(truth, volume.grid, along, slices)
     stack = np.moveaxis(truth, along, 0)[chosen]
@@ -199,7 +215,7 @@ def segment(
     if slices is not None and labels is None:
         raise ValueError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
-        truth = labels_on(labels, volume.grid)
+        truth = labels_on(labels, volume.grid, volume.name)
         chosen = choose_slices(truth, volume.grid, card.slice_axis, slices)
         stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
         annotations = _annotations(chosen, stack, structures(stack, known=card.class_names)[0])
@@ -232,7 +248,7 @@ def fill_between(
         The annotation; see `train`.
     grid : Grid, optional
         Grid of the scan (``volume.grid``); needed with an array, which says nothing
-        about the size and order of its voxels.
+        about the size and order of its voxels. A file on another grid is brought onto it.
     slices : sequence of int, optional
         The annotated slices; see `train`. What other slices show between them is
         replaced.
@@ -252,8 +268,10 @@ def fill_between(
         If the annotation cannot be used, or there is nothing to fill.
     """
     if isinstance(labels, str | Path):
-        truth, own = load_labels(labels, grid)
-        grid = grid or own
+        if grid is None:
+            truth, grid = load_labels(labels)
+        else:
+            truth = labels_on(labels, grid)
     elif grid is None:
         raise VolumeError("An array of labels needs the grid of its scan: pass grid=volume.grid.")
     else:

@@ -32,6 +32,8 @@ from napari_unet.network_options import given_options, network_of
 from napari_unet.scan_lists import check_folder_of, group_images, output_paths
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_unet.imaging.volume import Volume
     from napari_unet.learning.checkpoint import Checkpoint
 
@@ -91,6 +93,7 @@ def train(arguments: argparse.Namespace) -> None:
     )
     volume = api.load_volume(arguments.image, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
+    labels = _labels_onto(arguments.labels, volume)
 
     rounds: list[RoundDone] = []
 
@@ -110,7 +113,7 @@ def train(arguments: argparse.Namespace) -> None:
         warnings.simplefilter("always", api.TrainingCutShort)
         checkpoint = api.train(
             volume,
-            arguments.labels,
+            labels,
             slices=arguments.slices,
             axis=arguments.axis,
             init=arguments.init,
@@ -170,6 +173,16 @@ def _say_notes(volume: Volume) -> None:
         say(f"Note: {note}")
 
 
+def _labels_onto(path: Path, volume: Volume) -> NDArray[Any]:
+    """Read the labels of a scan, and say how they were brought onto its grid, where they were."""
+    from napari_unet.imaging.loading import load_labels_onto
+
+    labels, note = load_labels_onto(path, volume.grid, volume.name)
+    if note:
+        say(f"Note: {note}")
+    return labels
+
+
 def segment(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet segment``."""
     from napari_unet.learning.checkpoint import Checkpoint
@@ -213,6 +226,7 @@ def _segment_one(
 
     volume = api.load_volume(files, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
+    annotated = arguments.labels and _labels_onto(arguments.labels, volume)
     n_slices = volume.shape_zyx[model.card.slice_axis]
     count = itertools.count(1)
 
@@ -224,7 +238,7 @@ def _segment_one(
 
     with Progress(f"Segmenting {volume.name}") as progress:
         labels = api.segment(
-            volume, model, labels=arguments.labels, slices=arguments.slices, progress=show
+            volume, model, labels=annotated, slices=arguments.slices, progress=show
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     receipt = api.save_mask(

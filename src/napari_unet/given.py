@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, VolumeError
-from napari_unet.imaging.loading import load_labels, load_volume
+from napari_unet.imaging.loading import load_labels_onto, load_volume
 from napari_unet.imaging.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
+
+
+class LabelsMoved(UserWarning):
+    """The labels lay on another grid, and were brought onto that of the scan."""
+
 
 FilePath: TypeAlias = str | Path
 Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
@@ -35,10 +41,15 @@ def as_checkpoint(model: Checkpoint | FilePath) -> Checkpoint:
     return model
 
 
-def labels_on(labels: NDArray[Any] | FilePath, grid: Grid) -> NDArray[Any]:
-    """Annotation (z, y, x) on `grid`."""
+def labels_on(
+    labels: NDArray[Any] | FilePath, grid: Grid, reference: str = "the scan"
+) -> NDArray[Any]:
+    """Annotation (z, y, x) on `grid`; a file on another one is brought there, with a warning."""
     if isinstance(labels, str | Path):
-        return load_labels(labels, grid)[0]
+        found, note = load_labels_onto(labels, grid, reference)
+        if note:
+            warnings.warn(note, LabelsMoved, stacklevel=3)
+        return found
     if not isinstance(labels, np.ndarray):
         raise VolumeError(
             f"The labels are a {type(labels).__name__}, not a mask file or an array (z, y, x). "

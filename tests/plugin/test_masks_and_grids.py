@@ -17,8 +17,10 @@ from napari_unet.imaging.volume import Grid
 from napari_unet.plugin import scan_layers, writer
 from napari_unet.plugin.file_dialogs import FileDialogs
 from napari_unet.plugin.masks import mask_of_file, mask_of_layer
+from napari_unet.plugin.reader import read_scans
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
+    check_scan,
     grid_of,
     reader_of,
     source_of,
@@ -313,6 +315,47 @@ def test_a_layer_that_was_moved_in_the_viewer_is_not_used_as_if_it_were_not(move
     assert "was moved or turned in the viewer" in why_not_a_scan(Image(data, **{**known, **moved}))
     with pytest.raises(VolumeError, match="moved in the viewer"):
         mask_of_layer(Labels(data, **{**known, **moved}), Image(data, **known))
+
+
+def two_places(folder):
+    """A scan and a mask of it, as napari gets them: the mask lies on the scan's qform."""
+    voxels = np.zeros((9, 10, 11), np.uint8)
+    voxels[2:4, 3:5, 1:3] = 1
+    image = nib.Nifti1Image(voxels.astype(np.float32), None)
+    elsewhere = np.diag([1.0, 1.0, 2.0, 1.0])
+    elsewhere[:3, 3] = (5, 6, 7)
+    image.header.set_qform(elsewhere, 1)
+    image.header.set_sform(elsewhere, 4)
+    image.header["srow_x"][3] += 8.8
+    nib.save(image, folder / "scan.nii")
+    nib.save(nib.Nifti1Image(voxels, elsewhere), folder / "mask.nii")
+    files = (str(folder / "scan.nii"), str(folder / "mask.nii"))
+    (data, known, _), (labels, placed, _) = read_scans(list(files))
+    return Image(data, **known), Labels(labels, **placed)
+
+
+def test_a_mask_on_the_scans_other_matrix_keeps_its_voxels_through_every_door(tmp_path):
+    image, layer = two_places(tmp_path)
+    for mask in (mask_of_file(tmp_path / "mask.nii", image), mask_of_layer(layer, image)):
+        np.testing.assert_array_equal(mask.labels, image.data)
+        assert "lies on the qform of “scan” (as placed here, they lie up to 8.8 mm" in mask.note
+
+
+def test_a_sequence_on_the_scans_other_matrix_keeps_its_voxels(tmp_path):
+    image, layer = two_places(tmp_path)
+    second = Image(layer.data * 2, name="second", scale=layer.scale, translate=layer.translate)
+    second.metadata = layer.metadata
+    check_scan([image, second])
+    volume = reader_of([image, second])()
+    np.testing.assert_array_equal(volume.data[1], 2 * volume.data[0])
+    assert volume.notes[0].startswith("“second” lies on the qform of “scan”")
+
+
+def test_a_layer_that_nobody_placed_keeps_its_voxels_on_a_scan_of_the_same_shape(tmp_path):
+    image, layer = two_places(tmp_path)
+    mask = mask_of_layer(Labels(layer.data.copy(), name="theirs"), image)
+    np.testing.assert_array_equal(mask.labels, image.data)
+    assert "“theirs” does not say where it lies" in mask.note
 
 
 def test_an_upright_copy_knows_its_file_and_goes_again_if_it_cannot_be_used(bench, tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
 from napari_unet.imaging.files import is_mask, open_scan
-from napari_unet.imaging.loading import load_labels
+from napari_unet.imaging.loading import load_labels, load_labels_onto
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.saving import check_may_write, save_image, save_mask
 from napari_unet.imaging.sidecar import structures_beside
@@ -106,8 +107,8 @@ def _refer(
             "mask was painted on. Name that series: --scan FOLDER."
         )
     opened = check_can_refer(open_scan(scan, series=series))
-    labels, _ = load_labels(source, opened.grid)
-    return save_mask(
+    labels, note = load_labels_onto(source, opened.grid, opened.name, resampling=False)
+    receipt = save_mask(
         labels,
         opened.grid,
         target,
@@ -116,3 +117,4 @@ def _refer(
         series=opened,
         overwrite=overwrite,
     )
+    return replace(receipt, remark=f"{note} {receipt.remark}".strip())

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.volume import Grid, shape_text
@@ -46,16 +47,21 @@ def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def check_directions(path: Path, grid: Grid) -> None:
     """Refuse an affine that is not finite, or whose voxel axes do not span space."""
-    directions = grid.affine[:3, :3]
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(directions, axis=0)
-    # Lengths that overflow or vanish when squared would fail in every later use.
-    usable = np.isfinite(grid.affine).all() and np.isfinite(lengths).all() and (lengths > 0).all()
-    if not usable or abs(np.linalg.det(directions / lengths)) <= FLATTEST_VOXEL:
+    if not spans_space(grid.affine):
         raise VolumeError(
             f"The header of {path.name} gives its voxels no volume or no position (its affine "
             "is singular or not a number). Export it again, or repair its orientation."
         )
+
+
+def spans_space(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine (4, 4) is finite and gives voxels a volume."""
+    directions = affine[:3, :3]
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(directions, axis=0)
+    # Lengths that overflow or vanish when squared would fail in every later use.
+    usable = np.isfinite(affine).all() and np.isfinite(lengths).all() and (lengths > 0).all()
+    return bool(usable and abs(np.linalg.det(directions / lengths)) > FLATTEST_VOXEL)
 
 
 def check_size(path: Path, claimed: int, held: int, *, factor: int = 1) -> None:

@@ -13,11 +13,14 @@ from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.header_checks import too_large
 from napari_unet.imaging.regridding import (
+    SameVoxels,
     apart_mm,
     check_overlap,
+    labels_onto,
     resample,
     resampling_note,
     same_grid,
+    same_voxels,
 )
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid, Volume
@@ -75,29 +78,31 @@ def load_volume(
         file if isinstance(file, ScanFile) else open_scan(file, series=series) for file in files
     ]
     grid = scans[0].grid
-    elsewhere = [scan for scan in scans if not same_grid(scan.grid, grid)]
+    places = [same_voxels(scan.grid, grid, scan.name, scans[0].name) for scan in scans]
+    elsewhere = [scan for scan, same in zip(scans, places, strict=True) if same is None]
     for scan in elsewhere:
         check_overlap(scan.grid, grid, scan.name, scans[0].name)
-    channels = [(scan, index) for scan in scans for index in _chosen(scan, volumes)]
+    channels = [
+        (scan, index, same)
+        for scan, same in zip(scans, places, strict=True)
+        for index in _chosen(scan, volumes)
+    ]
     try:
         data = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)
     except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
         raise VolumeError(too_large(scans[0].path, grid)) from error
     notes = [_about(scan, note, scans) for scan in scans for note in scan.notes]
-    for out, (scan, index) in zip(data, channels, strict=True):
-        found = (
-            _read_onto(out, grid, scan, index)
-            if scan in elsewhere
-            else (_read_into(out, scan, index))
-        )
+    for out, (scan, index, same) in zip(data, channels, strict=True):
+        found = _read_into(out, scan, index, same) if same else _read_onto(out, grid, scan, index)
         notes += [_about(scan, note, scans) for note in found]
+    notes += [same.note for same in places if same and same.note]
     notes += [resampling_note(scan.grid, grid, scan.name, scans[0].name) for scan in elsewhere]
     return Volume(
         data=data,
         grid=grid,
         name=name or scans[0].name,
         source=scans[0].path,
-        channel_names=tuple(_channel_name(scan, index) for scan, index in channels),
+        channel_names=tuple(_channel_name(scan, index) for scan, index, _ in channels),
         notes=tuple(notes),
     )
 
@@ -111,7 +116,7 @@ def load_labels(path: str | Path | ScanFile, grid: Grid | None = None) -> tuple[
         Image file, opened or not, of whole, non-negative numbers, stored in any number type.
     grid : Grid, optional
         Grid of the scan that the mask belongs to. The mask may store the same
-        voxels in another axis order; one on another grid is refused (`labels_onto`
+        voxels in another axis order; one on another grid is refused (`load_labels_onto`
         brings it onto this one).
 
     Returns
@@ -130,14 +135,55 @@ def load_labels(path: str | Path | ScanFile, grid: Grid | None = None) -> tuple[
     """
     scan = path if isinstance(path, ScanFile) else open_scan(path)
     own = scan.grid
-    if grid is not None:
-        _check_same(own, grid, scan.path, "the scan")
+    if grid is not None and not same_grid(own, grid):
+        raise _another_grid(own, grid, scan.path, "the scan")
     if len(scan.volumes) > 1:
         raise VolumeError(
             f"{scan.path.name} holds {len(scan.volumes)} volumes: a mask is one. Save the right "
             "one as a file of its own."
         )
     return _class_numbers(scan.read(0), own, scan.path), own
+
+
+def load_labels_onto(
+    path: str | Path | ScanFile,
+    grid: Grid,
+    reference: str = "the scan",
+    *,
+    resampling: bool = True,
+) -> tuple[NDArray[Any], str]:
+    """Read a mask, and bring it onto the grid of a scan; see `labels_onto`.
+
+    Parameters
+    ----------
+    path : str, Path or ScanFile
+        As for `load_labels`.
+    grid : Grid
+        Grid of the scan.
+    reference : str
+        What messages call the scan.
+    resampling : bool
+        Whether a mask with other voxels than the scan's is resampled, or refused.
+
+    Returns
+    -------
+    labels : ndarray, shape (z, y, x) of `grid`
+        Display order.
+    note : str
+        How it was brought there, and what that changed; empty where it lies on the grid.
+
+    Raises
+    ------
+    VolumeError
+        If the file cannot be read or is not a mask.
+    GridMismatchError
+        If the mask lies elsewhere.
+    """
+    scan = path if isinstance(path, ScanFile) else open_scan(path)
+    labels, own = load_labels(scan)
+    if not resampling and same_voxels(own, grid, scan.path.name, reference) is None:
+        raise _another_grid(own, grid, scan.path, reference)
+    return labels_onto(labels, own, grid, scan.path.name, reference)
 
 
 def _class_numbers(voxels: Voxels, grid: Grid, path: Path) -> NDArray[Any]:
@@ -237,10 +283,14 @@ def _read_onto(out: NDArray[np.float32], grid: Grid, scan: ScanFile, index: int)
     return notes
 
 
-def _read_into(out: NDArray[np.float32], scan: ScanFile, index: int) -> tuple[str, ...]:
+def _read_into(
+    out: NDArray[np.float32], scan: ScanFile, index: int, same: SameVoxels | None = None
+) -> tuple[str, ...]:
     """Read intensities of one volume into (z, y, x), and say if some are no numbers."""
     stored, slope, intercept = scan.read(index)
     upright = scan.grid.to_display(stored)
+    if same is not None:
+        upright = same.bring(upright)
     # Plane by plane: scaling in float64 without a second copy of the volume.
     with np.errstate(over="ignore", invalid="ignore"):
         for plane, values in zip(out, upright, strict=True):
@@ -257,17 +307,15 @@ def _read_into(out: NDArray[np.float32], scan: ScanFile, index: int) -> tuple[st
     return (f"{bad:,} {are} NaN or infinite. Replace them (with 0, for instance) to train.",)
 
 
-def _check_same(found: Grid, wanted: Grid, path: Path, owner: str) -> None:
-    """Refuse a file whose voxels, in display order, are not those of `wanted`."""
-    if same_grid(found, wanted):
-        return
+def _another_grid(found: Grid, wanted: Grid, path: Path, owner: str) -> GridMismatchError:
+    """Say how the voxels of a file, in display order, are not those of `wanted`."""
     apart = apart_mm(found, wanted)
     if apart is None:
-        raise GridMismatchError(
+        return GridMismatchError(
             f"{path.name} has {found.shape_zyx} voxels (z, y, x) but {owner} has "
             f"{wanted.shape_zyx}. Choose a file on the same grid, or resample it first."
         )
-    raise GridMismatchError(
+    return GridMismatchError(
         f"{path.name} lies up to {apart:.2g} mm away from {owner}, though both have the same "
         "number of voxels. Choose a file on the same grid, or resample it first."
     )

@@ -69,4 +69,5 @@ METAIMAGE = Writer(
     ),
     write_metaimage,
     look_at_metaimage,
+    placed_by_itk=True,
 )

@@ -36,7 +36,7 @@ from napari_unet.imaging.header_checks import (
     unreadable,
     volume_names,
 )
-from napari_unet.imaging.nifti_header import grid_of_header
+from napari_unet.imaging.nifti_header import grid_of_header, itk_affine, same_affine
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import Grid
 
@@ -51,6 +51,10 @@ VECTOR_INTENTS = frozenset({1004, 1005, 1006, 1007, 1008, 1009, 1010, 2003, 2004
 
 DISAGREEMENT_TOLD = 0.1
 """Fraction of a voxel from which on two transforms of one header are said to disagree."""
+
+_ITK_DIFFERS = (
+    " ITK, 3D Slicer and ITK-SNAP place it by the qform; masks from there are taken voxel by voxel."
+)
 
 _OTHER_UNITS = {1: "metres", 3: "micrometres"}
 """Spatial part of ``xyzt_units``; 2 is millimetres, 0 unknown."""
@@ -251,7 +255,8 @@ def _notes(grid: Grid, complaints: list[str]) -> tuple[str, ...]:
         apart = _disagreement(grid)
         if apart is None or apart > DISAGREEMENT_TOLD * min(grid.spacing_mm):
             by = "its qform is no rotation" if apart is None else f"by up to {apart:.3g} mm"
-            notes.append(f"Its two transforms disagree ({by}); the sform is used.")
+            itk = "" if same_affine(itk_affine(grid), grid.affine) else _ITK_DIFFERS
+            notes.append(f"Its two transforms disagree ({by}); the sform is used.{itk}")
     unit = _OTHER_UNITS.get(grid.units_code & 7)
     return (*notes, *(unit_notes(unit) if unit else ()))
 

@@ -10,10 +10,16 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from napari_unet.imaging.volume import Grid
+from napari_unet.imaging.volume import RAS_TO_LPS, Grid
 
 LONGEST_NIFTI1_AXIS = 32767
 """NIfTI-1 stores its axis lengths as signed 16-bit integers."""
+
+SCANNER = 1
+"""Transform code of the scanner's own millimetres."""
+
+ITK_SQUARENESS = 1e-4
+"""Cosine between two axes of an sform from which on ITK does not use it (found by trial)."""
 
 
 def grid_of_header(image: nib.Nifti1Pair) -> Grid:
@@ -88,6 +94,38 @@ def image_on_grid(voxels: NDArray[Any], grid: Grid, *, intent: str) -> Any:
         header["sform_code"] = grid.sform_code
     # No affine beside the header: nibabel would write its own idea of the codes.
     return image_class(voxels, None, header)
+
+
+def itk_affine(grid: Grid) -> NDArray[np.float64]:
+    """Voxel (i, j, k) to RAS millimetres as ITK, 3D Slicer and ITK-SNAP place a NIfTI file.
+
+    They take the sform where its code is 1 or the qform has none, else the qform; always the
+    voxel sizes of the header; and without any code the voxel axes for left, posterior and
+    superior, from zero. Tried with SimpleITK 2.5 for all pairs of codes.
+
+    Parameters
+    ----------
+    grid : Grid
+        Grids of other formats have one place, which is given.
+    """
+    qform, sform = grid.qform, grid.sform
+    if qform is None or not np.isfinite(qform).all():
+        return grid.affine
+    zooms = np.linalg.norm(qform[:3, :3], axis=0)
+    affine = np.eye(4)
+    if grid.qform_code == grid.sform_code == 0:
+        affine[:3, :3] = RAS_TO_LPS @ np.diag(zooms)
+        return affine
+    preferred = grid.sform_code == SCANNER or grid.qform_code == 0
+    if sform is not None and grid.sform_code > 0 and preferred:
+        lengths = np.linalg.norm(sform[:3, :3], axis=0)
+        if (lengths > 0).all():
+            directions = sform[:3, :3] / lengths
+            cosines = directions.T @ directions - np.eye(3)
+            if np.abs(cosines).max() <= ITK_SQUARENESS:
+                affine[:3, :3], affine[:3, 3] = directions * zooms, sform[:3, 3]
+                return affine
+    return qform if grid.qform_code > 0 else grid.affine
 
 
 def same_affine(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:

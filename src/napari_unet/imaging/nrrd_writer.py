@@ -123,5 +123,12 @@ def _extents(labels: NDArray[Any]) -> dict[int, str]:
     }
 
 
-NRRD = Writer("NRRD", TYPES, write_nrrd, look_at_nrrd)
-SEGMENTATION = Writer("NRRD segmentation", TYPES, write_segmentation, look_at_nrrd, masks_only=True)
+NRRD = Writer("NRRD", TYPES, write_nrrd, look_at_nrrd, placed_by_itk=True)
+SEGMENTATION = Writer(
+    "NRRD segmentation",
+    TYPES,
+    write_segmentation,
+    look_at_nrrd,
+    masks_only=True,
+    placed_by_itk=True,
+)

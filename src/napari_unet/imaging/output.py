@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import SaveError
+from napari_unet.imaging.nifti_header import itk_affine
 from napari_unet.imaging.volume import Grid
 
 StructureRow: TypeAlias = tuple[int, str, str]
@@ -101,6 +102,8 @@ class Writer:
         Whether readers take all its values for class numbers.
     in_space : bool
         Whether readers take from it where the voxels lie in the patient.
+    placed_by_itk : bool
+        Whether its readers are those that place a NIfTI scan as ITK does, see `itk_affine`.
     check : callable
         Raises a `SaveError` for grids that the format cannot hold.
     """
@@ -112,7 +115,14 @@ class Writer:
     has_nifti_fields: bool = False
     masks_only: bool = False
     in_space: bool = True
+    placed_by_itk: bool = False
     check: Callable[[Grid], None] = lambda _: None
+
+    def grid_for(self, grid: Grid) -> Grid:
+        """Where the voxels lie for those who read this format beside the scan."""
+        if not self.placed_by_itk:
+            return grid
+        return replace(grid, affine=itk_affine(grid))
 
     def shape_of(self, grid: Grid) -> tuple[int, ...]:
         """Shape of a file on `grid`."""

@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet.errors import GridMismatchError
+from napari_unet.imaging.header_checks import spans_space
+from napari_unet.imaging.nifti_header import itk_affine
 from napari_unet.imaging.volume import Grid
 
 GRID_TOLERANCE = 0.05
@@ -29,6 +35,9 @@ CHANGE_TOLD = 0.1
 
 CHANGES_NAMED = 4
 """Structures of which a message says what resampling did to them."""
+
+NO_PLACE = 1e-4
+"""Millimetres, or shares of a voxel, up to which a header is one that nobody filled in."""
 
 SAMPLES = 24
 """Points along each axis at which `overlap` looks."""
@@ -53,6 +62,101 @@ def same_grid(found: Grid, wanted: Grid) -> bool:
     """Whether two grids have the same voxels, in whatever axis order their files store them."""
     apart = apart_mm(found, wanted)
     return apart is not None and apart <= GRID_TOLERANCE * min(wanted.spacing_mm)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SameVoxels:
+    """Two grids whose voxels are the same, one for one.
+
+    Parameters
+    ----------
+    own, onto : Grid
+        The grids as their files are read.
+    own_there, onto_there : Grid
+        Both placed so that they agree.
+    note : str
+        Why their voxels are taken for the same; empty where they lie in one place.
+    """
+
+    own: Grid
+    onto: Grid
+    own_there: Grid
+    onto_there: Grid
+    note: str = ""
+
+    def bring(self, data_zyx: NDArray[Any]) -> NDArray[Any]:
+        """Bring an array in the display order of `own` to that of `onto`; a view."""
+        if not self.note:
+            return data_zyx
+        there = self.own_there.to_display(self.own.to_source(data_zyx))
+        return self.onto.to_display(self.onto_there.to_source(there))
+
+
+def same_voxels(own: Grid, onto: Grid, name: str, reference: str) -> SameVoxels | None:
+    """Whether two grids have the same voxels, also where one header tells another place.
+
+    A NIfTI header may hold two transforms that disagree. Then programs place a scan, and
+    what is drawn on it, by either: a mask from 3D Slicer lies where the scan's qform is. And
+    a header that nobody filled in (no transform code, or voxels of 1 mm or of the scan's
+    size counted from zero) says nothing; then the order of the voxels in the file counts.
+    (Of a scan only a header without code: phantoms and atlases do count from zero.)
+
+    Parameters
+    ----------
+    own, onto : Grid
+        What is brought, and the grid of the scan.
+    name, reference : str
+        What both are called in the note.
+    """
+    if same_grid(own, onto):
+        return SameVoxels(own, onto, own, onto)
+    if sorted(own.shape) != sorted(onto.shape):
+        return None
+    for (mine, first), (theirs, second) in itertools.product(
+        _places(own, name), _places(onto, reference)
+    ):
+        if same_grid(first, second):
+            return SameVoxels(own, onto, first, second, _elsewhere(own, onto, name, mine, theirs))
+    if own.shape == onto.shape:
+        which = name if _says_no_place(own, onto) else "" if onto.placed else reference
+        if which:
+            note = (
+                f"The header of {which} does not say where it lies. {name} has the shape of "
+                f"{reference}, so it was taken voxel by voxel: check left and right."
+            )
+            return SameVoxels(own, onto, onto, onto, note)
+    return None
+
+
+def _places(grid: Grid, name: str) -> Iterator[tuple[str, Grid]]:
+    """Where programs may place a file, as it is placed here first, and words for each place."""
+    yield name, grid
+    for words, affine in (
+        (f"the qform of {name}", grid.qform),
+        (f"the sform of {name}", grid.sform),
+        (f"the place that ITK gives {name}", itk_affine(grid)),
+    ):
+        if affine is not None and spans_space(affine):
+            yield words, dataclasses.replace(grid, affine=affine)
+
+
+def _elsewhere(own: Grid, onto: Grid, name: str, mine: str, theirs: str) -> str:
+    """Say by which of two places grids agree that lie apart as they are placed here."""
+    apart = apart_mm(own, onto)
+    off = "" if apart is None else f" (as placed here, they lie up to {apart:.2g} mm apart)"
+    lies = f"{mine[0].upper() if mine != name else mine[0]}{mine[1:]} lies on {theirs}"
+    return f"{lies}{off}, and both have the same voxels: {name} was taken voxel by voxel."
+
+
+def _says_no_place(grid: Grid, other: Grid) -> bool:
+    """Whether a header is one that nobody filled in: voxels counted from zero along the axes."""
+    if not grid.placed:
+        return True
+    sizes, wanted = (np.linalg.norm(g.affine[:3, :3], axis=0) for g in (grid, other))
+    along = np.abs(grid.affine[:3, :3] - np.diag(np.diag(grid.affine[:3, :3])))
+    at_zero = max(along.max(), np.abs(grid.affine[:3, 3]).max()) <= NO_PLACE
+    unit = np.abs(sizes - 1).max() <= NO_PLACE
+    return bool(at_zero and (unit or (np.abs(sizes - wanted) <= 0.01 * wanted).all()))
 
 
 def overlap(own: Grid, onto: Grid) -> float:
@@ -114,32 +218,38 @@ def resample(
 
 
 def labels_onto(
-    labels_zyx: NDArray[np.generic], own: Grid, onto: Grid, name: str
+    labels_zyx: NDArray[np.generic],
+    own: Grid,
+    onto: Grid,
+    name: str,
+    reference: str = "the scan",
 ) -> tuple[NDArray[np.generic], str]:
-    """Bring a mask onto the grid of a scan: as it is on the same grid, else by nearest voxel.
+    """Bring a mask onto the grid of a scan: voxel by voxel where they are the same, else nearest.
 
     Returns
     -------
     labels : ndarray, shape of `onto` in display order (z, y, x)
         The mask there.
-    lost : str
-        Which labels fell between the voxels of the scan, and which changed their volume
-        by more than `CHANGE_TOLD`; empty if none did.
+    note : str
+        How it was brought, which labels fell between the voxels of the scan, and which
+        changed their volume by more than `CHANGE_TOLD`; empty for a mask that lies on them.
 
     Raises
     ------
     GridMismatchError
         If it has labels, and none of them lies in the scan.
     """
-    if same_grid(own, onto):
-        return labels_zyx, ""
+    same = same_voxels(own, onto, name, reference)
+    if same is not None:
+        return same.bring(labels_zyx), same.note
     labels = resample(labels_zyx, own, onto, nearest=True)
     if labels_zyx.any() and not labels.any():
         raise GridMismatchError(
-            f"No label of {name} lies in the scan: they show different places. Choose the mask "
+            f"No label of {name} lies in {reference}: they show different places. Choose the mask "
             "of this scan, or register it first."
         )
-    return labels, _changes(_volumes_ml(labels_zyx, own), _volumes_ml(labels, onto))
+    lost = _changes(_volumes_ml(labels_zyx, own), _volumes_ml(labels, onto))
+    return labels, f"{resampling_note(own, onto, name, reference)} {lost}".strip()
 
 
 def _volumes_ml(labels: NDArray[np.generic], grid: Grid) -> dict[int, float]:
@@ -189,7 +299,11 @@ def resampling_note(own: Grid, onto: Grid, name: str, reference: str) -> str:
     """Say what was resampled, from what voxel size onto what, and what it does not cover."""
     covered = overlap(own, onto)
     part = "" if covered > 0.99 else f"; it covers {covered:.0%} of it"
-    return f"{name} was resampled from {size_mm(own)} onto the grid of {reference}{part}."
+    said = f"{name} was resampled from {size_mm(own)} onto the grid of {reference}{part}."
+    guessed = [which for grid, which in ((own, name), (onto, reference)) if not grid.placed]
+    if not guessed:
+        return said
+    return f"{said} {guessed[0]} does not say where it lies in the patient: check the place."
 
 
 def size_mm(grid: Grid) -> str:

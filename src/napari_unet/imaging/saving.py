@@ -16,7 +16,7 @@ from napari_unet.imaging.atomic import atomic_path, check_may_write
 from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg, save_dicom_seg
 from napari_unet.imaging.nifti import UNREADABLE
 from napari_unet.imaging.output import Contents, StructureRow, Writer
-from napari_unet.imaging.receipt import GeometryReceipt, compare
+from napari_unet.imaging.receipt import GeometryReceipt, compare, displacement_mm
 from napari_unet.imaging.regridding import same_grid
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.sidecar import store_beside
@@ -135,6 +135,7 @@ def save_image(
 def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:
     """Write a file, look at it with the library of its format, then put it in its place."""
     writer.check(contents.grid)
+    scan, contents = contents.grid, replace(contents, grid=writer.grid_for(contents.grid))
     with atomic_path(path) as temporary:
         writer.write(contents, temporary)
         try:
@@ -151,4 +152,11 @@ def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:
                 f"{receipt.differences()}. The disk may be failing: save to another one, or in "
                 "another format."
             )
+    if not same_grid(contents.grid, scan):
+        apart = displacement_mm(contents.grid.affine, scan.affine, scan.shape)
+        remark = (
+            f"It lies where ITK and 3D Slicer place the scan, up to {apart:.2g} mm from where "
+            "programs such as FSL do: for those, save as .nii.gz."
+        )
+        receipt = replace(receipt, remark=f"{remark} {receipt.remark}".rstrip())
     return receipt

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, Structure
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
-from napari_unet.imaging.regridding import labels_onto, resampling_note, same_grid
+from napari_unet.imaging.regridding import labels_onto
 from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.foreign_layers import is_aligned, matrix_of
 from napari_unet.plugin.label_layers import check_values
@@ -41,7 +41,7 @@ class FoundMask:
     labels : ndarray of uint8, shape (z, y, x)
         Its values, display order; 255 where nobody has annotated.
     note : str
-        What was resampled, and which structures that changed; empty where nothing was.
+        How it was brought there, and which structures that changed; empty where it lay there.
     structures : tuple of Structure
         What its labels 1..K mean, as far as it says so.
     """
@@ -104,9 +104,8 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
 def _found(values: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
     """Bring a mask onto the grid of its scan and check its values."""
     check_values(values, name)
-    labels, lost = labels_onto(values, own, grid, name)
-    note = "" if same_grid(own, grid) else resampling_note(own, grid, name, f"“{image.name}”")
-    return FoundMask(name, labels.astype(np.uint8), f"{note} {lost}".strip())
+    labels, note = labels_onto(values, own, grid, name, f"“{image.name}”")
+    return FoundMask(name, labels.astype(np.uint8), note)
 
 
 def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:

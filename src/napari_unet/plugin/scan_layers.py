@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.regridding import check_overlap, resample, resampling_note
-from napari_unet.imaging.regridding import same_grid as same_voxels
+from napari_unet.imaging.regridding import (
+    SameVoxels,
+    check_overlap,
+    resample,
+    resampling_note,
+    same_voxels,
+)
+from napari_unet.imaging.regridding import same_grid as one_grid
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.plugin.foreign_layers import (
     is_aligned,
@@ -191,7 +197,12 @@ def identity_of(layer: Image) -> str:
 
 def same_grid(first: Layer, second: Layer) -> bool:
     """Whether two upright layers have the same voxels."""
-    return same_voxels(*grids_of(first, second))
+    return one_grid(*grids_of(first, second))
+
+
+def _same_voxels(layer: Layer, first: Layer) -> SameVoxels | None:
+    """How the voxels of a layer are those of another, also where headers disagree on the place."""
+    return same_voxels(*grids_of(layer, first), f"“{layer.name}”", f"“{first.name}”")
 
 
 def check_scan(layers: Sequence[Image]) -> None:
@@ -207,17 +218,22 @@ def check_scan(layers: Sequence[Image]) -> None:
     for layer in layers:
         if problem := why_not_a_scan(layer):
             raise VolumeError(problem)
-        own, onto = grids_of(layer, layers[0])
-        check_overlap(own, onto, f"“{layer.name}”", f"“{layers[0].name}”")
+        if _same_voxels(layer, layers[0]) is None:
+            own, onto = grids_of(layer, layers[0])
+            check_overlap(own, onto, f"“{layer.name}”", f"“{layers[0].name}”")
 
 
 def resampling_notes(layers: Sequence[Image]) -> tuple[str, ...]:
     """Say which channels are on another grid than the first one, and what is done about it."""
-    return tuple(
-        resampling_note(*grids_of(layer, layers[0]), f"“{layer.name}”", f"“{layers[0].name}”")
-        for layer in layers[1:]
-        if not same_grid(layer, layers[0])
-    )
+    notes = []
+    for layer in layers[1:]:
+        same = _same_voxels(layer, layers[0])
+        if same is None:
+            names = f"“{layer.name}”", f"“{layers[0].name}”"
+            notes.append(resampling_note(*grids_of(layer, layers[0]), *names))
+        elif same.note:
+            notes.append(same.note)
+    return tuple(notes)
 
 
 def reader_of(layers: Sequence[Image]) -> Callable[[], Volume]:
@@ -233,7 +249,7 @@ def reader_of(layers: Sequence[Image]) -> Callable[[], Volume]:
     """
     first = layers[0]
     arrays = [layer.data for layer in layers]
-    grids = [None if same_grid(layer, first) else grids_of(layer, first) for layer in layers]
+    places = [(_same_voxels(layer, first), grids_of(layer, first)) for layer in layers]
     make = partial(
         Volume,
         grid=grid_of(first),
@@ -246,12 +262,12 @@ def reader_of(layers: Sequence[Image]) -> Callable[[], Volume]:
         if len(arrays) == 1:
             return make(np.asarray(arrays[0], dtype=np.float32)[None])
         data = np.empty((len(arrays), *arrays[0].shape), dtype=np.float32)
-        for channel, values, places in zip(data, arrays, grids, strict=True):
-            if places is None:
-                channel[...] = values
+        for channel, values, (same, grids) in zip(data, arrays, places, strict=True):
+            if same is not None:
+                channel[...] = same.bring(np.asarray(values))
             else:
                 values = np.asarray(values, dtype=np.float32)
-                resample(values, *places, nearest=False, out=channel)
+                resample(values, *grids, nearest=False, out=channel)
         return make(data)
 
     return read
