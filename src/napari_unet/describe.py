@@ -14,6 +14,7 @@ import numpy as np
 from napari_unet import describe_network
 from napari_unet.imaging.dicom import series_in
 from napari_unet.imaging.files import open_scan
+from napari_unet.imaging.loading import ROUNDING
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid, shape_text
 from napari_unet.learning.wording import counted
@@ -161,8 +162,10 @@ def _values(voxels: Voxels) -> _Values:
         found.highest = max(found.highest, float(plane.max()))
         if counts is not None:
             distinct, numbers = np.unique(plane, return_counts=True)
-            counts.update(dict(zip(distinct.tolist(), numbers.tolist(), strict=True)))
-            whole = np.array_equal(distinct, np.rint(distinct))
+            rounded = np.rint(distinct)
+            for value, number in zip(rounded.tolist(), numbers.tolist(), strict=True):
+                counts[value] += number
+            whole = bool((np.abs(distinct - rounded) <= ROUNDING).all())
             if found.bad or found.lowest < 0 or not whole or len(counts) > FEW_LABELS:
                 counts = None
     if counts:

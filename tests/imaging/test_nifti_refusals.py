@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_unet.cli import main
 from napari_unet.errors import GridMismatchError, SaveError, VolumeError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.loading import load_labels, load_volume
@@ -140,6 +141,25 @@ def test_a_scaled_probability_map_is_no_mask_and_its_value_is_told_apart_from_a_
         load_labels(tmp_path / "m.nii")
     with pytest.raises(VolumeError, match=r"value 3\.0001: a mask has whole numbers"):
         load_labels(write(tmp_path / "f.nii", np.full((4, 5, 6), 3.0001)))
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 0.99999994, 2.0000002), (0, 1 - 9e-7, 2 + 9e-7), (0, 1, 41.999996, 2034.9999)]
+)
+def test_labels_that_resampling_left_a_hair_off_are_whole(tmp_path, values, capsys):
+    kind = np.float64 if 1 - 9e-7 in values else np.float32
+    data = np.resize(np.array(values, kind), (4, 5, 6))
+    labels, _ = load_labels(write(tmp_path / "m.nii", data))
+    assert set(np.unique(labels)) == set(np.rint(values))
+    if max(values) < 3:
+        assert main(["info", str(tmp_path / "m.nii")]) == 0
+        assert "label 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [0.999, 3.00001, 1e30])
+def test_values_farther_from_whole_numbers_are_no_labels(tmp_path, value):
+    with pytest.raises(VolumeError, match=r"holds the value"):
+        load_labels(write(tmp_path / "f.nii", np.full((4, 5, 6), value)))
 
 
 def test_a_mask_of_another_shape_is_refused_before_writing(tmp_path):

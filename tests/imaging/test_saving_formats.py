@@ -10,6 +10,7 @@ import pytest
 from napari_unet.errors import SaveError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.saving import save_mask
+from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.writers import WRITABLE
 
@@ -158,9 +159,40 @@ def test_slicer_finds_its_fields_for_every_structure_and_unnamed_value(tmp_path)
     assert found == [
         ["Segment_1", "Tumour", "1 0 0", "1", "0", "1 2 2 2 3 5", "|"],
         ["Segment_2", "Structure 2", "1 0.843137 0", "2", "0", "4 4 5 5 6 6", "|"],
-        ["Segment_3", "Odem, links", "0 0.501961 1", "3", "0", "0 -1 0 -1 0 -1", "|"],
+        ["Segment_3", "dem, links", "0 0.501961 1", "3", "0", "0 -1 0 -1 0 -1", "|"],
     ]
     assert "Segment3_ID" not in header
+    # pynrrd drops what is not ASCII; 3D Slicer and we read UTF-8.
+    assert "Segment2_Name:=Ödem, links\n".encode() in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["Ödem", "腫瘍", "Œdème – à gauche: 2", "@0@"])
+def test_a_segmentation_keeps_names_in_any_script_and_its_voxels(tmp_path, name):
+    grid = grid_on(affine_of("LPS"))
+    path = tmp_path / "mask.seg.nrrd"
+    save_mask(mask_on(grid), grid, path, structures=[(1, name, "#ff0000"), (3, "Ä", "#00ff00")])
+    (tmp_path / "mask.json").unlink()
+    assert structures_beside(path)[0] == (1, name, "#ff0000")
+    np.testing.assert_array_equal(load_labels(path, grid)[0], mask_on(grid))
+    sitk = pytest.importorskip("SimpleITK")
+    assert sitk.ReadImage(str(path)).GetMetaData("Segment0_Name") == name
+
+
+def test_a_segment_without_colour_or_name_costs_itself_only(tmp_path):
+    grid = grid_on(affine_of("LPS"))
+    path = tmp_path / "mask.seg.nrrd"
+    rows = [(1, "Tumour", "#ff0000"), (2, "Ödem", "#00ff00"), (3, "Cyst", "#0000ff")]
+    save_mask(mask_on(grid), grid, path, structures=rows)
+    (tmp_path / "mask.json").unlink()
+    start, blank, rest = path.read_bytes().partition(b"\n\n")
+    lines = start.split(b"\n")
+    kept = [line for line in lines if not line.startswith((b"Segment1_Color:", b"Segment2_Name:"))]
+    path.write_bytes(b"\n".join(kept) + blank + rest)
+    assert structures_beside(path) == (
+        rows[0],
+        (2, "Ödem", "#ffd700"),
+        (3, "Structure 3", "#0000ff"),
+    )
 
 
 def test_a_plain_nrrd_has_no_fields_of_slicer(tmp_path):

@@ -187,3 +187,12 @@ def test_a_mask_with_other_voxels_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(SaveError, match="did not read back"):
         save_mask(MASK, GRID, tmp_path / "mask.nii.gz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_structure_that_was_damaged_by_hand_costs_itself_only(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    receipt = save_mask(MASK, GRID, path, structures=[*STRUCTURES, (3, "Cyst", "#0000ff")])
+    edited = content(receipt.sidecar)
+    del edited["Structures"][0]["color"], edited["Structures"][2]["index"]
+    receipt.sidecar.write_text(json.dumps(edited), encoding="utf-8")
+    assert structures_beside(path) == ((1, "Tumour", "#ffd700"), STRUCTURES[1])

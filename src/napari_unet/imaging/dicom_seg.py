@@ -16,6 +16,7 @@ from napari_unet.imaging.atomic import atomic_path, check_may_write
 from napari_unet.imaging.dicom import stack_of
 from napari_unet.imaging.dicom_frames import Frame
 from napari_unet.imaging.dicom_headers import reading
+from napari_unet.imaging.dicom_seg_reader import keep_value
 from napari_unet.imaging.output import PROGRAM, unnamed
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.scan_file import ScanFile
@@ -85,9 +86,10 @@ def save_dicom_seg(
 ) -> GeometryReceipt:
     """Write a mask as a binary DICOM segmentation, then read it back and compare.
 
-    Every structure becomes a segment with its name and colour, numbered from 1; each of
-    its frames refers to the image that it was painted on. Where a series of single images
-    has several volumes, that is the image of the first one.
+    Every structure becomes a segment with its name and colour, numbered from 1 as the
+    standard demands (its value is kept in a private element). Each of its frames refers to
+    the image that it was painted on. Where a series of single images has several volumes,
+    that is the image of the first one.
 
     Parameters
     ----------
@@ -178,13 +180,14 @@ def _segmentation(
         for keyword in BLANK:
             if keyword not in source:
                 setattr(source, keyword, "")
-    positions = None  # those of the sources
+    positions, one_file_each = None, True  # those of the sources
     if "PerFrameFunctionalGroupsSequence" in sources[0]:
         if len(sources) > 1:
             raise SaveError(
                 f"The slices of {name} are spread over {len(sources)} multi-frame files, and a "
                 "DICOM segmentation can refer to one only. Save the mask as .nii.gz."
             )
+        one_file_each = False
         # highdicom finds the frames there; without, it expects those of the file, in order.
         positions = [
             hd.PlanePositionSequence("PATIENT", frame.position.tolist()) for frame in slices
@@ -192,7 +195,7 @@ def _segmentation(
     algorithm = hd.AlgorithmIdentificationSequence(
         PROGRAM, codes.DCM.ArtificialIntelligence, __version__
     )
-    return hd.seg.Segmentation(
+    found = hd.seg.Segmentation(
         source_images=sources,
         pixel_array=segments,
         plane_positions=positions,
@@ -220,7 +223,13 @@ def _segmentation(
         device_serial_number="0",
         content_label="SEGMENTATION",
         specific_character_set="ISO_IR 192",
+        # Single images are counted by the references to them; of frames only those that are
+        # there tell how many slices the scan has.
+        omit_empty_frames=one_file_each,
     )
+    for segment, (value, _, _) in zip(found.SegmentSequence, structures, strict=True):
+        keep_value(segment, value)
+    return found
 
 
 def _label(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.dicom import is_dicom, open_dicom
+from napari_unet.imaging.dicom_seg_reader import is_segmentation, open_segmentation
 from napari_unet.imaging.metaimage import open_metaimage
 from napari_unet.imaging.mgh import open_mgh
 from napari_unet.imaging.nifti import open_nifti
@@ -106,6 +107,8 @@ def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or export it again.")
     reader = _of_suffix(path, _READERS)
     if reader is None and is_dicom(path):
+        if series is None and is_segmentation(path):
+            return open_segmentation(path)
         return open_dicom(path, series)
     if reader is None:
         raise VolumeError(_not_read(path))

@@ -28,6 +28,9 @@ from napari_unet.imaging.volume import Grid, Volume
 LARGEST_LABEL = 2**32 - 1
 """Larger values cannot be class numbers."""
 
+ROUNDING = 1e-6
+"""How far from a whole number resampling or scaling by others may leave a label."""
+
 LARGEST_ROUNDING = 0.1
 """How far from a whole number a scaling may leave a label; more is an image."""
 
@@ -211,7 +214,10 @@ def _whole(plane: NDArray[Any], voxels: Voxels, path: Path) -> NDArray[Any]:
         inexact = min(LARGEST_ROUNDING, max(0.51 * abs(voxels.slope), 1e-6 * max(1.0, largest)))
     if values.dtype.kind == "f":
         rounded = np.rint(values)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            # Or the last digit of a large one.
+            digit = 2 * float(np.spacing(np.float32(np.abs(values).max())))
+            inexact = max(inexact, ROUNDING, min(LARGEST_ROUNDING, digit))
             wrong = ~np.isfinite(values) | (np.abs(values - rounded) > inexact)
         if wrong.any():
             raise VolumeError(

@@ -22,7 +22,7 @@ from napari_unet.imaging.header_checks import (
     unit_notes,
     unreadable,
 )
-from napari_unet.imaging.output import StructureRow
+from napari_unet.imaging.output import StructureRow, structure_row
 from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.voxel_storage import Storage, beside, scan_behind_header
@@ -121,26 +121,48 @@ def segments_of(path: Path) -> tuple[StructureRow, ...]:
     """Value, name and colour of the segments in a header of 3D Slicer; none if it is damaged."""
     try:
         header, _ = _header(path)
-        found = (re.fullmatch(r"(Segment\d+)_LabelValue", key) for key in header)
-        return tuple(sorted(_segment(header, match[1]) for match in found if match))
     except _MALFORMED:
         return ()
+    found = (re.fullmatch(r"(Segment\d+)_LabelValue", key) for key in header)
+    rows = (_segment(header, match[1]) for match in found if match)
+    return tuple(sorted(row for row in rows if row is not None))
 
 
-def _segment(header: Mapping[str, Any], segment: str) -> StructureRow:
-    shares = [float(share) for share in header[f"{segment}_Color"].split()]
-    red, green, blue = (round(255 * min(max(share, 0.0), 1.0)) for share in shares)
+def _segment(header: Mapping[str, Any], segment: str) -> StructureRow | None:
+    """Describe one segment, as far as the header does; None without a value."""
+    try:
+        value = int(header[f"{segment}_LabelValue"])
+    except ValueError:
+        return None
+    try:
+        shares = [float(share) for share in header[f"{segment}_Color"].split()]
+        red, green, blue = (round(255 * min(max(share, 0.0), 1.0)) for share in shares)
+    except (KeyError, ValueError):  # one colour missing costs itself only
+        return structure_row(value, header.get(f"{segment}_Name"), None)
     color = f"#{red:02x}{green:02x}{blue:02x}"
-    return int(header[f"{segment}_LabelValue"]), str(header[f"{segment}_Name"]), color
+    return structure_row(value, header.get(f"{segment}_Name"), color)
 
 
 def _header(path: Path) -> tuple[Mapping[str, Any], int]:
     """Parse the header; also give where it ends."""
     with path.open("rb") as file:
         start = io.BytesIO(file.read(LONGEST_HEADER))
+    lines: list[str] = []
+    for line in start:
+        if not line.strip():
+            break
+        lines.append(_text(line))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nrrd.read_header(start), start.tell()
+        return nrrd.read_header(lines), start.tell()
+
+
+def _text(line: bytes) -> str:
+    """Decode a line of a header: 3D Slicer writes names in UTF-8, of which pynrrd drops a lot."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _is_segmentation(path: Path, header: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,14 @@ PROGRAM = "napari-unet-mri"
 def unnamed(value: int) -> StructureRow:
     """Name and colour of a value that nobody named."""
     return (value, f"Structure {value}", "#ffd700")
+
+
+def structure_row(value: int, name: object, color: object) -> StructureRow:
+    """Name and colour of a value as some file has them; what is missing is as nobody named it."""
+    _, any_name, any_color = unnamed(value)
+    text = " ".join(name.split()) if isinstance(name, str) else ""
+    is_color = isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color)
+    return value, text or any_name, str(color) if is_color else any_color
 
 
 @dataclass(frozen=True, slots=True, eq=False)

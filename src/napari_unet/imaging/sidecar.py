@@ -27,8 +27,10 @@ from typing import Any
 from napari_unet import __version__
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.dicom_headers import is_dicom
+from napari_unet.imaging.dicom_seg_reader import segments_of as dicom_segments_of
 from napari_unet.imaging.nrrd import segments_of
-from napari_unet.imaging.output import PROGRAM, StructureRow
+from napari_unet.imaging.output import PROGRAM, StructureRow, structure_row
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.writers import suffix_of
 
@@ -77,13 +79,28 @@ def store_beside(
 
 
 def structures_beside(mask: Path) -> tuple[StructureRow, ...]:
-    """Names and colours of a mask's values: of our sidecar, else of a segmentation of Slicer."""
+    """Names and colours of a mask's values: of our sidecar, else of the file itself.
+
+    3D Slicer's segmentations and DICOM's have their own.
+    """
     content = _content(sidecar_of(mask))
-    if not _is_ours(content):
-        return segments_of(mask) if mask.name.lower().endswith(".seg.nrrd") else ()
+    if _is_ours(content):
+        return _rows(content)
+    if mask.name.lower().endswith(".seg.nrrd"):
+        return segments_of(mask)
+    return dicom_segments_of(mask) if is_dicom(mask) else ()
+
+
+def _rows(content: Any) -> tuple[StructureRow, ...]:
+    """Structures of a sidecar, which somebody may have edited by hand."""
+    rows = []
     try:
-        rows = [(int(s["index"]), str(s["name"]), str(s["color"])) for s in content["Structures"]]
-    except (KeyError, TypeError, ValueError):  # edited by hand
+        for each in content["Structures"]:
+            try:
+                rows.append(structure_row(int(each["index"]), each.get("name"), each.get("color")))
+            except (AttributeError, KeyError, TypeError, ValueError):  # costs itself only
+                continue
+    except (KeyError, TypeError):
         return ()
     return tuple(rows)
 

@@ -28,7 +28,7 @@ MASKS = {
 DICOM_MASKS = {"DICOM segmentation (*.dcm)": (".dcm",)}
 """And for a scan from DICOM, whose images such a file refers to."""
 
-READ_MASKS = f"Masks ({' '.join(f'*{suffix}' for suffix in READABLE)});;All files (*)"
+READ_MASKS = f"Masks ({' '.join(f'*{suffix}' for suffix in (*READABLE, '.dcm'))});;All files (*)"
 MODELS = {"Model (*.safetensors)": (".safetensors",)}
 
 

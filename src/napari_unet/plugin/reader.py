@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.dicom import is_dicom, series_in
+from napari_unet.imaging.dicom_seg_reader import is_segmentation
 from napari_unet.imaging.files import READABLE, is_mask, open_scan
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.scan_file import ScanFile
@@ -89,6 +90,8 @@ def _chosen_series(path: Path) -> list[str | None]:
     """Series of a folder or DICOM file to open; None for the only one, or no series at all."""
     by_name = not path.is_dir() and path.name.lower().endswith(READABLE)
     if by_name or open_window() is None or not (path.is_dir() or is_dicom(path)):
+        return [None]
+    if not path.is_dir() and is_segmentation(path):
         return [None]
     found = [one for one in series_in(path) if path.is_dir() or path in one.files]
     if len(found) <= 1:
