@@ -24,6 +24,7 @@ COMMANDS = (
     "honesty",
     "restart",
     "masked_loss",
+    "shapes",
 )
 
 

@@ -70,6 +70,12 @@ def answer(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> NDArray[
     return np.moveaxis(labels, case.axis, 0)
 
 
+def answer_by_slice(case: Case, checkpoint: Checkpoint) -> NDArray[np.uint8]:
+    """Segment a case (n, h, w), each slice as if there were no others."""
+    with mock.patch("napari_unet.learning.answer.MOST_NEIGHBOURS", 0):
+        return answer(case, {}, checkpoint)
+
+
 def predictions(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> list[SlicePredicted]:
     """Predict every slice as the plugin does, with what predictions say of themselves."""
     known = frozenset(annotated)

@@ -8,7 +8,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from benchmarks import few_slices, rounds
+from benchmarks import few_slices, rounds, shapes
 from benchmarks.annotator import CLEAR_SECONDS, LOOK_SECONDS, Annotator
 from benchmarks.cases import Case
 from benchmarks.masked_loss import paint
@@ -221,3 +221,9 @@ def test_few_slices_runs_on_a_phantom_and_leaves_rows_and_a_table(tmp_path, monk
     assert all(0 <= float(row["dice_rest"]) <= 1 for row in rows)
     assert "interpolation" in (tmp_path / "few_slices.md").read_text()
     assert (tmp_path / "few_slices.png").exists() == bool(importlib.util.find_spec("matplotlib"))
+
+
+def test_the_shapes_command_puts_the_network_alone_beside_the_answer_with_painted_slices(capsys):
+    options = "--shapes organ -k 3 --lengths 2 --threads 1 --seeds 0"
+    shapes.main(options.split())
+    assert "| by_slice | alone | filled | painted | behind |" in capsys.readouterr().out

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_unet.errors import CheckpointError, ResourceError
-from napari_unet.learning.answer import MATURE_STEPS, expected_errors
+from napari_unet.learning.answer import expected_errors
+from napari_unet.learning.calibration import MATURE_STEPS
 from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.inference import predict_volume, segment
 from napari_unet.learning.runtime import memory_errors_explained

@@ -12,7 +12,7 @@ from qtpy.QtTest import QTest
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.cleanup import CleanUp
-from napari_unet.learning.answer import MATURE_STEPS
+from napari_unet.learning.calibration import MATURE_STEPS
 from napari_unet.learning.config import TrainConfig
 from napari_unet.plugin import jobs, work
 from napari_unet.plugin.annotator import Annotator

@@ -133,7 +133,7 @@ class ShapeInterpolation:
 
     def _around(self, near: tuple[int, ...]) -> NDArray[np.float32]:
         """Distances (m, k, h, w) on annotated slices, with those of absent structures made up."""
-        found = np.stack([self._own_distances(index) for index in near])
+        found = np.stack([self.own_distances(index) for index in near])
         shown = np.isfinite(found[:, :, 0, 0])
         for structure in range(self._n):
             have = np.flatnonzero(shown[:, structure])
@@ -148,7 +148,7 @@ class ShapeInterpolation:
                 found[position, structure] = np.minimum(gone, -min(self._spacing))
         return found
 
-    def _own_distances(self, index: int) -> NDArray[np.float32]:
+    def own_distances(self, index: int) -> NDArray[np.float32]:
         """Distances (k, h, w) on an annotated slice; nan for structures it does not show."""
         if index in self._own:
             return self._own[index]

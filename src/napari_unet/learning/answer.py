@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
+from napari_unet.learning.calibration import (
+    EIGHT,
+    MATURE_STEPS,
+    Calibration,
+    by_steps,
+    diameters,
+    strengths,
+)
 from napari_unet.learning.events import SlicePredicted
 from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.predictor import Predictor
@@ -24,19 +34,18 @@ hippocampus gains .009 over 1.2, which shrinks its upper and lower ends.)
 MOST_NEIGHBOURS = 3
 """Slices on either side that are averaged at most."""
 
-MATURE_STEPS = 250
-"""Training steps after which a network's opinion counts in full beside annotated slices.
-
-After 20, 80 and 120 steps the fused answer was best with the opinion at a tenth, a third and
-a half of its strength: until it can draw, a network should not spoil what interpolation knows.
-Nor does it know how wrong it is before.
-"""
+MOST_BY_NEIGHBOURS = 2.0
+"""Log-odds that the slices next to one can change at most: where all are sure, and of different
+things, a structure begins, ends, or shows on one slice only."""
 
 LEAST = 1e-4
 """Probability that no class falls below: one slice must not overrule its neighbours for good."""
 
 MOST_OPINIONS = 32
 """Slices whose opinions are kept for their neighbours."""
+
+MOST_COMPARED = 8
+"""Painted slices that a network is compared with at most."""
 
 CERTAIN = 0.999
 """Probability of what a person has annotated, as a neighbour of other slices."""
@@ -60,6 +69,8 @@ class Answerer:
         The scan.
     knowledge : Knowledge, optional
         What is annotated on it.
+    calibration : Calibration, optional
+        How much each opinion counts; default: by the steps.
     steps : int
         Training steps of the network so far, see `MATURE_STEPS`.
     """
@@ -70,12 +81,15 @@ class Answerer:
         scan: PreparedScan,
         knowledge: Knowledge | None = None,
         *,
+        calibration: Calibration | None = None,
         steps: int = MATURE_STEPS,
     ) -> None:
         self._predictor = predictor
         self._scan = scan
         self._knowledge = knowledge
-        self._trust = min(1.0, steps / MATURE_STEPS)
+        self._mature = steps >= MATURE_STEPS
+        self._by_steps = by_steps(steps)
+        self._calibration = calibration or Calibration()
         self._weights = neighbour_weights(scan.slice_mm)
         self._opinions: dict[int, Tensor] = {}  # log-probabilities (k, h, w) of slices
         self._answered: set[int] = set()
@@ -106,7 +120,7 @@ class Answerer:
             # Seven times as fast as argmax on a CPU.
             winners, labels = probabilities.max(dim=1)
             expected = None
-            if self._trust == 1:
+            if self._mature:
                 expected = expected_errors(probabilities, winners, labels).cpu().numpy()
             arrays = labels.to(torch.uint8).cpu().numpy()
         self._forget(indices)
@@ -139,18 +153,66 @@ class Answerer:
             self._opinions.update({i: each.clone() for i, each in zip(batch, logs, strict=True)})
 
     def _together(self, index: int) -> Tensor:
-        """Log-probabilities (k, h, w), up to a constant a pixel, from all that is known."""
+        """Log-odds (k, h, w) of each class against background, from all that is known."""
+        own = self._opinions[index]
+        strength = self._strength_of(own)
+        alone = (own - own[:1]) * strength
+        total = alone
+        if len(self._weights) > 1:
+            near = self._with_neighbours(index)
+            change = (near - near[:1]) * strength - alone
+            total = alone + change.clamp(-MOST_BY_NEIGHBOURS, MOST_BY_NEIGHBOURS)
+        evidence = self._knowledge.evidence(index) if self._knowledge else None
+        if evidence is not None:
+            total = total.clone()
+            total[1:] += torch.from_numpy(evidence).to(total.device)
+        if self._calibration.continuity.all_goes_on:
+            return total
+        return self._standing_alone(alone, total)
+
+    def _strength_of(self, own: Tensor) -> Tensor | float:
+        """Factor for log-odds; where structures differ, that of the likeliest one of each pixel."""
+        known = self._calibration.strengths
+        factors = [*known, *[self._by_steps] * (len(own) - 1 - len(known))]
+        if len({*factors}) == 1:
+            return factors[0]
+        likeliest = own[1:].max(dim=0)[1]
+        return torch.tensor(factors, dtype=own.dtype, device=own.device)[likeliest]
+
+    def _with_neighbours(self, index: int) -> Tensor:
+        """Log-probabilities (k, h, w) of a slice, averaged with those of the slices around it."""
         total = torch.zeros_like(self._opinions[index])
         weight = 0.0
         for near in self._around(index):
             share = self._weights[abs(near - index)]
-            total.add_(self._opinion(near) if near != index else self._opinions[near], alpha=share)
+            opinion = self._opinions[near] if near == index else self._opinion(near)
+            total.add_(opinion, alpha=share)
             weight += share
-        total /= weight
-        evidence = self._knowledge.evidence(index) if self._knowledge else None
-        if evidence is not None:
-            total *= self._trust
-            total[1:] += torch.from_numpy(evidence).to(total.device)
+        return total.div_(weight)
+
+    def _standing_alone(self, alone: Tensor, total: Tensor) -> Tensor:
+        """Leave pieces as the network finds them on a slice, where such pieces stand alone.
+
+        What neighbours and annotated slices say against a piece is that it does not go on. If
+        that is so of one painted piece in n, the odds of a piece go down to an nth, not further.
+
+        Parameters
+        ----------
+        alone, total : Tensor, shape (k, h, w)
+            Log-odds that the network gives the slice by itself, and what all together say.
+        """
+        found = alone.max(dim=0)[1].cpu().numpy()
+        for structure in range(1, len(alone)):
+            pieces, n = ndimage.label(found == structure, EIGHT)
+            if not n:
+                continue
+            across = diameters(pieces, self._scan.spacing_mm)
+            rates = [self._calibration.continuity.alone(structure, each) for each in across]
+            less = np.array([-np.inf, *np.log(rates)], dtype=np.float32)[pieces]
+            least = alone[structure] + torch.from_numpy(less).to(alone.device)
+            stands = least > total[structure]
+            total = torch.where(stands, alone, total)
+            total[structure] = torch.where(stands, least, total[structure])
         return total
 
     def _opinion(self, index: int) -> Tensor:
@@ -171,6 +233,37 @@ class Answerer:
                 del self._opinions[index]
         while len(self._opinions) > MOST_OPINIONS:  # whatever the order, memory is bounded
             del self._opinions[next(iter(self._opinions))]
+
+
+def compare_with_painted(
+    predictor: Predictor,
+    known: Sequence[tuple[PreparedScan, Knowledge]],
+    n_structures: int,
+    steps: int,
+) -> tuple[float, ...]:
+    """Find how much a network's opinion counts: by how it draws slices that were painted.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The network.
+    known : sequence of (PreparedScan, Knowledge)
+        Scans, and what is annotated on them: `MOST_COMPARED` complete slices are compared.
+    n_structures, steps : int
+        See `calibration.strengths`.
+    """
+    painted = [
+        (scan, index, truth)
+        for scan, knowledge in known
+        for index in knowledge.complete
+        if (truth := knowledge.truth(index)) is not None and truth.any()
+    ]
+    chosen = painted[:: -(-len(painted) // MOST_COMPARED) or 1]
+    answers = (
+        (predictor.probabilities(scan, [index])[0].float().cpu().numpy(), truth)
+        for scan, index, truth in chosen
+    )
+    return strengths(answers, n_structures, steps)
 
 
 def expected_errors(probabilities: Tensor, winners: Tensor, labels: Tensor) -> Tensor:

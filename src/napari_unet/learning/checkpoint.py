@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_unet.errors import CheckpointError
 from napari_unet.imaging.atomic import atomic_path
+from napari_unet.learning.calibration import SIZES, Calibration, Continuity
 from napari_unet.learning.config import ModelCard, ModelConfig, Provenance
 from napari_unet.learning.preparation import NORMALISATION
 from napari_unet.learning.runtime import load_torch
@@ -255,6 +256,7 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
             slices = provenance.get(key, ())
             provenance[key] = tuple((str(scan), int(index)) for scan, index in slices)
         rows, columns = raw.pop("spacing_mm")
+        calibration = _parse_calibration(raw.pop("calibration", {}))  # unknown before format 4
         card = ModelCard(
             model=ModelConfig(**raw.pop("model")),  # formats 1 and 2: with fewer options
             provenance=Provenance(**provenance),
@@ -262,6 +264,7 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
             class_names=tuple(raw.pop("class_names")),
             class_colors=tuple(raw.pop("class_colors")),
             channel_names=tuple(raw.pop("channel_names")),
+            calibration=calibration,
             **raw,
         )
         if card.model.n_classes != len(card.class_names) + 1:
@@ -274,3 +277,14 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
             "does not know. Update napari-unet to use it."
         )
     return card
+
+
+def _parse_calibration(raw: dict[str, Any]) -> Calibration:
+    tallies = tuple(
+        tuple((float(alone), float(chances)) for alone, chances in sizes)
+        for sizes in raw.get("continuity", {}).get("tallies", ())
+    )
+    if any(len(sizes) != SIZES for sizes in tallies):
+        raise ValueError(f"pieces are counted in {SIZES} sizes")
+    strengths = tuple(float(strength) for strength in raw.get("strengths", ()))
+    return Calibration(strengths, Continuity(tallies))

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
+from napari_unet.learning.calibration import Calibration
+
 IGNORE_LABEL = 255
 """Label value that means "not annotated": such voxels do not count in the loss (but see
 `learning.presumption`)."""
@@ -337,6 +339,8 @@ class ModelCard:
         Display axis (0 axial, 1 coronal, 2 sagittal) it was trained along.
     normalisation : str
         Name of the intensity normalisation, see `learning.preparation`.
+    calibration : Calibration
+        How much its answers count, and whether what it finds goes on from slice to slice.
     provenance : Provenance
         Training history.
     """
@@ -348,4 +352,5 @@ class ModelCard:
     spacing_mm: tuple[float, float] = (1.0, 1.0)
     slice_axis: int = 0
     normalisation: str = "foreground-zscore"
+    calibration: Calibration = field(default_factory=Calibration)
     provenance: Provenance = field(default_factory=Provenance)

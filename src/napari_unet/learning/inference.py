@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.imaging.volume import Volume
+from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice, SegmentEvent, SlicePredicted
-from napari_unet.learning.knowledge import Knowledge, share_of_learned
+from napari_unet.learning.knowledge import Knowledge, continuity_with, share_of_learned
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.runtime import (
     ThreadChooser,
@@ -24,7 +26,7 @@ from napari_unet.learning.runtime import (
 
 load_torch()
 
-from napari_unet.learning.answer import Answerer  # noqa: E402
+from napari_unet.learning.answer import Answerer, compare_with_painted  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.predictor import Predictor  # noqa: E402
 
@@ -89,7 +91,9 @@ def segment(
         here = [(scan.name, each.index) for each in annotations]
         share = share_of_learned(here, here, checkpoint.card.provenance)
         knowledge = Knowledge(scan, annotations, len(checkpoint.card.class_names), share=share)
-        answerer = Answerer(predictor, scan, knowledge, steps=checkpoint.card.provenance.steps)
+        calibration = _calibrate(checkpoint, predictor, scan, knowledge)
+        steps = checkpoint.card.provenance.steps
+        answerer = Answerer(predictor, scan, knowledge, calibration=calibration, steps=steps)
         chooser = None
         if threads is None and predictor.device.type == "cpu":
             chooser = ThreadChooser(available_cores())
@@ -105,6 +109,22 @@ def segment(
                 tried = True
                 predictor.speed_up(scan, batch[0])
             size = predictor.batch_size(scan)
+
+
+def _calibrate(
+    checkpoint: Checkpoint, predictor: Predictor, scan: PreparedScan, knowledge: Knowledge
+) -> Calibration:
+    """Find how much the network's opinion counts: on the scan's own slices, if any are complete."""
+    card = checkpoint.card
+    known = knowledge.complete
+    names = [(scan.name, index) for index in known]
+    continuity = continuity_with(knowledge.continuity, names, card)
+    if not known:
+        return replace(card.calibration, continuity=continuity)
+    found = compare_with_painted(
+        predictor, [(scan, knowledge)], len(card.class_names), card.provenance.steps
+    )
+    return Calibration(found, continuity)
 
 
 def predict_volume(

@@ -14,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.imaging.interpolation import ShapeInterpolation
-from napari_unet.learning.config import IGNORE_LABEL, Provenance, SliceName
+from napari_unet.learning.calibration import DRIFT, Continuity, count_pieces
+from napari_unet.learning.config import IGNORE_LABEL, ModelCard, Provenance, SliceName
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.preparation import PreparedScan
-
-DRIFT = 0.4
-"""Millimetres by which an interpolated outline is off per millimetre to the nearest annotated
-slice (on top of one pixel)."""
 
 STRONGEST = 5.0
 """Log-odds that annotated slices give at most for a structure between them."""
@@ -59,6 +56,25 @@ def share_of_learned(
     """
     known = {*annotated, *history.learned_slices}
     return len({*here}) / max(1, len(known), history.annotated_slices)
+
+
+def continuity_with(
+    here: Continuity, annotated: Iterable[SliceName], card: ModelCard
+) -> Continuity:
+    """Add what a network saw of other slices than those annotated to what these tell.
+
+    Parameters
+    ----------
+    here : Continuity
+        Of the slices that are annotated.
+    annotated : iterable of SliceName
+        Their names.
+    card : ModelCard
+        Of the network.
+    """
+    if {*card.provenance.learned_slices} <= {*annotated}:
+        return here
+    return here + card.calibration.continuity
 
 
 class Knowledge:
@@ -101,6 +117,9 @@ class Knowledge:
             scan.spacing_mm,
             before=before._shapes if before is not None else None,
         )
+        self.continuity: Continuity = count_pieces(
+            self._truth, self._shapes, n_structures, scan.spacing_mm, scan.slice_mm
+        )
         shown = {int(value) for window in self._truth.values() for value in np.unique(window)}
         self._shows = any(shown)
         # Complete slices say nothing about structures that only partial ones show.
@@ -111,6 +130,11 @@ class Knowledge:
     def truth(self, index: int) -> NDArray[np.uint8] | None:
         """Labels (h, w), within the scan's window, of a complete slice; None for others."""
         return self._truth.get(index)
+
+    @property
+    def complete(self) -> list[int]:
+        """Complete slices, ascending."""
+        return sorted(self._truth)
 
     def evidence(self, index: int) -> NDArray[np.float32] | None:
         """Log-odds of each structure against background, to be added to the network's.

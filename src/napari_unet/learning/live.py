@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from napari_unet.learning.answer import Answerer
+from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.knowledge import Knowledge
 from napari_unet.learning.network import UNet
@@ -79,6 +80,7 @@ class LivePredictions:
         seconds: float,
         learned_from: dict[int, frozenset[int]],
         knowledge: Sequence[Knowledge],
+        calibrate: Callable[[Predictor], Calibration],
     ) -> list[Notice | SlicePredicted]:
         """Predict what is due, if anything.
 
@@ -94,6 +96,8 @@ class LivePredictions:
             Slices that the network has seen, per scan.
         knowledge : sequence of Knowledge
             What is annotated, per scan.
+        calibrate : callable
+            Tells how much the network's opinion counts by now; asked only when it is needed.
         """
         focus = self.focused()
         if focus is None or step < FIRST_AFTER_STEPS:
@@ -110,7 +114,13 @@ class LivePredictions:
         else:
             wanted = self._others(scan, index, knowledge[scan])
         predictor = Predictor(net, self._spacing_mm, self._device)
-        answerer = Answerer(predictor, self._scans[scan], knowledge[scan], steps=step)
+        answerer = Answerer(
+            predictor,
+            self._scans[scan],
+            knowledge[scan],
+            calibration=calibrate(predictor),
+            steps=step,
+        )
         events = answerer.answer(wanted, scan_index=scan, learned_from=learned_from[scan])
         for each in wanted:
             self._rounds[scan][each] += 1

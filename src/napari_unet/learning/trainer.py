@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
+from napari_unet.learning.calibration import Calibration, Continuity
 from napari_unet.learning.config import ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
-from napari_unet.learning.knowledge import Knowledge, share_of_learned
+from napari_unet.learning.knowledge import Knowledge, continuity_with, share_of_learned
 from napari_unet.learning.preparation import NORMALISATION, PreparedScan
 from napari_unet.learning.presets import choose_model, choose_recipe, working_spacing
 from napari_unet.learning.runtime import (
@@ -30,7 +31,7 @@ load_torch()
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from napari_unet.learning.answer import Answerer  # noqa: E402
+from napari_unet.learning.answer import Answerer, compare_with_painted  # noqa: E402
 from napari_unet.learning.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.inference import WORTH_TIMING  # noqa: E402
 from napari_unet.learning.learner import Learner  # noqa: E402
@@ -41,6 +42,10 @@ from napari_unet.learning.pretrained import pretrained_state  # noqa: E402
 from napari_unet.learning.restart import restart  # noqa: E402
 from napari_unet.learning.training_set import TrainingSet  # noqa: E402
 from napari_unet.learning.weight_choice import WeightChoice, WeightTest  # noqa: E402
+
+COMPARED_EVERY = 40
+"""Steps after which the network is compared with annotated slices again, if it is asked: that
+takes about as long as one step."""
 
 OUT_OF_GRAPHICS_MEMORY = (
     "The graphics card ran out of memory. Training goes on without it, which takes longer."
@@ -86,6 +91,7 @@ class Trainer:
             slice_axis=scans[0].axis,
             normalisation=NORMALISATION,
             provenance=init.card.provenance if init else Provenance(),
+            calibration=init.card.calibration if init else Calibration(),
         )
         self._scans = scans
         recipe = choose_recipe(config, self.card.model)
@@ -119,6 +125,8 @@ class Trainer:
         elif (state := pretrained_state(self.card.model)) is not None:
             net.load_state_dict(state, strict=False)  # all but the last layer
         self._learner = Learner(net, recipe, device, generator)
+        self._strengths: tuple[float, ...] = ()
+        self._compared_at = 0
         self._notices: list[Notice] = []
 
     @property
@@ -160,7 +168,7 @@ class Trainer:
             [(scan.name, each.index) for each in here]
             for scan, here in zip(self._scans, given, strict=True)
         ]
-        every = list(itertools.chain.from_iterable(names))
+        self._annotated = every = list(itertools.chain.from_iterable(names))
         shares = [share_of_learned(own, every, self.card.provenance) for own in names]
         return [
             Knowledge(scan, here, len(self.card.class_names), earlier, share=share)
@@ -211,6 +219,32 @@ class Trainer:
                 self._rejected = self._learner.weights()
             self.network.load_state_dict(self._init.state)
 
+    def calibrate(self, predictor: Predictor, *, afresh: bool = False) -> Calibration:
+        """Find how much the network's opinion counts by now, and what goes on from slice to slice.
+
+        It is compared with painted slices every `COMPARED_EVERY` steps, or `afresh`.
+
+        Parameters
+        ----------
+        predictor : Predictor
+            The network as it is now.
+        """
+        if afresh or self.steps >= self._compared_at + COMPARED_EVERY:
+            known = list(zip(self._scans, self.knowledge, strict=True))
+            n_structures = len(self.card.class_names)
+            self._strengths = compare_with_painted(predictor, known, n_structures, self.steps)
+            self._compared_at = self.steps
+        here = sum((known.continuity for known in self.knowledge), Continuity())
+        return Calibration(self._strengths, continuity_with(here, self._annotated, self.card))
+
+    def _calibrated(self) -> Calibration:
+        """Calibrate once more; without the memory for it, as before: the model matters more."""
+        try:
+            predictor = Predictor(self.network, self.card.spacing_mm, self.device)
+            return self.calibrate(predictor, afresh=True)
+        except (MemoryError, RuntimeError):
+            return self.card.calibration
+
     def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SegmentEvent]:
         """Predict every slice of the scan in view with the weights that are kept."""
         if focus is None:
@@ -220,7 +254,13 @@ class Trainer:
         predictor = Predictor(self.network, self.card.spacing_mm, self.device)
         if scan.n_slices >= WORTH_TIMING:
             predictor.speed_up(scan, index)
-        answerer = Answerer(predictor, scan, self.knowledge[number], steps=self.steps)
+        answerer = Answerer(
+            predictor,
+            scan,
+            self.knowledge[number],
+            calibration=self.calibrate(predictor, afresh=True),
+            steps=self.steps,
+        )
         known = self.examples.learned_from[number]
         order = outwards(scan.n_slices, index)
         while order:
@@ -246,10 +286,12 @@ class Trainer:
         )
         learned = self._choice.kept == "new" or self._rejected is not None
         provenance = self._split.remember(provenance, learned=learned)
-        card = dataclasses.replace(self.card, provenance=provenance)
+        card = dataclasses.replace(self.card, provenance=provenance, calibration=self._calibrated())
         kept, rejected = Checkpoint(self._learner.weights(), card), None
         if self._init is not None and self._rejected is not None:
-            rejected = Checkpoint(self._rejected, card)
+            # What was compared with painted slices are the weights that are kept.
+            unknown = Calibration(continuity=card.calibration.continuity)
+            rejected = Checkpoint(self._rejected, dataclasses.replace(card, calibration=unknown))
             # The model itself is what it was; it only knows of the slices held back.
             provenance = self._split.remember(before, learned=False)
             card = dataclasses.replace(self._init.card, provenance=provenance)

@@ -227,5 +227,6 @@ def _learn(
                 budget.seconds,
                 trainer.examples.learned_from,
                 trainer.knowledge,
+                trainer.calibrate,
             )
     return stopped
