@@ -175,6 +175,49 @@ def test_voxels_that_nobody_annotated_are_no_structure(truth):
     assert model.card.class_names == ("label 1",)
 
 
+@pytest.mark.parametrize("beside", [(), (127,), (251, 253), (2, 254)])
+def test_255_that_may_be_a_structure_is_asked_for(truth, beside):
+    volume = scan_of(truth)
+    labels = truth * np.uint8(255)
+    for number, value in enumerate(beside):
+        labels[6, 2, number] = value
+    with pytest.raises(AnnotationError, match="is it a structure, or does it mark"):
+        napari_unet.train(volume, labels, config=ONE_STEP)
+    with pytest.raises(AnnotationError, match="ignore label: none, or 255"):
+        napari_unet.fill_between(labels, grid=volume.grid)
+
+
+def test_255_as_a_structure_is_learned_kept_and_filled(truth):
+    volume = scan_of(truth)
+    labels = truth * np.uint8(255)
+    labels[6, 2, :3] = 127
+    model = napari_unet.train(volume, labels, ignore_label=None, config=ONE_STEP)
+    assert model.card.class_names == ("label 127", "label 255")
+    found = napari_unet.segment(volume, model, labels=labels, slices=[6])
+    np.testing.assert_array_equal(found[6], labels[6])
+    filled = napari_unet.fill_between(labels, grid=volume.grid, slices=[3, 9], ignore_label=None)
+    assert set(np.unique(filled)) == {0, 255}
+
+
+def test_another_value_may_mark_what_nobody_annotated(truth):
+    labels = truth.copy()
+    labels[:, :, :5], labels[6, 2, 30] = 4, 255
+    model = napari_unet.train(scan_of(truth), labels, ignore_label=4, config=ONE_STEP)
+    assert model.card.class_names == ("label 1", "label 255")
+
+
+def test_the_file_beside_a_mask_says_what_255_is(truth, tmp_path):
+    volume = scan_of(truth)
+    labels = truth * np.uint8(255)
+    labels[6, 2, :3] = 251
+    rows = [(251, "front", "#ff0000"), (255, "back", "#00ff00")]
+    for listed, names in ((rows, ("label 251", "label 255")), (rows[:1], ("label 251",))):
+        path = tmp_path / f"{len(listed)}.nii.gz"
+        napari_unet.save_mask(labels, volume.grid, path, structures=listed)
+        model = napari_unet.train(volume, path, config=ONE_STEP)
+        assert model.card.class_names == names
+
+
 def test_named_classes_are_numbered_from_one():
     assert label_values(["label 4", "label 17"]) == [4, 17]
     assert label_values(["tumour", "label 17"]) == [1, 2]

@@ -133,6 +133,19 @@ def test_labels_on_another_grid_are_brought_onto_the_scan_and_it_is_said(scan, m
     np.testing.assert_array_equal(found, painted[::2, ::2, 4].repeat(2, 0).repeat(2, 1))
 
 
+def test_a_binary_mask_of_0_and_255_is_asked_about_and_then_filled(scan, capsys):
+    painted = np.asarray(nib.load(scan / "labels.nii.gz").dataobj)
+    save(scan / "binary.nii.gz", (painted > 0).astype(np.uint8) * 255)
+    out = scan / "filled.nii.gz"
+    given = ["fill", "--labels", str(scan / "binary.nii.gz"), "--slices", "2,6", "--axis", "z"]
+    assert main([*given, "--out", str(out)]) == 1
+    assert "ignore label: none, or 255" in error_of(capsys)
+    assert main([*given, "--ignore-label", "none", "--out", str(out)]) == 0
+    found = np.asarray(nib.load(out).dataobj)
+    assert set(np.unique(found)) == {0, 255}
+    assert found[..., 4].any()
+
+
 def test_the_annotation_is_not_overwritten_by_the_mask(scan, model, capsys):
     image, labels = str(scan / "t1.nii.gz"), scan / "labels.nii.gz"
     before = labels.read_bytes()
@@ -377,6 +390,7 @@ def test_bad_input_is_one_line_and_a_status(
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--seconds", "-1"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "9" * 23],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "-1"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--ignore-label", "0"],
     ],
 )
 def test_wrong_usage_is_one_line(capsys, arguments):

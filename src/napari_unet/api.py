@@ -7,7 +7,7 @@ when work has to be watched, steered or run beside a window.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from napari_unet.given import (
 from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
+from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import AUTO, IGNORE_LABEL, PRESETS, TrainConfig
 from napari_unet.learning.events import (
@@ -35,7 +36,15 @@ from napari_unet.learning.events import (
     SegmentEvent,
     TrainEvent,
 )
-from napari_unet.sparse_labels import choose_slices, label_values, structures, to_classes
+from napari_unet.sparse_labels import (
+    FOUND_OUT,
+    IgnoreLabel,
+    choose_slices,
+    ignored_value,
+    label_values,
+    structures,
+    to_classes,
+)
 
 if TYPE_CHECKING:
     from napari_unet.learning.checkpoint import Checkpoint
@@ -67,6 +76,7 @@ def train(
     axis: str | None = None,
     class_names: Sequence[str] | None = None,
     init: Checkpoint | FilePath | None = None,
+    ignore_label: IgnoreLabel = FOUND_OUT,
     config: TrainConfig | None = None,
     progress: Callable[[TrainEvent], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -101,6 +111,10 @@ def train(
         Model to start from; it must have the same sequences and as many
         structures. Where three slices or more are new to it, one in five of them is
         held back, to test whether the new weights are better than its own.
+    ignore_label : int or None, optional
+        The value of voxels that nobody annotated; None where every value above 0 is a
+        structure. Default: 255, but where that may be a structure (it stands alone, or
+        beside 127 or 251 to 254) you are asked to say so.
     config : TrainConfig, optional
         Budget, seed and network.
     progress : callable, optional
@@ -130,15 +144,17 @@ def train(
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
     truth = labels_on(labels, volume.grid, volume.name)
+    known = label_values(start.card.class_names) if start else None
+    ignore = _ignored_in(truth, labels, ignore_label, known)
     along = _choose_axis(volume.grid, axis, start)
-    chosen = choose_slices(truth, volume.grid, along, slices)
+    chosen = choose_slices(truth, volume.grid, along, slices, ignore=ignore)
     stack = np.moveaxis(truth, along, 0)[chosen]
     values, names = structures(
-        stack, names=class_names, known=start.card.class_names if start else None
+        stack, names=class_names, known=start.card.class_names if start else None, ignore=ignore
     )
     if start is not None:
         start = start.with_classes(names)
-    annotations = _annotations(chosen, stack, values)
+    annotations = _annotations(chosen, stack, values, ignore)
 
     # Imported here: they load torch, and bad input should be told at once.
     from napari_unet.learning.preparation import prepare
@@ -176,6 +192,7 @@ def segment(
     *,
     labels: NDArray[Any] | FilePath | None = None,
     slices: Sequence[int] | None = None,
+    ignore_label: IgnoreLabel = FOUND_OUT,
     progress: Callable[[SegmentEvent], None] | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Segment a whole scan.
@@ -186,7 +203,7 @@ def segment(
         The scan, with the sequences that the model was trained on, in the same order.
     model : Checkpoint or path
         What `train` returned, or a saved model.
-    labels, slices : optional
+    labels, slices, ignore_label : optional
         Annotated slices of this very scan, as for `train`: what they say is kept, and the
         slices between them are answered with their help, better than by the network alone.
         The labels hold the values that this function gives, see below.
@@ -216,9 +233,11 @@ def segment(
         raise ValueError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
         truth = labels_on(labels, volume.grid, volume.name)
-        chosen = choose_slices(truth, volume.grid, card.slice_axis, slices)
+        ignore = _ignored_in(truth, labels, ignore_label, label_values(card.class_names))
+        chosen = choose_slices(truth, volume.grid, card.slice_axis, slices, ignore=ignore)
         stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
-        annotations = _annotations(chosen, stack, structures(stack, known=card.class_names)[0])
+        known = structures(stack, known=card.class_names, ignore=ignore)[0]
+        annotations = _annotations(chosen, stack, known, ignore)
 
     from napari_unet.learning.inference import predict_volume
 
@@ -239,6 +258,7 @@ def fill_between(
     grid: Grid | None = None,
     slices: Sequence[int] | None = None,
     axis: str | None = None,
+    ignore_label: IgnoreLabel = FOUND_OUT,
 ) -> NDArray[Any]:
     """Interpolate the outlines between annotated slices: no scan, no training.
 
@@ -254,6 +274,8 @@ def fill_between(
         replaced.
     axis : str, optional
         See `train`. Default: the thickest spacing, else axial.
+    ignore_label : int or None, optional
+        See `train`.
 
     Returns
     -------
@@ -277,10 +299,14 @@ def fill_between(
     else:
         truth = labels_on(labels, grid)
     along = _choose_axis(grid, axis)
-    chosen = choose_slices(truth, grid, along, slices)
+    ignore = _ignored_in(truth, labels, ignore_label)
+    chosen = choose_slices(truth, grid, along, slices, ignore=ignore)
     filled = truth.copy()
     stack = np.moveaxis(filled, along, 0)
-    open_ = {index: stack[index] == IGNORE_LABEL for index in chosen}
+    open_ = {
+        index: np.zeros(stack[index].shape, bool) if ignore is None else stack[index] == ignore
+        for index in chosen
+    }
     complete = {index: stack[index].copy() for index in chosen if not open_[index].any()}
     rows, columns = (mm for number, mm in enumerate(grid.spacing_mm) if number != along)
     for index, plane in labels_between(complete, (rows, columns)):
@@ -289,13 +315,38 @@ def fill_between(
 
 
 def _annotations(
-    chosen: Sequence[int], stack: NDArray[Any], values: Sequence[int]
+    chosen: Sequence[int], stack: NDArray[Any], values: Sequence[int], ignore: int | None
 ) -> list[LabelledSlice]:
     """Annotated slices (n, h, w) in the words of the network."""
     return [
-        LabelledSlice(scan=0, index=index, labels=to_classes(plane, values))
+        LabelledSlice(scan=0, index=index, labels=to_classes(plane, values, ignore))
         for index, plane in zip(chosen, stack, strict=True)
     ]
+
+
+def _ignored_in(
+    labels: NDArray[Any],
+    given: object,
+    wanted: IgnoreLabel,
+    known: Collection[int] | None = None,
+) -> int | None:
+    """Which value of labels marks voxels that nobody annotated; see `ignored_value`.
+
+    Parameters
+    ----------
+    labels : ndarray of integer
+        The labels.
+    given : path or anything else
+        What they came from; beside a file may lie what its values mean.
+    wanted : int, None or 'auto'
+        What the user says.
+    known : collection of int, optional
+        Label values of a model.
+    """
+    beside = values_beside(Path(given)) if isinstance(given, str | Path) else None
+    if known is not None and IGNORE_LABEL in known:
+        beside = frozenset(known)
+    return ignored_value(labels, wanted, beside)
 
 
 def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -> int:

@@ -12,6 +12,7 @@ from napari_unet import __version__
 from napari_unet.imaging.volume import FILE_AXES, PLANES
 from napari_unet.learning.config import AUTO, PRESETS, LengthUnit, LossName, Recipe, TrainConfig
 from napari_unet.network_options import add_network_options, count
+from napari_unet.sparse_labels import FOUND_OUT, IgnoreLabel
 
 MODEL_SUFFIX = ".safetensors"
 
@@ -23,6 +24,7 @@ _SERIES_HELP = "which DICOM series of a folder: its description or UID"
 _OVERWRITE_HELP = "replace existing files"
 _TRAIN_NOTES = f"""\
 Label values: 0 is background, 255 a voxel that nobody annotated, any other value a structure.
+Where 255 may be a structure (alone, or beside 127 or 251 to 254), say so: --ignore-label none.
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
 a lot, so name such slices with --slices. Numbers count along --axis as stored in the file, from
 0. Ctrl-C ends training early and keeps what was learned so far; with --init, that model
@@ -50,7 +52,8 @@ examples:
 """
 _FILL_NOTES = """\
 Outlines are interpolated; neither a scan nor training is needed. Whatever slices between the
-annotated ones show is replaced. Label values, --slices and --axis are as for "train".
+annotated ones show is replaced. Label values, --slices, --axis and --ignore-label are as for
+"train".
 
 example:
   napari-unet fill --labels painted.nii.gz --slices 40,52,60 --out filled.nii.gz
@@ -84,6 +87,16 @@ def _slice_numbers(text: str) -> list[int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 40,52,60") from None
     return numbers
+
+
+def _ignore_label(text: str) -> IgnoreLabel:
+    if text.casefold() == "none":
+        return None
+    if text == FOUND_OUT:
+        return FOUND_OUT
+    if not text.isdecimal() or not 0 < len(text) < 11 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither none nor a label from 1")
+    return int(text)
 
 
 def _volume_number(text: str) -> int:
@@ -169,6 +182,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"model file to write ({MODEL_SUFFIX})",
     )
     add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
+    _add_ignore_label(add)
     add(
         "--axis",
         choices=PLANES + FILE_AXES,
@@ -251,6 +265,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="40,52,60",
         help="which slices of --labels (default: all that show a structure)",
     )
+    _add_ignore_label(add)
     add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     add(
         "images",
@@ -267,6 +282,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="FILE", help="mask file to write")
     add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
+    _add_ignore_label(add)
     add(
         "--axis",
         choices=PLANES + FILE_AXES,
@@ -312,6 +328,18 @@ def parser() -> argparse.ArgumentParser:
     add("--series", metavar="NAME", help=_SERIES_HELP)
     add_network_options(info)
     return root
+
+
+def _add_ignore_label(add: Callable[..., argparse.Action]) -> None:
+    """Add what says which voxels of the labels nobody annotated."""
+    add(
+        "--ignore-label",
+        type=_ignore_label,
+        default=FOUND_OUT,
+        metavar="N",
+        help="value of voxels that nobody annotated, or none: every value is a structure "
+        "(default: 255, unless that may be a structure)",
+    )
 
 
 def _add_choices(add: Callable[..., argparse.Action]) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from napari_unet.imaging.volume import Volume
     from napari_unet.learning.checkpoint import Checkpoint
+    from napari_unet.sparse_labels import IgnoreLabel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,6 +118,7 @@ def train(arguments: argparse.Namespace) -> None:
             slices=arguments.slices,
             axis=arguments.axis,
             init=arguments.init,
+            ignore_label=_ignore_label(arguments, labels),
             config=config,
             progress=show,
             should_stop=should_stop,
@@ -173,7 +175,7 @@ def _say_notes(volume: Volume) -> None:
         say(f"Note: {note}")
 
 
-def _labels_onto(path: Path, volume: Volume) -> NDArray[Any]:
+def _labels_onto(path: str, volume: Volume) -> NDArray[Any]:
     """Read the labels of a scan, and say how they were brought onto its grid, where they were."""
     from napari_unet.imaging.loading import load_labels_onto
 
@@ -181,6 +183,18 @@ def _labels_onto(path: Path, volume: Volume) -> NDArray[Any]:
     if note:
         say(f"Note: {note}")
     return labels
+
+
+def _ignore_label(arguments: argparse.Namespace, labels: NDArray[Any] | None) -> IgnoreLabel:
+    """Which value nobody annotated: as asked for, else as the file beside the labels says."""
+    from napari_unet.imaging.sidecar import values_beside
+    from napari_unet.sparse_labels import FOUND_OUT, ignored_value
+
+    wanted: IgnoreLabel = arguments.ignore_label
+    if wanted == FOUND_OUT and labels is not None:
+        beside = values_beside(Path(arguments.labels))
+        return wanted if beside is None else ignored_value(labels, wanted, beside)
+    return wanted
 
 
 def segment(arguments: argparse.Namespace) -> None:
@@ -226,7 +240,7 @@ def _segment_one(
 
     volume = api.load_volume(files, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
-    annotated = arguments.labels and _labels_onto(arguments.labels, volume)
+    annotated = _labels_onto(arguments.labels, volume) if arguments.labels else None
     n_slices = volume.shape_zyx[model.card.slice_axis]
     count = itertools.count(1)
 
@@ -238,7 +252,12 @@ def _segment_one(
 
     with Progress(f"Segmenting {volume.name}") as progress:
         labels = api.segment(
-            volume, model, labels=annotated, slices=arguments.slices, progress=show
+            volume,
+            model,
+            labels=annotated,
+            slices=arguments.slices,
+            ignore_label=_ignore_label(arguments, annotated),
+            progress=show,
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     receipt = api.save_mask(
@@ -269,7 +288,13 @@ def fill(arguments: argparse.Namespace) -> None:
     check_folder_of(out)
     check_may_write(out, overwrite=arguments.overwrite)
     painted, grid = load_labels(arguments.labels)
-    filled = api.fill_between(painted, grid=grid, slices=arguments.slices, axis=arguments.axis)
+    filled = api.fill_between(
+        painted,
+        grid=grid,
+        slices=arguments.slices,
+        axis=arguments.axis,
+        ignore_label=_ignore_label(arguments, painted),
+    )
     receipt = api.save_mask(
         filled,
         grid,

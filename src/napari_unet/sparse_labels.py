@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,51 @@ from napari_unet.learning.config import IGNORE_LABEL
 
 MOST_CLASSES = IGNORE_LABEL - 1
 """Labels are bytes while the network learns, and one value is taken."""
+
+FOUND_OUT: Literal["auto"] = "auto"
+"""Ask the labels themselves which value marks voxels that nobody annotated."""
+
+IgnoreLabel: TypeAlias = int | Literal["auto"] | None
+"""Value of voxels that nobody annotated; None where every value above 0 is a structure."""
+
+BESIDE_255 = frozenset({127, 251, 252, 253, 254})
+"""Values that stand beside 255 where that is a structure: FreeSurfer's white matter is 127 and
+255, its parts of the corpus callosum are 251 to 255."""
+
+
+def ignored_value(
+    labels: NDArray[Any], wanted: IgnoreLabel = FOUND_OUT, structures: Collection[int] | None = None
+) -> int | None:
+    """Which value of labels marks voxels that nobody annotated; None if none does.
+
+    Parameters
+    ----------
+    labels : ndarray of integer
+        The labels.
+    wanted : int, None or 'auto'
+        What the user says. Otherwise 255, unless that is a structure.
+    structures : collection of int, optional
+        Values of structures, from a model or from the file beside the labels.
+
+    Raises
+    ------
+    AnnotationError
+        If 255 may be a structure, and nobody says so.
+    """
+    if wanted != FOUND_OUT:
+        return wanted
+    if not (labels == IGNORE_LABEL).any():
+        return IGNORE_LABEL
+    if structures is not None:
+        return None if IGNORE_LABEL in structures else IGNORE_LABEL
+    others = {int(value) for value in np.unique(labels)} - {0, IGNORE_LABEL}
+    if others and not others & BESIDE_255:
+        return IGNORE_LABEL
+    beside = f"beside {', '.join(map(str, sorted(others & BESIDE_255)))}" if others else "alone"
+    raise AnnotationError(
+        f"The labels hold the value {IGNORE_LABEL} {beside}: is it a structure, or does it mark "
+        "voxels that nobody annotated? Say which by the ignore label: none, or 255."
+    )
 
 
 def label_values(class_names: Sequence[str]) -> list[int]:
@@ -48,7 +93,12 @@ def axis_title(grid: Grid, axis: int) -> str:
 
 
 def choose_slices(
-    labels_zyx: NDArray[Any], grid: Grid, axis: int, wanted: Sequence[int] | None = None
+    labels_zyx: NDArray[Any],
+    grid: Grid,
+    axis: int,
+    wanted: Sequence[int] | None = None,
+    *,
+    ignore: int | None = IGNORE_LABEL,
 ) -> list[int]:
     """Annotated slices, as ascending numbers along display `axis`.
 
@@ -62,6 +112,8 @@ def choose_slices(
         Display axis.
     wanted : sequence of int, optional
         Slice numbers as stored in the file; default: all that show a structure.
+    ignore : int, optional
+        Value of voxels that nobody annotated, see `ignored_value`.
 
     Raises
     ------
@@ -70,7 +122,9 @@ def choose_slices(
     """
     planes = np.moveaxis(labels_zyx, axis, 0)
     if wanted is None:
-        shows = ((planes != 0) & (planes != IGNORE_LABEL)).any(axis=(1, 2))
+        shows = (planes != 0).any(axis=(1, 2))
+        if ignore is not None:
+            shows = ((planes != 0) & (planes != ignore)).any(axis=(1, 2))
         if not shows.any():
             raise AnnotationError(
                 "No slice of the labels shows a structure. "
@@ -83,10 +137,10 @@ def choose_slices(
                 f"There is no slice {number} along {axis_title(grid, axis)}: "
                 f"slices count from 0 to {len(planes) - 1}."
             )
-        if (planes[grid.flip_index(axis, number)] == IGNORE_LABEL).all():
+        if ignore is not None and (planes[grid.flip_index(axis, number)] == ignore).all():
             raise AnnotationError(
                 f"Slice {number} along {axis_title(grid, axis)} is marked as not annotated "
-                f"(all {IGNORE_LABEL}). Leave it out, or paint it."
+                f"(all {ignore}). Leave it out, or paint it."
             )
     if not wanted:
         raise AnnotationError("No slice was chosen. Name at least one annotated slice.")
@@ -98,6 +152,7 @@ def structures(
     *,
     names: Sequence[str] | None = None,
     known: Sequence[str] | None = None,
+    ignore: int | None = IGNORE_LABEL,
 ) -> tuple[list[int], tuple[str, ...]]:
     """Label values and names of the structures to learn.
 
@@ -110,6 +165,8 @@ def structures(
         default: `known`, else ``label 1``, ...
     known : sequence of str, optional
         Class names of the model to start from.
+    ignore : int, optional
+        Value of voxels that nobody annotated, see `ignored_value`.
 
     Raises
     ------
@@ -118,7 +175,7 @@ def structures(
     CheckpointError
         If the slices show something the model to start from does not know.
     """
-    present = [int(v) for v in np.unique(stack) if v not in (0, IGNORE_LABEL)]
+    present = [int(v) for v in np.unique(stack) if v not in (0, ignore)]
     if known is not None:
         values = label_values(known)
         if strange := sorted(set(present) - set(values)):
@@ -148,10 +205,13 @@ def structures(
     return values, tuple(known if names is None else names)
 
 
-def to_classes(plane: NDArray[Any], values: Sequence[int]) -> NDArray[np.uint8]:
+def to_classes(
+    plane: NDArray[Any], values: Sequence[int], ignore: int | None = IGNORE_LABEL
+) -> NDArray[np.uint8]:
     """Number the label `values` as classes 1..K (uint8); what is not annotated stays so."""
     classes = np.zeros(plane.shape, dtype=np.uint8)
     for number, value in enumerate(values, start=1):
         classes[plane == value] = number
-    classes[plane == IGNORE_LABEL] = IGNORE_LABEL
+    if ignore is not None:
+        classes[plane == ignore] = IGNORE_LABEL
     return classes

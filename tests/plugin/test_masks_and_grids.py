@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from napari_unet.annotation.states import SliceState
 from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.regridding import resample
+from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin import scan_layers, writer
 from napari_unet.plugin.file_dialogs import FileDialogs
@@ -349,6 +350,23 @@ def test_a_sequence_on_the_scans_other_matrix_keeps_its_voxels(tmp_path):
     volume = reader_of([image, second])()
     np.testing.assert_array_equal(volume.data[1], 2 * volume.data[0])
     assert volume.notes[0].startswith("“second” lies on the qform of “scan”")
+
+
+@pytest.mark.parametrize("beside", [127, 251])
+def test_255_that_seems_to_be_a_structure_is_not_dropped_in_the_window(tmp_path, beside):
+    image, layer = two_places(tmp_path)
+    voxels = np.zeros((9, 10, 11), np.uint8)
+    voxels[2, 3, 1], voxels[2, 3, 2] = beside, 255
+    nib.save(nib.Nifti1Image(voxels, grid_of(image).affine), tmp_path / "ribbon.nii")
+    with pytest.raises(VolumeError, match=r"ribbon\.nii holds 255 as a structure"):
+        mask_of_file(tmp_path / "ribbon.nii", image)
+    layer.data = grid_of(image).to_display(voxels)
+    with pytest.raises(VolumeError, match="holds 255 as a structure"):
+        mask_of_layer(layer, image)
+    rows = [(beside, "front", "#ff0000")]  # what we saved says that 255 is no structure
+    labels = grid_of(image).to_display(voxels)
+    save_mask(labels, grid_of(image), tmp_path / "ours.nii", structures=rows)
+    assert set(np.unique(mask_of_file(tmp_path / "ours.nii", image).labels)) == {0, beside, 255}
 
 
 def test_a_layer_that_nobody_placed_keeps_its_voxels_on_a_scan_of_the_same_shape(tmp_path):

@@ -91,6 +91,13 @@ def structures_beside(mask: Path) -> tuple[StructureRow, ...]:
     return dicom_segments_of(mask) if is_dicom(mask) else ()
 
 
+def values_beside(mask: Path) -> frozenset[int] | None:
+    """Values of the structures that our sidecar lists; None without one, or without structures."""
+    content = _content(sidecar_of(mask))
+    rows = _rows(content) if _is_ours(content) else ()
+    return frozenset(value for value, _, _ in rows) or None
+
+
 def _rows(content: Any) -> tuple[StructureRow, ...]:
     """Structures of a sidecar, which somebody may have edited by hand."""
     rows = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Structure
-from napari_unet.errors import GridMismatchError, VolumeError
+from napari_unet.errors import AnnotationError, GridMismatchError, VolumeError
+from napari_unet.imaging.sidecar import values_beside
 from napari_unet.plugin.foreign_layers import is_upright
-from napari_unet.plugin.scan_layers import METADATA_KEY, grid_entry, same_grid
+from napari_unet.plugin.scan_layers import METADATA_KEY, grid_entry, same_grid, source_of
+from napari_unet.sparse_labels import ignored_value
 
 BACKGROUND_BRUSH_COLOR = "#8899aa"
 
@@ -92,6 +94,8 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
         theirs = values if elsewhere else np.where(values == BACKGROUND_BRUSH, 0, values)
         if theirs.any():
             check_values(theirs, f"“{layer.name}”")
+        if elsewhere:
+            check_255(theirs, f"“{layer.name}”", values_of_file(layer))
         layer.data = np.array(values, dtype=np.uint8)
     ours = dict(layer.metadata.get(METADATA_KEY, {}))
     if "grid" not in ours:
@@ -120,6 +124,40 @@ def check_values(labels: NDArray[Any], name: str) -> None:
         raise VolumeError(
             f"{name} holds the value {highest}; 1 to {BACKGROUND_BRUSH - 1} can be used. "
             "Renumber its structures first."
+        )
+
+
+def values_of_file(layer: Labels) -> frozenset[int] | None:
+    """Values of structures that the file beside the mask of a layer lists, where there is one."""
+    path = source_of(layer)
+    return None if path is None else values_beside(path)
+
+
+def check_255(labels: NDArray[Any], name: str, listed: Collection[int] | None) -> None:
+    """Check that 255 in a mask from elsewhere means "not annotated", as it does here.
+
+    Parameters
+    ----------
+    labels : ndarray of integer
+        The mask.
+    name : str
+        What messages call it.
+    listed : collection of int, optional
+        Values of structures by the file beside it; see `values_beside`.
+
+    Raises
+    ------
+    VolumeError
+        If it may be a structure, which would be lost.
+    """
+    try:
+        ignored = ignored_value(labels, structures=listed)
+    except AnnotationError:
+        ignored = None
+    if ignored is None:
+        raise VolumeError(
+            f"{name} holds 255 as a structure, or so it seems by its other values; here it means "
+            "“not annotated”. Save its structures as 1, 2 and so on, then load it."
         )
 
 

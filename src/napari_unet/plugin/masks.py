@@ -14,9 +14,10 @@ from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, Structure
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto
+from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.foreign_layers import is_aligned, matrix_of
-from napari_unet.plugin.label_layers import check_values
+from napari_unet.plugin.label_layers import check_255, check_values, values_of_file
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     display_data,
@@ -73,6 +74,8 @@ def mask_of_file(path: Path, image: Image) -> FoundMask:
             f"{path.name} cannot be laid on it. Open the scan's file with napari-unet-mri."
         )
     labels, own = load_labels(path)
+    check_values(labels, path.name)
+    check_255(labels, path.name, values_beside(path))
     found = _found(labels, own, grid, path.name, image)
     upright = reorder(found.labels, grid, grid_of(image))
     return replace(found, labels=upright, structures=named_beside(path))
@@ -95,6 +98,8 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
             "file instead."
         )
     values = display_data(layer)
+    check_values(values, name)
+    check_255(values, name, values_of_file(layer))
     own, grid = grids_of(layer, image)
     found = _found(values, own, grid, name, image)
     named = layer.metadata.get(METADATA_KEY, {}).get("structures", ())
@@ -102,8 +107,7 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
 
 
 def _found(values: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
-    """Bring a mask onto the grid of its scan and check its values."""
-    check_values(values, name)
+    """Bring a mask, whose values are checked, onto the grid of its scan."""
     labels, note = labels_onto(values, own, grid, name, f"“{image.name}”")
     return FoundMask(name, labels.astype(np.uint8), note)
 
