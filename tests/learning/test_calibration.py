@@ -154,9 +154,12 @@ def test_one_piece_that_stands_alone_may_be_the_end_of_an_organ():
 def test_on_the_only_painted_slice_many_pieces_or_small_ones_are_many_objects_a_pair_is_not():
     pair = continuity({4: squares((5, 5), (40, 40), side=8)})
     small = continuity({4: squares((5, 5))})
+    mixed = continuity({4: np.maximum(squares((5, 5)), squares((30, 30), side=20))})
     many = continuity({4: squares((5, 5), (40, 40), (5, 40), (40, 5), (20, 20))})
     assert pair.all_goes_on
-    assert small.alone(1, 2.0) == many.alone(1, 2.0) == many.alone(1, 9.0) > 0.3
+    assert small.alone(1, 2.0) == many.alone(1, 2.0) == many.alone(1, 9.0) >= 0.5
+    assert mixed.alone(1, 2.0) >= 0.5
+    assert mixed.alone(1, 22.0) < NEVER
 
 
 def test_structures_and_scans_are_counted_together():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -156,7 +157,8 @@ class Answerer:
         """Log-odds (k, h, w) of each class against background, from all that is known."""
         own = self._opinions[index]
         strength = self._strength_of(own)
-        alone = (own - own[:1]) * strength
+        odds = own - own[:1]
+        alone = odds * strength
         total = alone
         if len(self._weights) > 1:
             near = self._with_neighbours(index)
@@ -168,7 +170,8 @@ class Answerer:
             total[1:] += torch.from_numpy(evidence).to(total.device)
         if self._calibration.continuity.all_goes_on:
             return total
-        return self._standing_alone(alone, total)
+        # Where no neighbour knows better, a network counts in full from the first step.
+        return self._standing_alone(odds * torch.as_tensor(strength).clamp(min=1.0), total)
 
     def _strength_of(self, own: Tensor) -> Tensor | float:
         """Factor for log-odds; where structures differ, that of the likeliest one of each pixel."""
@@ -190,28 +193,29 @@ class Answerer:
             weight += share
         return total.div_(weight)
 
-    def _standing_alone(self, alone: Tensor, total: Tensor) -> Tensor:
+    def _standing_alone(self, own: Tensor, total: Tensor) -> Tensor:
         """Leave pieces as the network finds them on a slice, where such pieces stand alone.
 
-        What neighbours and annotated slices say against a piece is that it does not go on. If
-        that is so of one painted piece in n, the odds of a piece go down to an nth, not further.
+        What neighbours and annotated slices say against a piece is that it does not go on. How
+        often that is so of painted pieces sets the limit to how much it counts.
 
         Parameters
         ----------
-        alone, total : Tensor, shape (k, h, w)
+        own, total : Tensor, shape (k, h, w)
             Log-odds that the network gives the slice by itself, and what all together say.
         """
-        found = alone.max(dim=0)[1].cpu().numpy()
-        for structure in range(1, len(alone)):
+        found = own.max(dim=0)[1].cpu().numpy()
+        for structure in range(1, len(own)):
             pieces, n = ndimage.label(found == structure, EIGHT)
             if not n:
                 continue
-            across = diameters(pieces, self._scan.spacing_mm)
-            rates = [self._calibration.continuity.alone(structure, each) for each in across]
-            less = np.array([-np.inf, *np.log(rates)], dtype=np.float32)[pieces]
-            least = alone[structure] + torch.from_numpy(less).to(alone.device)
+            odds = partial(self._calibration.continuity.log_odds_alone, structure)
+            less = np.array([-np.inf, *map(odds, diameters(pieces, self._scan.spacing_mm))])
+            least = own[structure] + torch.from_numpy(less.astype(np.float32)[pieces]).to(
+                own.device
+            )
             stands = least > total[structure]
-            total = torch.where(stands, alone, total)
+            total = torch.where(stands, own, total)
             total[structure] = torch.where(stands, least, total[structure])
         return total
 

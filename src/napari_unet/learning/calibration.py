@@ -97,6 +97,11 @@ class Continuity:
             chances += weight * tally[1]
         return min(1.0, alone / chances)
 
+    def log_odds_alone(self, structure: int, diameter_mm: float) -> float:
+        """Log-odds, 0 at most, of a piece to stand alone: what speaks against it counts no more."""
+        rate = self.alone(structure, diameter_mm)
+        return 0.0 if rate >= 0.5 else math.log(rate / (1 - rate))
+
     def __add__(self, other: Continuity) -> Continuity:
         """Count the pieces of both."""
         pairs = itertools.zip_longest(self.tallies, other.tallies, fillvalue=_NOTHING)
@@ -211,8 +216,10 @@ def count_pieces(
                 continue
             across = diameters(pieces, spacing_mm)
             if not near:
-                if n > AN_OBJECT_OR_A_PAIR or max(across) <= SMALL_MM:
-                    tallies[structure] += TAKEN_TO_GO_ON  # of any size, as likely as not
+                many = n > AN_OBJECT_OR_A_PAIR or max(across) <= SMALL_MM
+                if many or min(across) <= SMALL_MM:  # pieces of any size, or other small ones,
+                    sizes = SIZES if many else _size(SMALL_MM) + 1
+                    tallies[structure, :sizes] += TAKEN_TO_GO_ON  # stand alone as likely as not
                 continue
             inside = np.full(pieces.shape, -np.inf, dtype=np.float32)
             for other in near:
