@@ -159,7 +159,7 @@ def test_on_the_only_painted_slice_many_pieces_or_small_ones_are_many_objects_a_
     assert pair.all_goes_on
     assert small.alone(1, 2.0) == many.alone(1, 2.0) == many.alone(1, 9.0) >= 0.5
     assert mixed.alone(1, 2.0) >= 0.5
-    assert mixed.alone(1, 22.0) < NEVER
+    assert mixed.alone(1, 22.0) <= NEVER
 
 
 def test_structures_and_scans_are_counted_together():
