@@ -1,11 +1,14 @@
-"""What the user is told when a graphics card runs out of memory, at each door."""
+"""What the user is told at each door: full graphics cards, voxels that are no tissue."""
 
 from __future__ import annotations
 
+import dataclasses
+
+import nibabel as nib
 import pytest
 
 import napari_unet
-from napari_unet.api import SlowerThanExpected
+from napari_unet.api import OddVoxelsFound, SlowerThanExpected
 from napari_unet.cli import main
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import Notice
@@ -54,3 +57,38 @@ def test_the_command_line_prints_them(full_card, phantom, tmp_path, capsys):
     assert capsys.readouterr().err == f"{TEXT}\n"
     assert main(["segment", image, "--model", model, "--out", str(tmp_path / "out.nii.gz")]) == 0
     assert capsys.readouterr().err == f"{TEXT}\n"
+
+
+@pytest.fixture(scope="module")
+def damaged(phantom):
+    """The phantom with one voxel that no scanner measured."""
+    data = phantom.volume.data.copy()
+    data[0, 3, 20, 20] = -32767
+    return dataclasses.replace(phantom.volume, data=data)
+
+
+def test_odd_voxels_are_a_warning_in_python_or_an_event(damaged, phantom):
+    events = []
+    with pytest.warns(OddVoxelsFound, match="1 voxel lies far outside .*: -32767"):
+        model = napari_unet.train(damaged, phantom.truth, config=QUICK)
+    napari_unet.segment(damaged, model, progress=events.append)
+    assert [event.about for event in events if isinstance(event, Notice)] == ["scan"]
+    events.clear()
+    napari_unet.segment(phantom.volume, model, progress=events.append)
+    assert not [event for event in events if isinstance(event, Notice)]
+
+
+def test_the_command_line_says_odd_voxels_once(damaged, phantom, tmp_path, capsys):
+    image, labels, model = (
+        str(tmp_path / name) for name in ("image.nii.gz", "labels.nii.gz", "model.safetensors")
+    )
+    nib.save(nib.Nifti1Image(damaged.grid.to_source(damaged.data[0]), damaged.grid.affine), image)
+    napari_unet.save_mask(phantom.truth, phantom.volume.grid, labels)
+    given = ["--image", image, "--labels", labels, "--out", model, "--seconds", "0.1"]
+    for command in (
+        ["train", *given],
+        ["segment", image, "--model", model, "--out", str(tmp_path / "out.nii.gz")],
+    ):
+        assert main(command) == 0
+        said = capsys.readouterr()
+        assert (said.out + said.err).count("1 voxel lies far outside") == 1

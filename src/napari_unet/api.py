@@ -28,7 +28,7 @@ from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid
-from napari_unet.learning.config import AUTO, IGNORE_LABEL, PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, IGNORE_LABEL, NORMALISATION, PRESETS, TrainConfig
 from napari_unet.learning.events import (
     LabelledSlice,
     Notice,
@@ -66,6 +66,19 @@ class TrainingCutShort(UserWarning):
 
 class SlowerThanExpected(UserWarning):
     """The work goes on without the graphics card, whose memory ran out."""
+
+
+class OddVoxelsFound(UserWarning):
+    """The scan has voxels far outside the range of all others: padding or damage."""
+
+
+def _tell(event: TrainEvent | SegmentEvent, progress: Callable[[Any], None] | None) -> None:
+    """Pass an event on; without anybody who listens, a notice becomes a warning."""
+    if progress is not None:
+        progress(event)
+    elif isinstance(event, Notice):
+        kind = OddVoxelsFound if event.about == "scan" else SlowerThanExpected
+        warnings.warn(event.text, kind, stacklevel=3)
 
 
 def train(
@@ -119,7 +132,7 @@ def train(
         Budget, seed and network.
     progress : callable, optional
         Given every event while training runs; without it a `Notice` becomes a
-        `SlowerThanExpected` warning.
+        `SlowerThanExpected` or `OddVoxelsFound` warning.
     should_stop : callable, optional
         Asked at every step; True ends training with what was learned so far.
 
@@ -160,10 +173,13 @@ def train(
     from napari_unet.learning.preparation import prepare
     from napari_unet.learning.training import train as events
 
+    scan = prepare(volume, along, start.card.normalisation if start else NORMALISATION)
+    for note in scan.notes:
+        _tell(Notice(note, about="scan"), progress)
     trained: Checkpoint | None = None
     try:
         for event in events(
-            [prepare(volume, along)],
+            [scan],
             annotations,
             config,
             class_names=names,
@@ -171,10 +187,7 @@ def train(
             init=start,
             should_stop=should_stop,
         ):
-            if progress is not None:
-                progress(event)
-            elif isinstance(event, Notice):
-                warnings.warn(event.text, SlowerThanExpected, stacklevel=2)
+            _tell(event, progress)
             if isinstance(event, RoundDone):
                 trained = event.checkpoint
     except Exception as error:
@@ -208,8 +221,9 @@ def segment(
         slices between them are answered with their help, better than by the network alone.
         The labels hold the values that this function gives, see below.
     progress : callable, optional
-        Given the event of every slice, and a `Notice` where memory runs out and the
-        work goes on more slowly; without it that becomes a `SlowerThanExpected` warning.
+        Given the event of every slice, and a `Notice` where the scan has odd voxels, or
+        memory runs out and the work goes on more slowly; without it that becomes an
+        `OddVoxelsFound` or `SlowerThanExpected` warning.
 
     Returns
     -------
@@ -241,13 +255,12 @@ def segment(
 
     from napari_unet.learning.inference import predict_volume
 
-    def tell(event: SegmentEvent) -> None:
-        if progress is not None:
-            progress(event)
-        elif isinstance(event, Notice):
-            warnings.warn(event.text, SlowerThanExpected, stacklevel=2)
-
-    classes = predict_volume(volume, checkpoint, annotations=annotations, progress=tell)
+    classes = predict_volume(
+        volume,
+        checkpoint,
+        annotations=annotations,
+        progress=lambda event: _tell(event, progress),
+    )
     values = np.array([0, *label_values(card.class_names)])
     return values.astype(np.min_scalar_type(int(values.max())))[classes]
 

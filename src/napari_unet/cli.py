@@ -102,7 +102,8 @@ def train(arguments: argparse.Namespace) -> None:
         if isinstance(event, StepDone):
             progress.update(event.progress, f"step {event.step}, loss {event.loss:.3f}")
         elif isinstance(event, Notice):
-            progress.note(event.text)
+            if event.text not in volume.notes:  # told on reading
+                progress.note(event.text)
         elif isinstance(event, RoundDone):
             rounds.append(event)
 
@@ -247,7 +248,7 @@ def _segment_one(
     def show(event: SegmentEvent) -> None:
         if isinstance(event, SlicePredicted):
             progress.update(next(count) / n_slices)
-        else:
+        elif event.text not in volume.notes:  # told on reading
             progress.note(event.text)
 
     with Progress(f"Segmenting {volume.name}") as progress:

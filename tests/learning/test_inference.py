@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.errors import CheckpointError, ResourceError
+from napari_unet.errors import CheckpointError, ResourceError, VolumeError
 from napari_unet.learning.answer import expected_errors
 from napari_unet.learning.calibration import MATURE_STEPS
+from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.events import Notice, SlicePredicted
 from napari_unet.learning.inference import predict_volume, segment
+from napari_unet.learning.preparation import ALL_VOXELS, prepare
 from napari_unet.learning.runtime import memory_errors_explained
 
 
@@ -23,6 +25,41 @@ def test_prediction_of_the_volume_finds_the_ball_where_it_is(scene, trained):
     assert predicted.shape == scene.truth.shape
     assert predicted.dtype == np.uint8
     assert _dice(predicted, scene.truth) > 0.9
+
+
+@pytest.mark.parametrize("damage", [1e7, "padding"])
+def test_odd_voxels_do_not_ruin_the_masks_of_a_scan(scene, trained, damage):
+    data = scene.volume.data.copy()
+    if damage == "padding":
+        data[:, :, :, 70:] = 65535
+    else:
+        data[0, 2, 3, 4] = damage
+    told = []
+    damaged = dataclasses.replace(scene.volume, data=data)
+    predicted = predict_volume(damaged, trained.checkpoint, progress=told.append)
+    assert _dice(predicted, scene.truth) > 0.9
+    assert told[0].about == "scan"
+    assert "far outside" in told[0].text
+
+
+def test_a_model_of_an_earlier_version_sees_a_scan_as_it_did(scene, trained):
+    card = dataclasses.replace(trained.checkpoint.card, normalisation=ALL_VOXELS)
+    earlier = Checkpoint(trained.checkpoint.state, card)
+    scan = prepare(scene.volume, 0, ALL_VOXELS)  # without odd voxels, any model may see it
+    np.testing.assert_array_equal(scan.slices, scene.scan.slices)
+    assert scan.serves(trained.checkpoint.card.normalisation)
+    data = scene.volume.data.copy()
+    data[0, 2, 3, 4] = -32767
+    damaged = dataclasses.replace(scene.volume, data=data)
+    told = []
+    seen = next(segment(prepare(damaged, 0, ALL_VOXELS), earlier, order=[5])).labels
+    found = predict_volume(
+        damaged, earlier, progress=told.append, should_stop=lambda: len(told) > 6
+    )
+    assert np.mean(found[5] != seen) < 1e-3
+    assert "masks may be wrong" in told[0].text
+    with pytest.raises(VolumeError, match="Prepare it with that normalisation"):
+        next(segment(prepare(damaged, 0), earlier))
 
 
 def test_slices_come_in_the_order_asked_for(scene, trained):

@@ -8,7 +8,8 @@ import pytest
 
 from napari_unet.errors import AnnotationError, VolumeError
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.preparation import prepare
+from napari_unet.learning.config import NORMALISATION
+from napari_unet.learning.preparation import ALL_VOXELS, prepare
 
 
 def _volume(data):
@@ -94,6 +95,100 @@ def test_a_binary_image_stays_finite():
     scan = prepare(_volume(np.broadcast_to(inside * 4.0, (1, 20, *inside.shape)).copy()), 0)
     assert np.isfinite(scan.slices).all()
     assert scan.slices.max() > scan.slices.min()
+
+
+def _tissue():
+    """A head with texture: (1, z, y, x), and where it is."""
+    data, inside = _head()
+    rng = np.random.default_rng(1)
+    return data + np.where(inside, rng.normal(0, 30, data.shape), 0), inside
+
+
+def _damaged(data, damage):
+    data = data.copy()
+    if damage == "a line":
+        data[0, 8, 41] = 4095
+    elif damage == "a marker":
+        data[0, 5:9, 10:15, 10:15] = 6000
+    elif damage == "hot voxels":
+        rng = np.random.default_rng(2)
+        at = rng.choice(data.size, 100, replace=False)
+        data.ravel()[at] = rng.uniform(-30000, 30000, 100)
+    elif damage == "all at once":
+        data[0, :, 76:] = -32768
+        data[0, 0, 0, :2] = (1e30, -1e30)
+    elif isinstance(damage, tuple):  # padding: value, rows of 80
+        data[0, :, 80 - damage[1] :] = damage[0]
+    else:
+        data[0, 11, 40, 50] = damage
+    return data
+
+
+DAMAGES = [-32767, -3024, 1e7, 1e30, "a line", "a marker", "hot voxels", "all at once"]
+PADDINGS = [(value, rows) for value in (-32768, -3024, 4095, 65535) for rows in (4, 17)]
+
+
+@pytest.mark.parametrize("damage", DAMAGES + PADDINGS, ids=str)
+def test_odd_voxels_change_nothing_of_what_is_seen_of_the_head(damage):
+    clean, inside = _tissue()
+    data = _damaged(clean, damage)
+    scan, expected = prepare(_volume(data), 0), prepare(_volume(clean), 0)
+    assert scan.window == expected.window
+    same = (data == clean)[0][:, *scan.window]
+    head = same & inside[scan.window]
+    np.testing.assert_allclose(scan.slices[:, 0][head], expected.slices[:, 0][head], atol=0.02)
+    np.testing.assert_allclose(scan.slices[:, 0][same], expected.slices[:, 0][same], atol=0.1)
+    [note] = scan.notes
+    assert "far outside the range of all others" in note
+
+
+def test_padding_looks_like_air_and_a_marker_bright():
+    clean, _ = _tissue()
+    for value in (-32768, 65535):
+        padded = prepare(_volume(_damaged(clean, (value, 17))), 0)
+        assert padded.slices[:, 0, -1].max() < -3
+    marked = prepare(_volume(_damaged(clean, "a marker")), 0)
+    rows, columns = (10 - side.start for side in marked.window)
+    if rows >= 0 and columns >= 0:
+        assert marked.slices[6, 0, rows, columns] == 8
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_of_several_channels_the_odd_one_is_named_and_the_other_as_it_was(channel):
+    clean = np.concatenate([_tissue()[0], _tissue()[0][:, ::-1] * 3])
+    data = clean.copy()
+    data[channel, 3, 3, 3] = -32767
+    names = ("t1c", "flair")
+    volume = Volume(
+        data.astype(np.float32), Grid.from_spacing(data.shape[1:]), "scan", channel_names=names
+    )
+    scan = prepare(volume, 0)
+    assert scan.notes[0].startswith(f"{names[channel]}: 1 voxel lies far outside")
+    other = 1 - channel
+    np.testing.assert_array_equal(
+        scan.slices[:, other], prepare(_volume(clean), 0).slices[:, other]
+    )
+
+
+def test_without_odd_voxels_both_normalisations_are_the_same_bit_for_bit():
+    data, _ = _tissue()
+    scan, earlier = (prepare(_volume(data), 0, name) for name in (NORMALISATION, ALL_VOXELS))
+    np.testing.assert_array_equal(scan.slices, earlier.slices)
+    assert scan.notes == earlier.notes == ()
+    assert scan.serves(ALL_VOXELS)
+
+
+def test_the_normalisation_of_earlier_models_is_what_it_was():
+    # Numbers of the version before odd voxels were left out.
+    data = _damaged(_tissue()[0], -3024)
+    scan = prepare(_volume(data), 0, ALL_VOXELS)
+    assert scan.window == (slice(0, 80), slice(0, 90))
+    found = [*scan.slices[5, 0, 20, 30:33].tolist(), float(scan.slices.std())]
+    assert found == pytest.approx([-0.0878817, -0.0900236, -0.0890592, 0.2010885], abs=1e-5)
+    assert "earlier version" in scan.notes[0]
+    assert not scan.serves(NORMALISATION)
+    with pytest.raises(VolumeError, match="normalised as 'foreground-zscore'"):
+        scan.check_serves(NORMALISATION)
 
 
 def test_torch_is_not_imported_before_it_is_needed():

@@ -44,6 +44,23 @@ def test_images_that_are_no_scans_are_refused_with_a_reason(bench, data, options
     assert bench.session is before
 
 
+def test_odd_voxels_are_told_once_and_cost_nothing(bench):
+    for index in (4, 8, 11):
+        bench.paint(index)
+    data = bench.image.data.copy()
+    data[2, 3, 3] = -32767
+    bench.image.data = data
+    told = []
+    bench.annotator.message.connect(lambda text, failed: told.append(text))
+    bench.train()
+    assert sum("1 voxel lies far outside" in text for text in told) == 1
+    assert bench.dice(7) > 0.5
+    bench.widget.train.start.click()
+    bench.annotator.stop()
+    bench.wait_for_job()
+    assert sum("1 voxel lies far outside" in text for text in told) == 1
+
+
 @pytest.mark.parametrize("damage", ["nan", "constant"])
 def test_unusable_voxels_are_reported_and_strokes_stay(bench, damage):
     bench.paint(8)

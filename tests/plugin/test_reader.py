@@ -165,6 +165,18 @@ def test_what_a_file_says_about_itself_is_shown(tmp_path, told):
     assert "NaN" in told[0]
 
 
+def test_padding_is_told_and_does_not_darken_or_bleach_the_picture(tmp_path, told):
+    data = np.random.default_rng(0).normal(500, 100, (10, 12, 9)).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "clean.nii")
+    data[7:], data[0, 0, 0] = -32768, 65535
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "padded.nii")
+    [(_, clean, _)] = read_scans(str(tmp_path / "clean.nii"))
+    assert not told
+    [(_, padded, _)] = read_scans(str(tmp_path / "padded.nii"))
+    assert "325 voxels lie far outside" in told[0]
+    assert padded["contrast_limits"] == pytest.approx(clean["contrast_limits"], abs=60)
+
+
 def test_a_mask_by_its_header_opens_as_labels_of_any_type(tmp_path):
     labels = np.zeros((10, 12, 9), np.int16)
     labels[3:5] = 1035

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unet.errors import GridMismatchError, VolumeError
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.header_checks import too_large
+from napari_unet.imaging.odd_voxels import find_odd
 from napari_unet.imaging.regridding import (
     SameVoxels,
     apart_mm,
@@ -100,14 +102,19 @@ def load_volume(
         notes += [_about(scan, note, scans) for note in found]
     notes += [same.note for same in places if same and same.note]
     notes += [resampling_note(scan.grid, grid, scan.name, scans[0].name) for scan in elsewhere]
-    return Volume(
+    volume = Volume(
         data=data,
         grid=grid,
         name=name or scans[0].name,
         source=scans[0].path,
         channel_names=tuple(_channel_name(scan, index) for scan, index, _ in channels),
-        notes=tuple(notes),
     )
+    notes += [
+        volume.about(number, odd.note)
+        for number, channel in enumerate(data)
+        if (odd := find_odd(channel)) is not None
+    ]
+    return replace(volume, notes=tuple(notes))
 
 
 def load_labels(path: str | Path | ScanFile, grid: Grid | None = None) -> tuple[NDArray[Any], Grid]:

@@ -233,3 +233,10 @@ class Volume:
     def shape_zyx(self) -> tuple[int, int, int]:
         """Shape of one channel, (z, y, x)."""
         return (self.data.shape[1], self.data.shape[2], self.data.shape[3])
+
+    def about(self, number: int, note: str) -> str:
+        """Say which channel a note is about, where there are several."""
+        if len(self.data) == 1:
+            return note
+        named = number < len(self.channel_names)
+        return f"{self.channel_names[number] if named else f'channel {number + 1}'}: {note}"

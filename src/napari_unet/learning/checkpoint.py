@@ -14,7 +14,7 @@ from napari_unet.errors import CheckpointError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.learning.calibration import SIZES, Calibration, Continuity
 from napari_unet.learning.config import ModelCard, ModelConfig, Provenance
-from napari_unet.learning.preparation import NORMALISATION
+from napari_unet.learning.preparation import NORMALISATIONS
 from napari_unet.learning.runtime import load_torch
 from napari_unet.learning.wording import counted
 
@@ -271,7 +271,7 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
             raise ValueError("impossible network shape")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged_card(name, error) from error
-    if card.normalisation != NORMALISATION:
+    if card.normalisation not in NORMALISATIONS:
         raise CheckpointError(
             f"{name} expects intensities normalised as {card.normalisation!r}, which this version "
             "does not know. Update napari-unet to use it."

@@ -24,6 +24,9 @@ LossName: TypeAlias = Literal["dice+ce", "ce", "weighted-ce", "border-ce"]
 LengthUnit: TypeAlias = Literal["pixels", "mm"]
 """Pixels of the network's grid (of their shorter side), or millimetres of the patient."""
 
+NORMALISATION = "robust-foreground-zscore"
+"""Name of the intensity normalisation, see `learning.preparation`; models remember it."""
+
 AUTO = "auto"
 """The preset that is chosen for the computer, see `presets.choose_preset`."""
 
@@ -338,7 +341,7 @@ class ModelCard:
     slice_axis : int
         Display axis (0 axial, 1 coronal, 2 sagittal) it was trained along.
     normalisation : str
-        Name of the intensity normalisation, see `learning.preparation`.
+        Name of the intensity normalisation, one of `preparation.NORMALISATIONS`.
     calibration : Calibration
         How much its answers count, and whether what it finds goes on from slice to slice.
     provenance : Provenance
@@ -351,6 +354,6 @@ class ModelCard:
     channel_names: tuple[str, ...] = ()
     spacing_mm: tuple[float, float] = (1.0, 1.0)
     slice_axis: int = 0
-    normalisation: str = "foreground-zscore"
+    normalisation: str = NORMALISATION
     calibration: Calibration = field(default_factory=Calibration)
     provenance: Provenance = field(default_factory=Provenance)

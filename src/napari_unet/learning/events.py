@@ -128,15 +128,18 @@ class RoundDone:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the user should know about how the work goes on.
+    """Something the user should know about how the work goes on, or about the scan.
 
     Parameters
     ----------
     text : str
         One or two sentences.
+    about : str
+        ``work`` that has become slower, or the ``scan``.
     """
 
     text: str
+    about: Literal["work", "scan"] = "work"
 
 
 TrainEvent = StepDone | SlicePredicted | RoundDone | Notice

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_unet.imaging.volume import Volume
 from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.config import IGNORE_LABEL
-from napari_unet.learning.events import LabelledSlice, SegmentEvent, SlicePredicted
+from napari_unet.learning.events import LabelledSlice, Notice, SegmentEvent, SlicePredicted
 from napari_unet.learning.knowledge import Knowledge, continuity_with, share_of_learned
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.runtime import (
@@ -79,10 +79,13 @@ def segment(
     ------
     CheckpointError
         If the model needs another number of channels.
+    VolumeError
+        If it needs another normalisation.
     ResourceError
         If memory runs out.
     """
     checkpoint.check_fits(scan.n_channels)
+    scan.check_serves(checkpoint.card.normalisation)
     wanted = list(range(scan.n_slices)) if order is None else [int(index) for index in order]
     with memory_errors_explained(_REMEDY), torch_threads(threads):
         predictor = Predictor(
@@ -150,7 +153,7 @@ def predict_volume(
         Annotated slices of this scan: what they say is kept, and they tell about the
         slices between them.
     progress : callable
-        Given every event.
+        Given every event, first of all a `Notice` for each note of the prepared scan.
     should_stop : callable
         Asked before each batch of slices; slices not reached stay background.
 
@@ -163,7 +166,9 @@ def predict_volume(
     checkpoint.check_fits(volume.data.shape[0])
     result = np.zeros(volume.shape_zyx, dtype=np.uint8)
     stack = np.moveaxis(result, axis, 0)
-    scan = prepare(volume, axis)
+    scan = prepare(volume, axis, checkpoint.card.normalisation)
+    for note in scan.notes:
+        progress(Notice(note, about="scan"))
     for event in segment(scan, checkpoint, annotations=annotations, should_stop=should_stop):
         if isinstance(event, SlicePredicted):
             stack[event.index] = event.labels

@@ -100,12 +100,15 @@ class Eye:
     ------
     CheckpointError
         If the model needs another number of channels.
+    VolumeError
+        If it needs another normalisation.
     ResourceError
         If whole slices, which are looked at without tiles, do not fit into memory.
     """
 
     def __init__(self, checkpoint: Checkpoint, scan: PreparedScan, device: str = "auto") -> None:
         checkpoint.check_fits(scan.n_channels)
+        scan.check_serves(checkpoint.card.normalisation)
         self.scan = scan
         self.config = checkpoint.card.model
         self.size = network_size(scan, checkpoint.card.spacing_mm)

@@ -12,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import AnnotationError, VolumeError
+from napari_unet.imaging.odd_voxels import OddVoxels, find_odd
 from napari_unet.imaging.volume import PLANES, Volume
+from napari_unet.learning.config import NORMALISATION
 
-NORMALISATION = "foreground-zscore"
-"""Name of the normalisation done here; models remember it."""
+ALL_VOXELS = "foreground-zscore"
+"""Normalisation of earlier models: as `NORMALISATION`, but padding and damage count too."""
+
+NORMALISATIONS = (NORMALISATION, ALL_VOXELS)
+"""Names of the normalisations that `prepare` knows."""
 
 SMALLEST_SIDE = 16
 """Pixels: a slice narrower than this is not an image to the U-Net."""
@@ -44,6 +49,10 @@ class PreparedScan:
         Display axis the slices are stacked along (0 axial, 1 coronal, 2 sagittal).
     name : str
         Name of the scan, for messages.
+    normalisation : str
+        How it was normalised, one of `NORMALISATIONS`.
+    notes : tuple of str
+        Sentences about odd voxels. Without any, all normalisations are the same.
     """
 
     slices: NDArray[np.float32]
@@ -53,6 +62,8 @@ class PreparedScan:
     slice_mm: float
     axis: int
     name: str = "scan"
+    normalisation: str = NORMALISATION
+    notes: tuple[str, ...] = ()
 
     @property
     def n_slices(self) -> int:
@@ -68,6 +79,24 @@ class PreparedScan:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a cropped slice."""
         return (int(self.slices.shape[2]), int(self.slices.shape[3]))
+
+    def serves(self, normalisation: str) -> bool:
+        """Whether a model that expects a normalisation can be used on this."""
+        return normalisation == self.normalisation or not self.notes
+
+    def check_serves(self, normalisation: str) -> None:
+        """Refuse a scan that was prepared for other models.
+
+        Raises
+        ------
+        VolumeError
+            If it was.
+        """
+        if not self.serves(normalisation):
+            raise VolumeError(
+                f"{self.name} was normalised as {self.normalisation!r}, but the model expects "
+                f"{normalisation!r}. Prepare it with that normalisation."
+            )
 
     def crop(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Take the window out of labels (h, w) of a whole slice."""
@@ -85,13 +114,16 @@ class PreparedScan:
         return whole
 
 
-def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
+def prepare(
+    volume: Volume, axis: int | None = None, normalisation: str = NORMALISATION
+) -> PreparedScan:
     """Check, normalise and crop a scan.
 
     Each channel is shifted and scaled to zero mean and unit variance over its
     foreground (everything clearly brighter than air), once for the whole
     volume: the same tissue then looks the same in all slices. Slices are
-    cropped to the head with a generous margin.
+    cropped to the head with a generous margin. Odd voxels (see `imaging.odd_voxels`)
+    do not count in any of this.
 
     Parameters
     ----------
@@ -99,6 +131,8 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         The scan, channels first, display order.
     axis : int, optional
         Display axis to slice along; default: the thickest spacing, else axial.
+    normalisation : str
+        One of `NORMALISATIONS`: that of the model which is to see it.
 
     Raises
     ------
@@ -111,10 +145,16 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         raise ValueError(f"The slicing axis is 0, 1 or 2 (display order), not {axis}.")
     _check_shape(volume, axis)
     in_plane = [other for other in range(3) if other != axis]
-    foregrounds = [
-        _foreground(channel, _channel_name(volume, number))
-        for number, channel in enumerate(volume.data)
-    ]
+    foregrounds: list[_Foreground] = []
+    notes: list[str] = []
+    for number, channel in enumerate(volume.data):
+        name = _channel_name(volume, number)
+        _check_values(channel, name)
+        odd = find_odd(channel)
+        if odd is not None:
+            notes.append(volume.about(number, _about(odd, normalisation)))
+        left_out = odd if normalisation != ALL_VOXELS else None
+        foregrounds.append(_foreground(channel, left_out))
     rows, columns = (
         _occupied([foreground.profiles[side] for foreground in foregrounds]) for side in in_plane
     )
@@ -129,8 +169,12 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
     )
     for number, (channel, foreground) in enumerate(zip(volume.data, foregrounds, strict=True)):
         target = slices[:, number]
-        np.subtract(np.moveaxis(channel, axis, 0)[:, rows, columns], foreground.mean, out=target)
-        target /= foreground.spread
+        shown = np.moveaxis(channel, axis, 0)[:, rows, columns]
+        if foreground.odd is not None:
+            shown = foreground.odd.unpadded(shown)
+        np.subtract(shown, foreground.mean, out=target)
+        with np.errstate(over="ignore"):
+            target /= foreground.spread
         np.clip(target, -_INTENSITY_LIMIT, _INTENSITY_LIMIT, out=target)
     return PreparedScan(
         slices=slices,
@@ -140,6 +184,18 @@ def prepare(volume: Volume, axis: int | None = None) -> PreparedScan:
         slice_mm=volume.spacing_mm[axis],
         axis=axis,
         name=volume.name,
+        normalisation=normalisation,
+        notes=tuple(notes),
+    )
+
+
+def _about(odd: OddVoxels, normalisation: str) -> str:
+    """Say what was found, and what becomes of it."""
+    if normalisation != ALL_VOXELS:
+        return odd.note
+    return (
+        f"{odd.finding}. The model is of an earlier version, whose normalisation they disturb: "
+        "masks may be wrong. Train a new model, or replace these voxels."
     )
 
 
@@ -158,27 +214,29 @@ def _channel_name(volume: Volume, number: int) -> str:
     return volume.name if len(volume.data) == 1 else f"{volume.name}, channel {number + 1}"
 
 
-def _foreground_threshold(channel: NDArray[np.float32], name: str) -> float:
-    """Intensity that separates air from the head in one channel (z, y, x).
-
-    A quarter of the way from the darkest value to the mean of everything
-    brighter than Otsu's threshold: noise in air is below, cerebrospinal fluid
-    mostly above. Estimated on a subsample.
-    """
-    # The sum is finite unless some value is not (or the values are absurdly
-    # large); much cheaper than looking at each voxel.
+def _check_values(channel: NDArray[np.float32], name: str) -> None:
+    # The sum is finite unless some value is not; much cheaper than looking at each voxel.
     if not np.isfinite(channel.sum(dtype=np.float64)):
         n_bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
         raise VolumeError(
             f"{name} has {n_bad:,} of {channel.size:,} voxels that are NaN or infinite. "
             "Replace them (with 0, for instance) and open the scan again."
         )
-    low, high = float(channel.min()), float(channel.max())
-    if low == high:
+    low = float(channel.min())
+    if low == float(channel.max()):
         raise VolumeError(
             f"All {channel.size:,} voxels of {name} have the same value ({low:g}): there is "
             "nothing to see. Check that the right file was opened."
         )
+
+
+def _foreground_threshold(channel: NDArray[np.float32], low: float) -> float:
+    """Intensity that separates air from the head in one channel (z, y, x).
+
+    A quarter of the way from the darkest value `low` to the mean of everything
+    brighter than Otsu's threshold: noise in air is below, cerebrospinal fluid
+    mostly above. Estimated on a subsample.
+    """
     step = max(1, round((channel.size / 250_000) ** (1 / 3)))
     sample = channel[::step, ::step, ::step]
     # Zeros painted around the head (skull stripping, padding) are not tissue.
@@ -228,12 +286,19 @@ class _Foreground:
 
     mean: float
     spread: float
+    odd: OddVoxels | None
     profiles: tuple[NDArray[np.int64], ...]  # voxels at each z, y, x
 
 
-def _foreground(channel: NDArray[np.float32], name: str) -> _Foreground:
-    """Look at a channel (z, y, x) plane by plane: a mask of it all would be a copy of it all."""
-    threshold = _foreground_threshold(channel, name)
+def _foreground(channel: NDArray[np.float32], odd: OddVoxels | None) -> _Foreground:
+    """Look at a channel (z, y, x) plane by plane: a mask of it all would be a copy of it all.
+
+    Those that are `odd` are left out.
+    """
+    if odd is not None:
+        channel = odd.left_out(channel)
+    darkest = float(channel.min())
+    threshold = _foreground_threshold(channel, darkest)
     profiles = tuple(np.zeros(side, dtype=np.int64) for side in channel.shape)
     # Sums about the threshold, which is near the mean: no digits are lost.
     total = squares = 0.0
@@ -250,5 +315,5 @@ def _foreground(channel: NDArray[np.float32], name: str) -> _Foreground:
     spread = math.sqrt(max(0.0, squares / n - (total / n) ** 2))
     # In an almost binary image the spread of the bright part is noise: air
     # must stay within the limits, or the image would lose its contrast.
-    darkest = float(channel.min())
-    return _Foreground(mean, max(spread, (mean - darkest) / _INTENSITY_LIMIT), profiles)
+    spread = max(spread, (mean - darkest) / _INTENSITY_LIMIT)
+    return _Foreground(mean, spread, odd, profiles)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.calibration import Calibration, Continuity
-from napari_unet.learning.config import ModelCard, Provenance, TrainConfig
+from napari_unet.learning.config import NORMALISATION, ModelCard, Provenance, TrainConfig
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
 from napari_unet.learning.knowledge import Knowledge, continuity_with, share_of_learned
-from napari_unet.learning.preparation import NORMALISATION, PreparedScan
+from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presets import choose_model, choose_recipe, working_spacing
 from napari_unet.learning.runtime import (
     ThreadChooser,
@@ -89,10 +89,12 @@ class Trainer:
             channel_names=tuple(channel_names),
             spacing_mm=init.card.spacing_mm if init else working_spacing(scans[0], shape),
             slice_axis=scans[0].axis,
-            normalisation=NORMALISATION,
+            normalisation=init.card.normalisation if init else NORMALISATION,
             provenance=init.card.provenance if init else Provenance(),
             calibration=init.card.calibration if init else Calibration(),
         )
+        for scan in scans:
+            scan.check_serves(self.card.normalisation)
         self._scans = scans
         recipe = choose_recipe(config, self.card.model)
         self._init = init

@@ -147,7 +147,7 @@ class Looker:
         from napari_unet.learning.resampling import network_size
         from napari_unet.learning.runtime import memory_errors_explained, torch_threads
 
-        scan = yield from self.subject.prepare()
+        scan = yield from self.subject.prepare(self.checkpoint)
         card = self.checkpoint.card
         known = levels(card.model, network_size(scan, card.spacing_mm))
         yield LevelsKnown(known)
@@ -169,7 +169,7 @@ class Looker:
         from napari_unet.learning.explanation import by_gradient, by_occlusion
         from napari_unet.learning.runtime import memory_errors_explained, torch_threads
 
-        scan = yield from self.subject.prepare()
+        scan = yield from self.subject.prepare(self.checkpoint)
         with memory_errors_explained(_REMEDY), torch_threads(None):
             how = by_gradient if method == "gradient" else by_occlusion
             last, due = None, 0.0

@@ -20,11 +20,14 @@ class Looks(QObject):
     -------
     seen : object
         Something that a look has found.
+    noted : str
+        Something about the scan that its annotator should know.
     ended : str
         A look is over; what went wrong, if anything.
     """
 
     seen = Signal(object)
+    noted = Signal(str)
     ended = Signal(str)
 
     def __init__(self) -> None:
@@ -67,6 +70,8 @@ class Looks(QObject):
             return  # cut along another plane meanwhile
         if isinstance(event, work.ScanPrepared):
             session.keep_prepared(event)
+            if event.scan.notes:
+                self.noted.emit(" ".join(event.scan.notes))
         else:
             self.seen.emit(event)
 

@@ -17,6 +17,7 @@ from napari_unet.imaging.dicom import is_dicom, series_in
 from napari_unet.imaging.dicom_seg_reader import is_segmentation
 from napari_unet.imaging.files import READABLE, is_mask, open_scan
 from napari_unet.imaging.loading import load_labels, load_volume
+from napari_unet.imaging.odd_voxels import find_odd
 from napari_unet.imaging.scan_file import ScanFile
 from napari_unet.plugin.choosing import choose, open_window
 from napari_unet.plugin.scan_layers import METADATA_KEY, files_of, spatial_arguments
@@ -132,6 +133,8 @@ def _read_images(scan: ScanFile, series: str | None) -> list[LayerData]:
 def _contrast(data: NDArray[np.float32]) -> dict[str, Any]:
     sample = data[:: max(1, len(data) // 32)]
     sample = sample[np.isfinite(sample)]
+    if (odd := find_odd(data)) is not None:
+        sample = sample[(sample >= odd.darkest) & (sample <= odd.brightest)]
     if not sample.size:
         return {}
     low, high = np.percentile(sample, (0.5, 99.8))

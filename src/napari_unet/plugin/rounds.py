@@ -63,6 +63,7 @@ class Rounds(QObject):
         self._waiting: Any = None  # work that begins when the look has ended
         self.looks = Looks()
         self.looks.ended.connect(self._on_looked)
+        self.looks.noted.connect(self._say)
         self._feed = work.AnnotationFeed()
         # A stroke tells of itself several times; the worker needs it once.
         self._feed_timer = QTimer()
@@ -247,6 +248,8 @@ class Rounds(QObject):
             self._say(event.text)
         elif isinstance(event, work.ScanPrepared):
             session.keep_prepared(event)
+            if event.scan.notes:
+                self._say(" ".join(event.scan.notes))
         elif isinstance(event, RoundDone):
             session.models.put_round(event)
             self._outcome = endings.round_ended(event)

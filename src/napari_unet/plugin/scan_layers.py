@@ -255,6 +255,7 @@ def reader_of(layers: Sequence[Image]) -> Callable[[], Volume]:
         grid=grid_of(first),
         name=first.name,
         source=source_of(first),
+        channel_names=tuple(layer.name for layer in layers),
         notes=resampling_notes(layers),
     )
 

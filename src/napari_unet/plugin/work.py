@@ -93,13 +93,15 @@ class Subject:
     spacing_mm: tuple[float, float, float]
     prepared: PreparedScan | None = None
 
-    def prepare(self) -> Generator[ScanPrepared, None, PreparedScan]:
-        """Yield a `ScanPrepared` if there was work to do; return the scan."""
-        if self.prepared is not None:
-            return self.prepared
+    def prepare(self, model: Checkpoint | None) -> Generator[ScanPrepared, None, PreparedScan]:
+        """Yield a `ScanPrepared` if there was work to do; return the scan for a model, or a new."""
+        from napari_unet.learning.config import NORMALISATION
         from napari_unet.learning.preparation import prepare
 
-        scan = prepare(self.read(), self.axis)
+        normalisation = model.card.normalisation if model else NORMALISATION
+        if self.prepared is not None and self.prepared.serves(normalisation):
+            return self.prepared
+        scan = prepare(self.read(), self.axis, normalisation)
         yield ScanPrepared(scan, self)
         return scan
 
@@ -117,7 +119,7 @@ def training(
     """Train on the annotated slices of one scan and predict the others."""
     from napari_unet.learning.training import train
 
-    scan = yield from subject.prepare()
+    scan = yield from subject.prepare(init)
     yield from train(
         [scan],
         feed.take,
@@ -156,7 +158,7 @@ def segmentation(
     from napari_unet.learning.inference import segment
     from napari_unet.learning.live import outwards
 
-    scan = yield from subject.prepare()
+    scan = yield from subject.prepare(checkpoint)
     n = mask.shape[subject.axis]
     order = outwards(n, start)
     predicted = np.zeros_like(mask)
