@@ -1,6 +1,8 @@
 """The command line: what it writes, what it says, and its exit status."""
 
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -73,7 +75,7 @@ def train(scan: Path, *more: str, image: tuple[str, ...] = ("t1.nii.gz",)) -> in
     images = [str(scan / name) for name in image]
     given = ["--image", *images, "--labels", str(scan / "labels.nii.gz")]
     out = str(scan / "model.safetensors")
-    return main(["train", *given, "--out", out, "--seconds", "0.7", *more])
+    return main(["train", "--overwrite", *given, "--out", out, "--seconds", "0.7", *more])
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -186,6 +188,62 @@ def test_a_damaged_scan_does_not_cost_the_others(scan, model, capsys):
     assert main(["segment", "--model", model, "--out", str(out), *images]) == 1
     assert [path.name for path in out.glob("*.nii.gz")] == ["t1_seg.nii.gz"]
     assert "1 of 2 scans were not segmented" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [MemoryError(), ValueError("odd"), OSError(5, "bad disk", "x")])
+def test_whatever_is_wrong_with_one_scan_costs_that_scan_only(
+    scan, model, capsys, monkeypatch, damage
+):
+    def segment(volume, *_, **__):
+        if volume.name == "t1":
+            raise damage
+        return np.zeros(volume.shape_zyx, np.uint8)
+
+    monkeypatch.setattr(api, "segment", segment)
+    images = [str(scan / "t1.nii.gz"), str(scan / "flair.nii.gz")]
+    assert main(["segment", "--model", model, "--out", str(scan / "m"), *images]) == 1
+    assert [path.name for path in (scan / "m").glob("*.nii.gz")] == ["flair_seg.nii.gz"]
+    reason, summary = capsys.readouterr().err.splitlines()
+    assert "t1.nii.gz: " in reason
+    assert "1 of 2 scans were not segmented: t1.nii.gz" in summary
+
+
+def test_a_mask_that_could_not_be_saved_is_not_computed(scan, model, capsys, monkeypatch):
+    monkeypatch.setattr(api, "segment", None)
+    image = scan / ("x" * 246 + ".nii.gz")
+    image.write_bytes((scan / "t1.nii.gz").read_bytes())
+    given = ["segment", "--model", model, str(image), "--out"]
+    assert main([*given, str(scan / "m")]) == 1
+    assert "too long for a name here" in error_of(capsys)
+    (scan / "file").write_text("")
+    assert main([*given, str(scan / "file" / "m")]) == 1
+    assert "Cannot make the folder" in error_of(capsys)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are UTF-8 there")
+def test_a_name_that_is_not_utf_8_costs_neither_model_nor_masks(scan, monkeypatch):
+    monkeypatch.setattr("napari_unet.cli.TrainConfig", partial(TrainConfig, max_steps=1, threads=1))
+    folder = scan / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    one, other = folder / os.fsdecode(b"caf\xe9.nii.gz"), folder / os.fsdecode(b"caf\xe8.nii.gz")
+    for path in (one, other):
+        path.write_bytes((scan / "t1.nii.gz").read_bytes())
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", printed)  # a terminal that knows no such letters either
+    out = folder / os.fsdecode(b"mod\xe8le.safetensors")
+    assert train(scan, "--out", str(out), image=(str(one),)) == 0
+    assert Checkpoint.load(out).card.provenance.trained_on == (r"caf\udce9",)
+    masks = ["--out", str(folder / "masks"), str(one), str(other)]
+    assert main(["segment", "--model", str(out), *masks]) == 0
+    assert main(["info", str(out)]) == 0
+    written = sorted(path.name for path in (folder / "masks").glob("*.nii.gz"))
+    assert written == [os.fsdecode(b"caf\xe8_seg.nii.gz"), os.fsdecode(b"caf\xe9_seg.nii.gz")]
+    beside = json.loads((folder / "masks" / os.fsdecode(b"caf\xe9_seg.json")).read_text("utf-8"))
+    assert beside["Sources"] == [f"../{one.name}"]
+    assert beside["Geometry"]["File"] == written[1]
+    printed.seek(0)
+    assert r"Saved" in (said := printed.read())
+    assert r"mod\udce8le.safetensors" in said
 
 
 def test_two_sequences_are_grouped_by_channels(scan, capsys):
@@ -309,6 +367,12 @@ def test_a_model_is_tested_on_slices_held_back_and_kept_if_the_new_one_is_worse(
     assert (weights[0] == weights[1]).all()
     rejected = Checkpoint.load(scan / "model_rejected.safetensors")
     assert rejected.card.provenance.steps == 80
+    before = (scan / "model_rejected.safetensors").read_bytes()
+    out.unlink()
+    given = ["--image", str(scan / "t1.nii.gz"), "--labels", str(scan / "labels.nii.gz")]
+    assert main(["train", *given, "--out", str(out), *start]) == 0
+    assert "anyway, take " + str(scan / "model_rejected_2.safetensors") in capsys.readouterr().out
+    assert (scan / "model_rejected.safetensors").read_bytes() == before
 
 
 def test_info_describes_scan_mask_and_model(scan, capsys):
@@ -398,6 +462,42 @@ def test_wrong_usage_is_one_line(capsys, arguments):
         main(arguments)
     assert exit_.value.code == 2
     assert "--help" in error_of(capsys)
+
+
+def test_a_model_is_replaced_only_when_told_and_that_is_said_before_training(
+    scan, model, capsys, monkeypatch
+):
+    before = Path(model).read_bytes()
+    given = ["--image", str(scan / "t1.nii.gz"), "--labels", str(scan / "labels.nii.gz")]
+    steps = ["--seconds", "0.1", "--out", model]
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "load_volume", None)  # the work has not begun
+        assert main(["train", *given, *steps]) == 1
+    assert "model.safetensors exists already" in (said := error_of(capsys))
+    assert "--overwrite" in said
+    assert Path(model).read_bytes() == before
+    assert main(["train", *given, *steps, "--overwrite"]) == 0
+    assert Path(model).read_bytes() != before
+
+
+def test_a_trained_model_that_cannot_be_saved_where_it_should_is_saved_elsewhere(
+    scan, model, trained, capsys, monkeypatch
+):
+    before, out = Path(model).read_bytes(), scan / "new" / "model.safetensors"
+    out.parent.mkdir()
+    monkeypatch.chdir(scan)
+
+    def lose_the_folder(*_, **__):
+        out.parent.rmdir()
+        return trained
+
+    monkeypatch.setattr(api, "train", lose_the_folder)
+    assert train(scan, "--out", str(out)) == 1
+    said = error_of(capsys)
+    assert "new does not exist" in said
+    assert f"The model is not lost: it is {scan / 'model_2.safetensors'}" in said
+    assert Path(model).read_bytes() == before
+    assert Checkpoint.load(scan / "model_2.safetensors").card == trained.card
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")

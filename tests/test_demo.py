@@ -1,6 +1,8 @@
 """What `napari-unet demo` leaves behind, on a tiny phantom."""
 
 import re
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,19 @@ from napari_unet.imaging.measurement import StructureMeasure
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import TrainConfig
 
+TINY = synthetic.make_phantom(shape_zyx=(24, 40, 36), spacing_mm=(3.0, 2.0, 2.0))
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "new"
-    phantom = synthetic.make_phantom(shape_zyx=(24, 40, 36), spacing_mm=(3.0, 2.0, 2.0))
-    demo.write_report(out, phantom, TrainConfig(max_steps=2, threads=1))
+    demo.write_report(out, TINY, TrainConfig(max_steps=2, threads=1))
     return out
 
 
 def test_everything_promised_is_there(folder):
     assert {path.name for path in folder.iterdir()} == {
+        "demo.json",
         "image.nii.gz",
         "labels.json",
         "labels.nii.gz",
@@ -128,6 +132,40 @@ def test_a_window_is_opened_only_where_someone_sees_it(monkeypatch, environment,
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert demo.has_display() is expected
+
+
+def test_an_earlier_demo_is_replaced_and_what_others_have_there_is_not(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("napari_unet.synthetic.make_phantom", lambda: TINY)
+    monkeypatch.setattr("napari_unet.demo.TrainConfig", partial(TrainConfig, max_steps=1))
+    out = tmp_path / "demo"
+    shutil.copytree(folder, out)
+    (out / "notes.txt").write_text("mine")
+    before = (out / "model.safetensors").read_bytes()
+    again = ["demo", "--headless", "--out", str(out)]
+    assert cli.main(again) == 0
+    assert (out / "model.safetensors").read_bytes() != before
+    assert {path.name for path in out.iterdir()} == {*demo.FILES, demo.NOTE, "notes.txt"}
+
+    capsys.readouterr()
+    (out / "labels.nii.gz").write_bytes(b"painted further")
+    written = {path: path.read_bytes() for path in out.iterdir()}
+    assert cli.main(again) == 1
+    said = capsys.readouterr().err
+    assert "labels.nii.gz is not of an earlier demo, or was changed since" in said
+    assert "--overwrite" in said
+    assert {path: path.read_bytes() for path in out.iterdir()} == written
+    assert cli.main([*again, "--overwrite"]) == 0
+    assert api.load_labels(out / "labels.nii.gz")[0].any()
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", "truth.json", "demo.json", "report.html"])
+def test_a_demo_replaces_no_file_of_others_in_a_folder_that_it_has_not_made(tmp_path, name, capsys):
+    (tmp_path / name).write_text("mine")
+    assert cli.main(["demo", "--headless", "--out", str(tmp_path)]) == 1
+    assert f"{name} is not of an earlier demo" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path, capsys):

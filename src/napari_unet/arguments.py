@@ -161,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
     add = command("demo", "Show it on a synthetic brain: in napari, or as a report.").add_argument
     add("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
     add("--headless", action="store_true", help="write the report although there is a display")
+    add("--overwrite", action="store_true", help="replace files of others in that folder too")
     add("--seconds", type=_positive, help="training time of the report")
 
     train = command("train", "Train on the annotated slices of a scan.", _TRAIN_NOTES)
@@ -181,6 +182,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help=f"model file to write ({MODEL_SUFFIX})",
     )
+    add("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     add("--slices", type=_slice_numbers, metavar="40,52,60", help=_SLICES_HELP)
     _add_ignore_label(add)
     add(

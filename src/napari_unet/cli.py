@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.arguments import MODEL_SUFFIX, parser
-from napari_unet.console import Progress, say, stop_on_interrupt
-from napari_unet.errors import NapariUnetError, UsageError
+from napari_unet.console import Progress, print_any_text, say, stop_on_interrupt
+from napari_unet.errors import AlreadyExistsError, NapariUnetError, SaveError, UsageError
+from napari_unet.imaging.atomic import check_free, check_may_write, make_folder
 from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
 from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.saving import GeometryReceipt, check_may_write
+from napari_unet.imaging.saving import GeometryReceipt, check_may_save
 from napari_unet.imaging.writers import writer_for
 from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import (
@@ -29,7 +32,7 @@ from napari_unet.learning.events import (
 from napari_unet.learning.presets import choose_preset, recipe_of
 from napari_unet.learning.wording import counted
 from napari_unet.network_options import given_options, network_of
-from napari_unet.scan_lists import check_folder_of, group_images, output_paths
+from napari_unet.scan_lists import group_images, output_paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,23 +55,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 done, 1 impossible, 2 wrong usage, 130 interrupted.
     """
+    print_any_text()
     arguments = parser().parse_args(argv)
     try:
         _COMMANDS[arguments.command](arguments)
-    except NapariUnetError as error:
-        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
-    except OSError as error:
-        return _fail(f"{error.filename or 'File'}: {error.strerror or error}.", 1)
+    except (NapariUnetError, OSError, MemoryError) as error:
+        return _fail(_words_of(error), 2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130)
-    except MemoryError:
-        return _fail("Not enough memory. Close other programs, or use a smaller scan.", 1)
     return 0
 
 
 def _fail(message: str, status: int) -> int:
     sys.stderr.write(f"napari-unet: {' '.join(message.split())}\n")
     return status
+
+
+def _words_of(error: Exception) -> str:
+    """Say in the words of the command line what is wrong."""
+    if isinstance(error, AlreadyExistsError):
+        return f"{error.path} exists already. Choose another name, or replace it: --overwrite."
+    if isinstance(error, NapariUnetError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "Not enough memory. Close other programs, or use a smaller scan."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'File'}: {error.strerror or error}."
+    return f"{type(error).__name__}: {error}"
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -80,7 +93,7 @@ def train(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--out {out}: give the model a name ending in {MODEL_SUFFIX}.")
     if arguments.init is not None and (changes := given_options(arguments)):
         raise UsageError(f"--init keeps the network of that model: leave {', '.join(changes)} out.")
-    check_folder_of(out)
+    check_may_write(out, overwrite=arguments.overwrite)
     borders = _border_options(arguments)
     config = TrainConfig(
         seconds=arguments.seconds,
@@ -126,7 +139,7 @@ def train(arguments: argparse.Namespace) -> None:
         )
         stopped = should_stop()
     failures = [w.message for w in caught if isinstance(w.message, api.TrainingCutShort)]
-    checkpoint.save(out)
+    _save_model(checkpoint, out, overwrite=arguments.overwrite)
     made = checkpoint.card.provenance
     say(
         f"Saved {out}{' (stopped early)' if stopped or failures else ''}: "
@@ -135,7 +148,7 @@ def train(arguments: argparse.Namespace) -> None:
         f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
     )
     for done in rounds:
-        _say_which_is_kept(done, out)
+        _say_which_is_kept(done, out, overwrite=arguments.overwrite)
     if failures:
         raise NapariUnetError(str(failures[0]))
 
@@ -159,12 +172,48 @@ def _border_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _say_which_is_kept(done: RoundDone, out: Path) -> None:
+def _save_model(checkpoint: Checkpoint, out: Path, *, overwrite: bool) -> None:
+    """Save what has been trained; where that fails after all, somewhere else.
+
+    Raises
+    ------
+    SaveError
+        If so; it says where the model is now.
+    """
+    try:
+        checkpoint.save(out, overwrite=overwrite)
+    except SaveError as error:
+        for folder in (out.parent, Path.cwd(), Path(tempfile.gettempdir())):
+            with contextlib.suppress(SaveError):
+                found = _save_under_free_name(checkpoint, folder / out.name)
+                break
+        else:
+            raise
+        raise SaveError(f"{_words_of(error)} The model is not lost: it is {found}.") from error
+
+
+def _save_under_free_name(checkpoint: Checkpoint, wanted: Path) -> Path:
+    """Save under a name, or where that is taken, under name_2, name_3 and so on."""
+    path, number = wanted, 1
+    while True:
+        try:
+            checkpoint.save(path, overwrite=False)
+        except AlreadyExistsError:
+            number += 1
+            path = wanted.with_stem(f"{wanted.stem}_{number}")
+        else:
+            return path
+
+
+def _say_which_is_kept(done: RoundDone, out: Path, *, overwrite: bool) -> None:
     """Say how new and old weights compare; new ones that were worse are saved beside the old."""
     advice = ""
     if done.rejected is not None:
         beside = out.with_name(f"{out.stem}_rejected{MODEL_SUFFIX}")
-        done.rejected.save(beside)
+        if overwrite:
+            done.rejected.save(beside)
+        else:
+            beside = _save_under_free_name(done.rejected, beside)
         advice = f" To use the new one anyway, take {beside}."
     if done.verdict:
         say(done.verdict + advice)
@@ -212,25 +261,33 @@ def segment(arguments: argparse.Namespace) -> None:
     if arguments.labels and Path(arguments.labels).resolve() in [o.resolve() for o in outputs]:
         raise UsageError(f"{arguments.labels} is the annotation itself: choose another --out.")
     for out in outputs:
-        check_may_write(out, overwrite=arguments.overwrite)
+        check_free(out, overwrite=arguments.overwrite)
     if len(scans) == 1:  # what cannot be written is noticed before the work, not after it
         scan = open_scan(scans[0][0], series=arguments.series)
         if is_dicom_seg(outputs[0]):
             check_can_refer(scan)
         else:
             writer_for(outputs[0]).check(scan.grid)
-    failed = 0
+    if outputs != [arguments.out]:
+        make_folder(arguments.out)
+    failed = []
     for files, out in zip(scans, outputs, strict=True):
         try:
+            check_may_save(out, overwrite=arguments.overwrite)
             _segment_one(files, model, out, arguments)
-        except NapariUnetError as error:
+        except Exception as error:
             if len(scans) == 1:
                 raise
-            # One bad scan must not cost the others of a long list.
-            _fail(str(error), 1)
-            failed += 1
+            # One bad scan must not cost the others of a long list, whatever is wrong with it.
+            reason = _words_of(error)
+            _fail(reason if files[0].name in reason else f"{files[0]}: {reason}", 1)
+            failed.append(files[0].name)
     if failed:
-        raise NapariUnetError(f"{failed} of {len(scans)} scans were not segmented.")
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise NapariUnetError(
+            f"{len(failed)} of {len(scans)} scans were not segmented: "
+            f"{', '.join(failed[:5])}{more}."
+        )
 
 
 def _segment_one(
@@ -260,7 +317,6 @@ def _segment_one(
             ignore_label=_ignore_label(arguments, annotated),
             progress=show,
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
     receipt = api.save_mask(
         labels,
         volume.grid,
@@ -286,8 +342,7 @@ def fill(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.resolve() == arguments.labels.resolve():
         raise UsageError(f"--out {out} is the annotation itself: choose another name.")
-    check_folder_of(out)
-    check_may_write(out, overwrite=arguments.overwrite)
+    check_may_save(out, overwrite=arguments.overwrite)
     painted, grid = load_labels(arguments.labels)
     filled = api.fill_between(
         painted,
@@ -311,7 +366,6 @@ def convert(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet convert``."""
     from napari_unet.imaging import converting
 
-    check_folder_of(arguments.out)
     receipt = converting.convert(
         arguments.file,
         arguments.out,
@@ -356,7 +410,18 @@ def demo(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet demo``."""
     from napari_unet import demo
 
-    demo.run(arguments.out, headless=arguments.headless, seconds=arguments.seconds or demo.SECONDS)
+    try:
+        demo.run(
+            arguments.out,
+            headless=arguments.headless,
+            seconds=arguments.seconds or demo.SECONDS,
+            overwrite=arguments.overwrite,
+        )
+    except AlreadyExistsError as error:
+        raise SaveError(
+            f"{error.path} is not of an earlier demo, or was changed since. Choose another --out, "
+            "or replace it: --overwrite."
+        ) from error
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import signal
 import sys
 import threading
@@ -9,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -16,10 +20,29 @@ LINE_EVERY = 10.0
 """Seconds between plain progress lines."""
 
 
+def print_any_text() -> None:
+    """Print escapes for letters that a terminal, or UTF-8, does not know, instead of failing.
+
+    What is told about the work must not cost its result.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(text: str) -> None:
-    """Print one line of result."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print one line of result; nobody may be there to read it any more."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:  # the terminal is closed, or the pipe
+        _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let go of what is printed from now on, and of what waits: it would fail again at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Progress:
@@ -66,7 +89,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a sentence that has to be read, on standard error, above the bar."""
-        tqdm.write(text, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal is closed
+            tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager

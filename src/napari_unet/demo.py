@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet import api, overview, report, synthetic
 from napari_unet.console import Progress, say
-from napari_unet.errors import SaveError
-from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.atomic import atomic_path, check_may_write, make_folder
 from napari_unet.imaging.measurement import dice, measure
 from napari_unet.imaging.saving import save_image
 from napari_unet.imaging.scan_file import Voxels
@@ -28,8 +32,24 @@ SECONDS = 60.0
 N_PICTURED = 5
 """Slices in the overview."""
 
+FILES = (
+    "image.nii.gz",
+    *("labels.nii.gz", "labels.json"),
+    *("truth.nii.gz", "truth.json"),
+    *("mask.nii.gz", "mask.json"),
+    "model.safetensors",
+    "overview.png",
+    "report.html",
+)
+"""What the report consists of."""
 
-def run(out: Path, *, headless: bool = False, seconds: float = SECONDS) -> None:
+NOTE = "demo.json"
+"""The file beside them that says what each of them was like."""
+
+
+def run(
+    out: Path, *, headless: bool = False, seconds: float = SECONDS, overwrite: bool = False
+) -> None:
     """Show the plugin on a synthetic brain with metastases.
 
     Parameters
@@ -40,10 +60,12 @@ def run(out: Path, *, headless: bool = False, seconds: float = SECONDS) -> None:
         Write the report although there is a display.
     seconds : float
         Training time of the report.
+    overwrite : bool
+        Whether files in `out` may be replaced that an earlier demo did not write.
     """
     if headless or not has_display():
-        _make_folder(out)  # before the work, in case it cannot be made
-        write_report(out, synthetic.make_phantom(), TrainConfig(seconds=seconds))
+        phantom, config = synthetic.make_phantom(), TrainConfig(seconds=seconds)
+        write_report(out, phantom, config, overwrite=overwrite)
         return
     from napari_unet.plugin.demo import open_demo
 
@@ -63,11 +85,68 @@ def has_display() -> bool:
     return True
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveError(f"Cannot make the folder {out}: {error.strerror}.") from error
+class _Folder:
+    """The folder of a report, in which an earlier report is replaced, and nothing else.
+
+    A note of every file's checksum is kept there, by which they are known again: what is
+    not in it, or was changed since, belongs to somebody.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; it is made where there is none.
+    overwrite : bool
+        Whether the files of others may be replaced too.
+
+    Raises
+    ------
+    SaveError
+        If there is one of them that may not, or the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        make_folder(path)
+        self.path = path
+        self._sums = self._noted()
+        self._replaceable = {name for name in FILES if overwrite or self._is_known(name)}
+        for name in FILES:
+            check_may_write(path / name, overwrite=name in self._replaceable)
+        check_may_write(path / NOTE, overwrite=overwrite or bool(self._sums))
+
+    def save(self, name: str, save: Callable[[Path, bool], object]) -> Path:
+        """Write one of `FILES`, and note it.
+
+        Parameters
+        ----------
+        name : str
+            Which one.
+        save : callable
+            Writes it; given its path and whether it may replace a file.
+        """
+        save(self.path / name, name in self._replaceable)
+        beside = name.removesuffix(".nii.gz") + ".json"
+        for written in {name, beside} & set(FILES):
+            self._sums[written] = _checksum(self.path / written)
+        with atomic_path(self.path / NOTE) as temporary:
+            temporary.write_text(json.dumps({"Files": self._sums}, indent=2), encoding="utf-8")
+        return self.path / name
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            return self._sums.get(name) == _checksum(self.path / name)
+        except OSError:  # there is none, or it cannot be read
+            return False
+
+    def _noted(self) -> dict[str, str]:
+        try:
+            noted = json.loads((self.path / NOTE).read_text(encoding="utf-8"))["Files"]
+            return {str(name): str(found) for name, found in noted.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,19 +166,27 @@ class _Result:
         return [z for z in range(len(self.truth)) if z not in self.annotated]
 
 
-def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> None:
+def write_report(
+    out: Path, phantom: synthetic.Phantom, config: TrainConfig, *, overwrite: bool = False
+) -> None:
     """Train on a few slices of a phantom, segment it, and tell how well that went.
 
-    Writes image, labels, truth, mask, model, overview and report into `out`.
+    Writes `FILES` into `out`. Those of an earlier report are replaced, unless somebody has
+    changed them; other files only with `overwrite`.
     """
-    _make_folder(out)
+    folder = _Folder(out, overwrite=overwrite)
     labels, annotated = synthetic.annotated_example(phantom)
     grid = phantom.volume.grid
     # Whole numbers, as scanners store them; then everything starts from the file.
     image = np.rint(phantom.volume.data[0]).clip(0).astype(np.uint16)
-    save_image(Voxels(grid.to_source(image)), grid, out / "image.nii.gz", overwrite=True)
-    for name, array in (("labels", labels), ("truth", phantom.truth)):
-        api.save_mask(array, grid, out / f"{name}.nii.gz", overwrite=True)
+    stored = Voxels(grid.to_source(image))
+
+    def save_mask(name: str, mask: NDArray[Any]) -> None:
+        folder.save(name, lambda path, over: api.save_mask(mask, grid, path, overwrite=over))
+
+    folder.save("image.nii.gz", lambda path, over: save_image(stored, grid, path, overwrite=over))
+    save_mask("labels.nii.gz", labels)
+    save_mask("truth.nii.gz", phantom.truth)
     volume = api.load_volume(out / "image.nii.gz")
 
     slices = [grid.flip_index(0, z) for z in annotated]
@@ -121,20 +208,24 @@ def write_report(out: Path, phantom: synthetic.Phantom, config: TrainConfig) -> 
             config=config,
             progress=show,
         )
-    checkpoint.save(out / "model.safetensors")
+    folder.save("model.safetensors", lambda path, over: checkpoint.save(path, overwrite=over))
     prediction = api.segment(volume, checkpoint, labels=labels, slices=slices)
-    api.save_mask(prediction, grid, out / "mask.nii.gz", overwrite=True)
+    save_mask("mask.nii.gz", prediction)
     result = _Result(volume, phantom.truth, annotated, prediction, checkpoint.card, config)
-    _draw_overview(result, out / "overview.png")
-    page = report.render(_tell(result, out))
-    with atomic_path(out / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    folder.save("overview.png", partial(_draw_overview, result))
+    folder.save("report.html", partial(_write_page, result))
     score = dice(prediction[result.unseen], phantom.truth[result.unseen], 1)
     say(f"Dice on the {len(result.unseen)} slices that were not annotated: {score:.2f}")
     say(f"Open {out / 'report.html'}")
 
 
-def _draw_overview(result: _Result, path: Path) -> None:
+def _write_page(result: _Result, path: Path, overwrite: bool) -> None:
+    page = report.render(_tell(result, path.parent))
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _draw_overview(result: _Result, path: Path, overwrite: bool) -> None:
     slices = overview.interesting_slices(result.truth, N_PICTURED, without=result.annotated)
     picture = overview.draw(
         result.volume.data[0],
@@ -144,7 +235,7 @@ def _draw_overview(result: _Result, path: Path) -> None:
         result.volume.spacing_mm,
         f"{synthetic.CLASS_NAME.capitalize()}: slices that were not annotated",
     )
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         picture.save(temporary, format="PNG")
 
 
@@ -204,6 +295,7 @@ def _tell(result: _Result, out: Path) -> report.Report:
             ("image.nii.gz", "the scan"),
             ("labels.nii.gz", "the annotated slices"),
             ("truth.nii.gz", "what the prediction is compared with"),
+            (NOTE, "what these files were like: the next demo replaces no others"),
         ],
         picture=out / "overview.png",
         commands=[

@@ -4,6 +4,10 @@ Every message says what was found and what to do about it; doors (the widget,
 the command line) show the message as it is.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class NapariUnetError(Exception):
     """Base of every error that a user can do something about."""
@@ -27,6 +31,20 @@ class CheckpointError(NapariUnetError):
 
 class SaveError(NapariUnetError):
     """A file could not be written; whatever was there before is untouched."""
+
+
+class AlreadyExistsError(SaveError):
+    """A file would have to be replaced, and nobody has said that it may be.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} exists already. Choose another name, or allow overwriting.")
+        self.path = path
 
 
 class ResourceError(NapariUnetError):

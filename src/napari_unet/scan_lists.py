@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet.errors import SaveError, UsageError
+from napari_unet.errors import UsageError
 from napari_unet.imaging.dicom_seg import is_dicom_seg
 from napari_unet.imaging.files import stem
 from napari_unet.imaging.writers import WRITABLE
@@ -68,9 +69,8 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
             raise UsageError(
                 f"--out {out} is one file, but there are {len(scans)} scans: name a folder."
             )
-        check_folder_of(out)
         outputs = [out]
-    elif out.is_file() or (out.suffix and not out.exists()):
+    elif os.path.isfile(out) or (out.suffix and not os.path.exists(out)):
         raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz.")
     else:
         names = [stem(files[0]) for files in scans]
@@ -82,16 +82,8 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
                     f"Several scans would be saved as {name}_seg.nii.gz: run them apart."
                 )
         outputs = [out / f"{name}_seg.nii.gz" for name in names]
-    inputs = {path.resolve() for files in scans for path in files}
+    inputs = {os.path.realpath(path) for files in scans for path in files}
     for path in outputs:
-        if path.resolve() in inputs:
+        if os.path.realpath(path) in inputs:
             raise UsageError(f"{path} is one of the images: choose another --out.")
     return outputs
-
-
-def check_folder_of(out: Path) -> None:
-    """Notice before the work, not after it, that its result cannot be saved."""
-    if not out.parent.is_dir():
-        raise SaveError(f"Cannot write {out}: the folder {out.parent} does not exist. Create it.")
-    if out.is_dir():
-        raise SaveError(f"Cannot write {out}: it is a folder. Add a file name.")

@@ -133,7 +133,7 @@ def save_dicom_seg(
     for number, value in enumerate(values, start=1):
         segments[labels == value] = number
     slices = stack_of(series).volumes[0]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         try:
             with reading(path):
                 _segmentation(segments, slices, named, series.name).save_as(temporary)

@@ -12,18 +12,32 @@ from nrrd.errors import NRRDError
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, SaveError
-from napari_unet.imaging.atomic import atomic_path, check_may_write
+from napari_unet.imaging.atomic import atomic_path, check_free, check_may_write
 from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg, save_dicom_seg
 from napari_unet.imaging.nifti import UNREADABLE
 from napari_unet.imaging.output import Contents, StructureRow, Writer
 from napari_unet.imaging.receipt import GeometryReceipt, compare, displacement_mm
 from napari_unet.imaging.regridding import same_grid
 from napari_unet.imaging.scan_file import ScanFile, Voxels
-from napari_unet.imaging.sidecar import store_beside
+from napari_unet.imaging.sidecar import sidecar_of, store_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.imaging.writers import writer_for
 
-__all__ = ["GeometryReceipt", "check_may_write", "save_image", "save_mask"]
+__all__ = ["GeometryReceipt", "check_may_save", "check_may_write", "save_image", "save_mask"]
+
+
+def check_may_save(path: Path, *, overwrite: bool) -> None:
+    """Notice before the work, not after it, that a mask could not be saved.
+
+    Raises
+    ------
+    SaveError
+        As from `save_mask`, as far as the name and its folder are concerned.
+    """
+    if not is_dicom_seg(path):
+        writer_for(path)
+    check_may_write(path, overwrite=overwrite)
+    check_free(sidecar_of(path), overwrite=True)
 
 
 def save_mask(
@@ -89,7 +103,7 @@ def save_mask(
     check_may_write(path, overwrite=overwrite)
     labels = writer.fit_labels(grid.to_source(labels_zyx))
     contents = Contents(labels, grid, is_mask=True, structures=tuple(structures))
-    receipt = _write(contents, writer, path)
+    receipt = _write(contents, writer, path, overwrite=overwrite)
     return store_beside(receipt, structures, sources)
 
 
@@ -129,14 +143,14 @@ def save_image(
         stored = single if np.array_equal(single, stored, equal_nan=True) else stored
         slope, intercept = 1.0, 0.0
     contents = Contents(writer.fit_intensities(stored), grid, slope, intercept)
-    return _write(contents, writer, path)
+    return _write(contents, writer, path, overwrite=overwrite)
 
 
-def _write(contents: Contents, writer: Writer, path: Path) -> GeometryReceipt:
+def _write(contents: Contents, writer: Writer, path: Path, *, overwrite: bool) -> GeometryReceipt:
     """Write a file, look at it with the library of its format, then put it in its place."""
     writer.check(contents.grid)
     scan, contents = contents.grid, replace(contents, grid=writer.grid_for(contents.grid))
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         writer.write(contents, temporary)
         try:
             found = writer.look(temporary)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,22 +145,31 @@ class Checkpoint:
         )
         return Checkpoint(state, card)
 
-    def save(self, path: str | Path) -> None:
-        """Write the model to one file; an existing one is replaced only on success.
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the model to one file, completely or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write, in an existing folder.
+        overwrite : bool
+            Whether an existing file may be replaced. It may, unless you say otherwise: a
+            script that had to be told so would lose what it has trained.
 
         Raises
         ------
         SaveError
-            If the file cannot be written.
+            If the file cannot be written; what was there before is untouched.
         """
         card = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self.card)}
-        state = {name: tensor.contiguous() for name, tensor in self.state.items()}
-        # Not save_file: it puts a file of its own, readable by its owner only, in the place.
-        text = json.dumps(card, ensure_ascii=False)
-        content = safetensors.torch.save(
-            state, metadata={_CARD_KEY: text, _CHECKSUM_KEY: _checksum(text, state)}
-        )
-        with atomic_path(Path(path)) as temporary:
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            state = {name: tensor.contiguous() for name, tensor in self.state.items()}
+            # In ASCII: a name that is not UTF-8 must not cost the model.
+            text = json.dumps(card)
+            # Not save_file: it puts a file of its own, readable by its owner only, in the place.
+            content = safetensors.torch.save(
+                state, metadata={_CARD_KEY: text, _CHECKSUM_KEY: _checksum(text, state)}
+            )
             temporary.write_bytes(content)
 
     @classmethod
@@ -174,7 +184,10 @@ class Checkpoint:
         """
         path = Path(path)
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
+            with (
+                _path_in_utf8(path) as readable,
+                safetensors.safe_open(readable, framework="pt") as file,
+            ):
                 metadata = file.metadata() or {}
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except FileNotFoundError as error:
@@ -198,6 +211,18 @@ class Checkpoint:
         if not all(torch.isfinite(tensor).all() for tensor in state.values()):
             raise CheckpointError(f"{path.name} has weights that are not numbers: it is damaged.")
         return checkpoint
+
+
+@contextlib.contextmanager
+def _path_in_utf8(path: Path) -> Iterator[Path]:
+    """Give another path to a file whose own one is not UTF-8: safetensors takes no such."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
 
 
 def _listed(names: Sequence[str]) -> str:
