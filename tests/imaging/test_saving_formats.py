@@ -1,6 +1,8 @@
 """A mask lies at the same millimetre in every format, as the format's own library reads it."""
 
 import json
+import os
+import sys
 
 import nibabel as nib
 import nrrd
@@ -233,3 +235,14 @@ def test_what_simpleitk_cannot_write_is_said_without_a_temporary_name(tmp_path, 
     grid = Grid.from_spacing((4, 5, 6))
     with pytest.raises(SaveError, match="no space for the file"):
         save_mask(np.ones(grid.shape_zyx, np.uint8), grid, tmp_path / "m.mha")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are UTF-8 there")
+def test_a_folder_whose_name_is_not_utf_8_takes_masks_of_every_format(tmp_path, suffix):
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    grid, path = grid_on(affine_of("LPS")), folder / os.fsdecode(b"t\xeate" + suffix.encode())
+    assert save_mask(mask_on(grid), grid, path, sources=[path]).ok
+    np.testing.assert_array_equal(load_labels(path)[0], mask_on(grid))
+    (beside,) = folder.glob("*.json")
+    assert json.loads(beside.read_text("utf-8"))["Geometry"]["File"] == path.name

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,10 @@ def write_metaimage(contents: Contents, path: Path) -> None:
     image.SetOrigin(lps[:, 3].tolist())
     image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        with _path_in_utf8(path) as writable:
+            sitk.WriteImage(image, str(writable), useCompression=True)
+            if writable != path:
+                shutil.copyfile(writable, path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("Reason: ")
         reason = reason.replace(str(path), "the file")  # a temporary name
@@ -39,7 +46,10 @@ def look_at_metaimage(path: Path) -> Found:
     """Read a written file with SimpleITK."""
     sitk = _simple_itk()
     try:
-        image = sitk.ReadImage(str(path))
+        with _path_in_utf8(path) as readable:
+            if readable != path:
+                shutil.copyfile(path, readable)
+            image = sitk.ReadImage(str(readable))
     except RuntimeError as error:
         raise ValueError(str(error).strip().splitlines()[-1]) from error
     stored = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
@@ -48,6 +58,21 @@ def look_at_metaimage(path: Path) -> Found:
     affine[:3, :3] = RAS_TO_LPS @ directions * np.asarray(image.GetSpacing())
     affine[:3, 3] = RAS_TO_LPS @ np.asarray(image.GetOrigin())
     return Found(stored.shape, stored, affine)
+
+
+@contextmanager
+def _path_in_utf8(path: Path) -> Iterator[Path]:
+    """Give a path elsewhere instead of one that is not UTF-8: SimpleITK ends the process at such.
+
+    Whoever writes there copies the file to its place; whoever reads copies it from there.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="napari-unet-") as folder:
+            yield Path(folder, f"image{path.suffix}")
+    else:
+        yield path
 
 
 def _simple_itk() -> Any:

@@ -40,7 +40,8 @@ class ScanFile:
     format : str
         What it is, for people: ``NIfTI-1``, ``NRRD``, ``DICOM``.
     name : str
-        Short name for layers and messages.
+        Short name for layers, messages and model files. Bytes in the name of a file that are
+        no UTF-8 are shown as escapes.
     grid : Grid
         Grid of each of its volumes.
     dtype : numpy dtype
@@ -68,3 +69,8 @@ class ScanFile:
     notes: tuple[str, ...] = ()
     is_mask: bool = False
     files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A name with bytes that are no text would break whatever it is written into.
+        name = self.name.encode(errors="backslashreplace").decode()
+        object.__setattr__(self, "name", name)

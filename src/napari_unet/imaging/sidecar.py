@@ -64,13 +64,14 @@ def store_beside(
         If it cannot be written; the mask stays.
     """
     path = sidecar_of(receipt.path)
-    if path.exists() and not _is_ours(_content(path)):
+    if os.path.exists(path) and not _is_ours(_content(path)):
         remark = f"Names and receipt are not stored: {path.name} belongs to another program."
         return replace(receipt, remark=f"{receipt.remark} {remark}".lstrip())
     text = json.dumps(_describe(receipt, structures, sources), indent=2, ensure_ascii=False)
     try:
         with atomic_path(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+            # Names that are not UTF-8 become escapes, which JSON reads back as they were.
+            temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     except SaveError as error:
         raise SaveError(
             f"{receipt.path.name} was saved, but not its names and receipt. {error}"
