@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_unet import api
+from napari_unet import api, console
 from napari_unet.cli import main
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import Grid, Volume
@@ -30,6 +30,18 @@ import sys
 from napari_unet import cli, console
 console.LINE_EVERY = 0
 sys.exit(cli.main())
+"""
+
+INTERRUPTED = """
+import signal, sys
+module = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from napari_unet.__main__ import main
+sys.exit(main())
 """
 
 
@@ -501,7 +513,10 @@ def test_a_trained_model_that_cannot_be_saved_where_it_should_is_saved_elsewhere
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
-def test_ctrl_c_keeps_the_model(scan):
+@pytest.mark.parametrize(
+    ("first", "again", "status"), [("SIGINT", "SIGINT", 0), ("SIGTERM", "SIGHUP", 143)]
+)
+def test_signals_end_training_at_once_and_keep_the_model(scan, first, again, status):
     command = "train --image t1.nii.gz --labels labels.nii.gz --out model.safetensors --seconds 600"
     process = subprocess.Popen(
         [sys.executable, "-c", TALKATIVE, *command.split()],
@@ -511,12 +526,112 @@ def test_ctrl_c_keeps_the_model(scan):
         text=True,
     )
     assert process.stdout is not None
+    assert process.stderr is not None
     assert process.stdout.readline().startswith("Training: ")  # it is on its way
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
+    process.send_signal(getattr(signal, first))
+    while "Stopping: what was learned so far is being saved" not in (said := error_line(process)):
+        assert said, "it ended without a word"
+    process.send_signal(getattr(signal, again))
+    out, error = process.communicate()
+    assert process.returncode == status, error
+    assert "Still stopping" in error
+    assert "Traceback" not in error
     assert "stopped early" in out
     assert Checkpoint.load(scan / "model.safetensors").card.provenance.steps >= 1
+    assert not list(scan.glob(".*"))
+
+
+def error_line(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
+@pytest.mark.parametrize("loading", ["napari_unet.cli", "napari_unet.errors", "numpy", "torch"])
+def test_ctrl_c_while_it_is_being_loaded_is_one_line(loading, model):
+    command = [sys.executable, "-c", INTERRUPTED, loading, "info", model]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr == "napari-unet: Interrupted.\n"
+    assert (result.returncode, result.stdout) == (130, "")
+
+
+def test_ctrl_c_stops_a_list_of_scans_after_the_one_at_hand(scan, model, capfd, monkeypatch):
+    images = [str(scan / "t1.nii.gz"), str(scan / "flair.nii.gz")]
+    given = ["segment", "--model", model, "--out", str(scan / "m"), *images]
+    times = 1
+
+    def segment(volume, *_, **__):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        return np.zeros(volume.shape_zyx, np.uint8)
+
+    monkeypatch.setattr(api, "segment", segment)
+    assert main(given) == 130
+    at_once, last = capfd.readouterr().err.splitlines()
+    assert "Stopping after this scan" in at_once
+    assert f"Stopped after 1 of 2 scans, before {images[1]}" in last
+    written = {path.name for path in (scan / "m").iterdir()}
+    assert written == {"t1_seg.nii.gz", "t1_seg.json"}
+
+    times = 2
+    assert main([*given, "--overwrite"]) == 130
+    assert capfd.readouterr().err.splitlines()[-1] == "napari-unet: Interrupted."
+    assert main([*given[:4], str(scan / "one"), images[0]]) == 130  # a single scan: at once
+    assert {path.name for path in (scan / "m").iterdir()} == written
+    assert not list((scan / "one").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_a_signal_while_a_mask_is_written_leaves_nothing_half(scan, capsys, monkeypatch):
+    real = nib.Nifti1Image.to_filename
+
+    def write(self, *arguments, **options):
+        real(self, *arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = sorted(scan.iterdir())
+    monkeypatch.setattr(nib.Nifti1Image, "to_filename", write)
+    filled = str(scan / "filled.nii.gz")
+    given = ["--labels", str(scan / "labels.nii.gz"), "--slices", "4,6", "--axis", "z"]
+    assert main(["fill", *given, "--out", filled]) == 143
+    assert error_of(capsys) == "napari-unet: Interrupted.\n"
+    assert sorted(scan.iterdir()) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_a_program_that_outlives_its_terminal_goes_on(monkeypatch):
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        with console.ended_by_signals(), console.stopped_by_signals("Stopping.") as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+
+
+def test_ctrl_c_of_which_a_library_makes_another_error_is_still_ctrl_c():
+    def load():
+        with console.ended_by_signals():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("numpy could not be imported") from None
+
+    with pytest.raises(console.Ended):
+        load()
+
+
+class Closed(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_training_goes_on_where_nobody_reads_what_it_says(scan, monkeypatch):
+    monkeypatch.setattr("napari_unet.cli.TrainConfig", partial(TrainConfig, max_steps=2, threads=1))
+    monkeypatch.setattr(console, "LINE_EVERY", 0)
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert train(scan, "--seconds", "200") == 0
+    assert Checkpoint.load(scan / "model.safetensors").card.provenance.steps == 2
 
 
 def test_a_failure_in_mid_training_keeps_the_model_and_says_why(scan, capsys, monkeypatch):

@@ -28,7 +28,8 @@ Where 255 may be a structure (alone, or beside 127 or 251 to 254), say so: --ign
 Without --slices every slice that shows a structure is annotated; an annotated EMPTY slice helps
 a lot, so name such slices with --slices. Numbers count along --axis as stored in the file, from
 0. Ctrl-C ends training early and keeps what was learned so far; with --init, that model
-where the new one is worse (on slices held back from training, if there are any).
+where the new one is worse (on slices held back from training, if there are any). SIGTERM and
+SIGHUP keep it too; the exit status is then 128 + the signal.
 
 examples:
   napari-unet train --image t1c.nii.gz --labels painted.nii.gz --out model{MODEL_SUFFIX}

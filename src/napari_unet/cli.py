@@ -12,34 +12,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_unet.arguments import MODEL_SUFFIX, parser
-from napari_unet.console import Progress, print_any_text, say, stop_on_interrupt
-from napari_unet.errors import AlreadyExistsError, NapariUnetError, SaveError, UsageError
-from napari_unet.imaging.atomic import check_free, check_may_write, make_folder
-from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
-from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.saving import GeometryReceipt, check_may_save
-from napari_unet.imaging.writers import writer_for
-from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
-from napari_unet.learning.events import (
-    Notice,
-    RoundDone,
-    SegmentEvent,
-    SlicePredicted,
-    StepDone,
-    TrainEvent,
+from napari_unet.console import (
+    Ended,
+    Progress,
+    StopRequest,
+    ended_by_signals,
+    print_any_text,
+    say,
+    stopped_by_signals,
 )
-from napari_unet.learning.presets import choose_preset, recipe_of
+from napari_unet.errors import AlreadyExistsError, NapariUnetError, SaveError, UsageError
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.wording import counted
 from napari_unet.network_options import given_options, network_of
-from napari_unet.scan_lists import group_images, output_paths
 
+# The rest is loaded by `main` and the commands, where Ctrl-C is looked after: it takes seconds.
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_unet.imaging.saving import GeometryReceipt
     from napari_unet.imaging.volume import Volume
     from napari_unet.learning.checkpoint import Checkpoint
+    from napari_unet.learning.events import RoundDone, SegmentEvent, TrainEvent
     from napari_unet.sparse_labels import IgnoreLabel
+
+STOPPING = "Stopping: what was learned so far is being saved."
+STILL_STOPPING = "Still stopping: the model is saved first."
+STOPPING_LIST = "Stopping after this scan. The same again stops at once, without it."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +52,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 done, 1 impossible, 2 wrong usage, 130 interrupted.
+        Exit status: 0 done, 1 impossible, 2 wrong usage, 130 interrupted, 128 + n ended by
+        signal n. Training that Ctrl-C has ended early is done.
     """
     print_any_text()
-    arguments = parser().parse_args(argv)
     try:
-        _COMMANDS[arguments.command](arguments)
+        with ended_by_signals():
+            from napari_unet.arguments import parser
+
+            arguments = parser().parse_args(argv)
+        # While a window is open no Python may run for long: signals end it as they always do.
+        shows = arguments.command == "demo"
+        with contextlib.nullcontext() if shows else ended_by_signals():
+            _COMMANDS[arguments.command](arguments)
     except (NapariUnetError, OSError, MemoryError) as error:
         return _fail(_words_of(error), 2 if isinstance(error, UsageError) else 1)
+    except Ended as error:
+        return _fail(str(error), error.status)
     except KeyboardInterrupt:
         return _fail("Interrupted.", 130)
     return 0
@@ -87,6 +95,8 @@ def _words_of(error: Exception) -> str:
 def train(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet train``."""
     from napari_unet import api
+    from napari_unet.arguments import MODEL_SUFFIX
+    from napari_unet.imaging.atomic import check_may_write
 
     out: Path = arguments.out
     if out.suffix != MODEL_SUFFIX:
@@ -109,6 +119,35 @@ def train(arguments: argparse.Namespace) -> None:
     _say_notes(volume)
     labels = _labels_onto(arguments.labels, volume)
 
+    with stopped_by_signals(STOPPING, STILL_STOPPING) as stop:
+        checkpoint, rounds, failure = _train(volume, labels, config, arguments, stop)
+        _save_model(checkpoint, out, overwrite=arguments.overwrite)
+        made = checkpoint.card.provenance
+        say(
+            f"Saved {out}{' (stopped early)' if stop() or failure else ''}: "
+            f"{', '.join(checkpoint.card.class_names)}; "
+            f"{counted(made.annotated_slices, 'annotated slice')}, "
+            f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
+        )
+        for done in rounds:
+            _say_which_is_kept(done, out, overwrite=arguments.overwrite)
+    if failure:
+        raise NapariUnetError(failure)
+    if stop() and not stop.is_ctrl_c:
+        raise Ended(stop.number, "Ended from outside; the model is saved.")
+
+
+def _train(
+    volume: Volume,
+    labels: NDArray[Any],
+    config: TrainConfig,
+    arguments: argparse.Namespace,
+    stop: StopRequest,
+) -> tuple[Checkpoint, list[RoundDone], str]:
+    """Train and show how far that is; give the model, its rounds, and what has cut it short."""
+    from napari_unet import api
+    from napari_unet.learning.events import Notice, RoundDone, StepDone
+
     rounds: list[RoundDone] = []
 
     def show(event: TrainEvent) -> None:
@@ -120,41 +159,32 @@ def train(arguments: argparse.Namespace) -> None:
         elif isinstance(event, RoundDone):
             rounds.append(event)
 
-    with (
-        stop_on_interrupt() as should_stop,
-        Progress("Training") as progress,
-        warnings.catch_warnings(record=True) as caught,
-    ):
+    with Progress("Training") as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", api.TrainingCutShort)
-        checkpoint = api.train(
-            volume,
-            labels,
-            slices=arguments.slices,
-            axis=arguments.axis,
-            init=arguments.init,
-            ignore_label=_ignore_label(arguments, labels),
-            config=config,
-            progress=show,
-            should_stop=should_stop,
-        )
-        stopped = should_stop()
-    failures = [w.message for w in caught if isinstance(w.message, api.TrainingCutShort)]
-    _save_model(checkpoint, out, overwrite=arguments.overwrite)
-    made = checkpoint.card.provenance
-    say(
-        f"Saved {out}{' (stopped early)' if stopped or failures else ''}: "
-        f"{', '.join(checkpoint.card.class_names)}; "
-        f"{counted(made.annotated_slices, 'annotated slice')}, "
-        f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
-    )
-    for done in rounds:
-        _say_which_is_kept(done, out, overwrite=arguments.overwrite)
-    if failures:
-        raise NapariUnetError(str(failures[0]))
+        try:
+            checkpoint = api.train(
+                volume,
+                labels,
+                slices=arguments.slices,
+                axis=arguments.axis,
+                init=arguments.init,
+                ignore_label=_ignore_label(arguments, labels),
+                config=config,
+                progress=show,
+                should_stop=stop,
+            )
+        except NapariUnetError as error:
+            if stop():
+                raise Ended(stop.number, str(error)) from error
+            raise
+    failures = [str(w.message) for w in caught if isinstance(w.message, api.TrainingCutShort)]
+    return checkpoint, rounds, failures[0] if failures else ""
 
 
 def _border_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Take what shapes the border weights; refuse it where nothing is weighed."""
+    from napari_unet.learning.presets import choose_preset, recipe_of
+
     sigma, unit = arguments.border_sigma or (None, None)
     given = {"border_weight": arguments.border_weight, "border_sigma": sigma, "border_unit": unit}
     if all(value is None for value in given.values()):
@@ -207,6 +237,8 @@ def _save_under_free_name(checkpoint: Checkpoint, wanted: Path) -> Path:
 
 def _say_which_is_kept(done: RoundDone, out: Path, *, overwrite: bool) -> None:
     """Say how new and old weights compare; new ones that were worse are saved beside the old."""
+    from napari_unet.arguments import MODEL_SUFFIX
+
     advice = ""
     if done.rejected is not None:
         beside = out.with_name(f"{out.stem}_rejected{MODEL_SUFFIX}")
@@ -249,7 +281,12 @@ def _ignore_label(arguments: argparse.Namespace, labels: NDArray[Any] | None) ->
 
 def segment(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet segment``."""
+    from napari_unet.imaging.atomic import check_free, make_folder
+    from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg
+    from napari_unet.imaging.files import open_scan
+    from napari_unet.imaging.writers import writer_for
     from napari_unet.learning.checkpoint import Checkpoint
+    from napari_unet.scan_lists import group_images, output_paths
 
     model = Checkpoint.load(arguments.model)
     scans = group_images(arguments.images, arguments.channels, model, arguments.volume)
@@ -270,32 +307,55 @@ def segment(arguments: argparse.Namespace) -> None:
             writer_for(outputs[0]).check(scan.grid)
     if outputs != [arguments.out]:
         make_folder(arguments.out)
-    failed = []
-    for files, out in zip(scans, outputs, strict=True):
-        try:
-            check_may_save(out, overwrite=arguments.overwrite)
-            _segment_one(files, model, out, arguments)
-        except Exception as error:
-            if len(scans) == 1:
-                raise
-            # One bad scan must not cost the others of a long list, whatever is wrong with it.
-            reason = _words_of(error)
-            _fail(reason if files[0].name in reason else f"{files[0]}: {reason}", 1)
-            failed.append(files[0].name)
+    if len(scans) == 1:
+        _segment_one(scans[0], model, outputs[0], arguments)
+    else:
+        _segment_list(scans, model, outputs, arguments)
+
+
+def _segment_list(
+    scans: Sequence[Sequence[Path]],
+    model: Checkpoint,
+    outputs: Sequence[Path],
+    arguments: argparse.Namespace,
+) -> None:
+    """Segment one scan after the other; whatever is wrong with one costs that one only."""
+    failed: list[str] = []
+    done = 0
+    with stopped_by_signals(STOPPING_LIST) as stop:
+        for files, out in zip(scans, outputs, strict=True):
+            if stop():
+                break
+            try:
+                _segment_one(files, model, out, arguments)
+            except Exception as error:
+                reason = _words_of(error)
+                _fail(reason if files[0].name in reason else f"{files[0]}: {reason}", 1)
+                failed.append(files[0].name)
+            done += 1
+    said = ""
     if failed:
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise NapariUnetError(
-            f"{len(failed)} of {len(scans)} scans were not segmented: "
-            f"{', '.join(failed[:5])}{more}."
-        )
+        named = f"{', '.join(failed[:5])}{more}"
+        said = f"{len(failed)} of {len(scans)} scans were not segmented: {named}."
+    if done < len(scans):
+        where = f"Stopped after {done} of {len(scans)} scans, before {scans[done][0]}."
+        raise Ended(stop.number, f"{where} {said}")
+    if failed:
+        raise NapariUnetError(said)
 
 
 def _segment_one(
     files: Sequence[Path], model: Checkpoint, out: Path, arguments: argparse.Namespace
 ) -> None:
     from napari_unet import api
+    from napari_unet.imaging.dicom_seg import is_dicom_seg
+    from napari_unet.imaging.files import open_scan
+    from napari_unet.imaging.saving import check_may_save
+    from napari_unet.learning.events import SlicePredicted
     from napari_unet.sparse_labels import structure_rows
 
+    check_may_save(out, overwrite=arguments.overwrite)
     volume = api.load_volume(files, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
     annotated = _labels_onto(arguments.labels, volume) if arguments.labels else None
@@ -337,6 +397,7 @@ def fill(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet fill``."""
     from napari_unet import api
     from napari_unet.imaging.loading import load_labels
+    from napari_unet.imaging.saving import check_may_save
     from napari_unet.imaging.sidecar import structures_beside
 
     out: Path = arguments.out
@@ -381,6 +442,7 @@ def convert(arguments: argparse.Namespace) -> None:
 def info(arguments: argparse.Namespace) -> None:
     """Run ``napari-unet info``."""
     from napari_unet import describe, describe_network
+    from napari_unet.arguments import MODEL_SUFFIX
 
     path: Path | None = arguments.file
     if path is None:

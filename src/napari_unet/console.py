@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LINE_EVERY = 10.0
 """Seconds between plain progress lines."""
@@ -64,6 +65,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
+            from tqdm import tqdm
+
             self._bar = tqdm(
                 total=100.0,
                 desc=self._title,
@@ -89,31 +92,119 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a sentence that has to be read, on standard error, above the bar."""
+        from tqdm import tqdm
+
         with contextlib.suppress(OSError):  # the terminal is closed
             tqdm.write(text, file=sys.stderr)
 
 
+class Ended(KeyboardInterrupt):
+    """A signal has ended the work.
+
+    Parameters
+    ----------
+    number : int
+        Number of the signal.
+    text : str
+        What there is to say about it.
+    """
+
+    def __init__(self, number: int, text: str = "Interrupted.") -> None:
+        super().__init__(text)
+        self.status = 128 + number
+        """Exit status, as shells have it."""
+
+
+class StopRequest:
+    """Whether a signal has asked to stop, and which one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    @property
+    def is_ctrl_c(self) -> bool:
+        """Whether a person at the keyboard has asked."""
+        return self.number == signal.SIGINT
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.number > 0
+
+
 @contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a request to stop; the second one interrupts.
+def ended_by_signals() -> Iterator[None]:
+    """Let the other signals that end a process end the work like Ctrl-C: nothing half is left.
+
+    Raises
+    ------
+    Ended
+        When one comes.
+    """
+    came: list[int] = []
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise Ended(number)
+
+    with _handling(end):
+        try:
+            yield
+        except Exception as error:
+            if came:  # a library that was being loaded has made another error of it
+                raise Ended(came[0]) from error
+            raise
+
+
+@contextmanager
+def stopped_by_signals(first: str, again: str = "") -> Iterator[StopRequest]:
+    """Turn Ctrl-C, and the other signals that end a process, into a request to stop.
+
+    Parameters
+    ----------
+    first : str
+        What is said at once, when the first signal comes.
+    again : str
+        What is said when another one comes; none: that ends the work (`Ended`).
 
     Yields
     ------
-    callable
-        Whether stopping was requested.
+    StopRequest
+        To be asked whether to stop.
     """
-    requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        # Signals reach the main thread only.
-        yield requested.is_set
-        return
+    request = StopRequest()
 
-    def request(_signal: int, _frame: FrameType | None) -> None:
-        requested.set()
-        signal.signal(signal.SIGINT, before)
+    def ask(number: int, _frame: FrameType | None) -> None:
+        came_before = request()
+        if came_before and not again:
+            raise Ended(number)
+        request.number = request.number or number  # first: another one may come meanwhile
+        _say_at_once(again if came_before else first)
 
-    before = signal.signal(signal.SIGINT, request)
+    with _handling(ask):
+        yield request
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle Ctrl-C, SIGTERM and the closing of the terminal in this block."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # signals reach no other
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)  # no system has all of them
+            if number is None or (
+                number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN  # nohup
+            ):
+                continue
+            before[number] = signal.signal(number, handler)
     try:
-        yield requested.is_set
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handled in before.items():
+            signal.signal(number, signal.SIG_DFL if handled is None else handled)
+
+
+def _say_at_once(text: str) -> None:
+    """Print a line on standard error while something else may just be printing there."""
+    start = "\n" if sys.stderr.isatty() else ""  # behind ^C, or the bar
+    with contextlib.suppress(OSError):  # the terminal is closed
+        os.write(2, f"{start}napari-unet: {text}\n".encode())

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet import api, overview, report, synthetic
-from napari_unet.console import Progress, say
+from napari_unet.console import Progress, ended_by_signals, say
 from napari_unet.imaging.atomic import atomic_path, check_may_write, make_folder
 from napari_unet.imaging.measurement import dice, measure
 from napari_unet.imaging.saving import save_image
@@ -65,7 +65,8 @@ def run(
     """
     if headless or not has_display():
         phantom, config = synthetic.make_phantom(), TrainConfig(seconds=seconds)
-        write_report(out, phantom, config, overwrite=overwrite)
+        with ended_by_signals():
+            write_report(out, phantom, config, overwrite=overwrite)
         return
     from napari_unet.plugin.demo import open_demo
 

@@ -30,6 +30,7 @@ def gdcm_process() -> Iterator[Decode]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # where libjpeg complains about damage
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        start_new_session=True,  # Ctrl-C is for whoever wants the frames
     )
     requests, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
 

@@ -1,0 +1,26 @@
+"""Where ``napari-unet`` and ``python -m napari_unet`` begin."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command line; Ctrl-C is one line also while that is being loaded.
+
+    Returns
+    -------
+    int
+        Exit status, see `napari_unet.cli.main`.
+    """
+    try:
+        from napari_unet.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        sys.stderr.write("napari-unet: Interrupted.\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
