@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -57,7 +58,7 @@ def convert(
     SaveError
         If `target` cannot be written, or its format cannot hold the intensities.
     """
-    if target.exists() and source.exists() and target.samefile(source):
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(target, source):
         raise SaveError(f"{target} is the file to convert. Choose another name.")
     check_may_write(target, overwrite=overwrite)
     if is_dicom_seg(target):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class FileDialogs:
         if any(_same_file(path, source) for source in self._sources()):
             raise SaveError(f"{path.name} is the scan itself. Choose another name.")
         # The dialog asked about the name as it was typed, not as it was completed.
-        if str(path) != chosen and path.exists() and not self._may_replace(title, path):
+        if str(path) != chosen and os.path.exists(path) and not self._may_replace(title, path):
             return None
         return path
 
@@ -153,6 +154,7 @@ def _ask_complete(parent: QWidget, name: str, n_slices: int | None) -> bool | No
 
 def _same_file(path: Path, other: Path) -> bool:
     """Tell whether two paths lead to one file, also by a link or in other letter case."""
-    if path.exists() and other.exists():
-        return path.samefile(other)
-    return path.resolve() == other.resolve()
+    # Of `os.path`: those of `Path` raise at a name that is too long, or a folder that is denied.
+    if os.path.exists(path) and os.path.exists(other):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
