@@ -35,6 +35,9 @@ ROUND_SECONDS = 55.0
 SHOWN = (*TOUCHED, SliceState.PREDICTED)
 """States of slices that a label layer from elsewhere may bring along."""
 
+OUTSIDE = "This slice lies outside the scan: nothing was drawn. Click the strip to go to one of it."
+"""What is said of a stroke where only another layer of the viewer has a slice."""
+
 
 class Annotator(QObject):
     """The loop: choose a scan, paint, train, correct, segment, save.
@@ -139,6 +142,7 @@ class Annotator(QObject):
             )
             session.bridge.stroking.connect(self.rounds.on_stroking)
             session.bridge.label_picked.connect(self.slices_changed)
+            session.bridge.outside.connect(partial(self.say, OUTSIDE, failed=True))
             session.bridge.unchanged.connect(partial(self._on_unchanged, session))
             session.bridge.failed.connect(partial(self.say, failed=True))
         self.session = session

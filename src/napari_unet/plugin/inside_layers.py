@@ -154,8 +154,8 @@ class InsideLayers(QObject):
                 edge_color=BOX_COLOR,
                 face_color="transparent",
                 edge_width=0.7,
-                scale=session.images[0].scale,
-                translate=session.images[0].translate,
+                scale=session.labels.scale,
+                translate=session.labels.translate,
                 **_manners(session),
             ),
         )
@@ -191,11 +191,11 @@ class InsideLayers(QObject):
         session: ScanSession,
         style: dict[str, Any],
     ) -> None:
-        axis, image = session.axis, session.images[0]
+        axis, labels = session.axis, session.labels
         data = np.expand_dims(values, axis)
-        scale = np.insert(np.array(place.scale_mm), axis, image.scale[axis])
-        corner = np.insert(np.array(place.translate_mm), axis, index * image.scale[axis])
-        translate = corner + image.translate
+        scale = np.insert(np.array(place.scale_mm), axis, labels.scale[axis])
+        corner = np.insert(np.array(place.translate_mm), axis, index * labels.scale[axis])
+        translate = corner + labels.translate
         layer = self._layers.get(key)
         if not isinstance(layer, Image):
             new = Image(

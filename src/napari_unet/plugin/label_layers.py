@@ -14,6 +14,7 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Struc
 from napari_unet.errors import AnnotationError, GridMismatchError, VolumeError
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.plugin.foreign_layers import is_upright
+from napari_unet.plugin.placement import exact_place
 from napari_unet.plugin.scan_layers import METADATA_KEY, grid_entry, same_grid, source_of
 from napari_unet.sparse_labels import ignored_value
 
@@ -23,12 +24,13 @@ BACKGROUND_BRUSH_COLOR = "#8899aa"
 def new_segmentation(image: Image, axis: int) -> Labels:
     """Make an empty label layer exactly over a scan, quick to write along slicing axis `axis`."""
     shape = list(image.data.shape)
+    scale, translate = exact_place(shape, image.scale, image.translate)
     n = shape.pop(axis)
     return Labels(
         np.moveaxis(np.zeros((n, *shape), np.uint8), 0, axis),
         name="Segmentation",
-        scale=image.scale,
-        translate=image.translate,
+        scale=scale,
+        translate=translate,
         units=image.units,
         axis_labels=image.axis_labels,
         opacity=0.5,
@@ -78,7 +80,8 @@ def check_place(layer: Labels, image: Image) -> None:
 def adopt_segmentation(layer: Labels, image: Image) -> None:
     """Make an existing Labels layer usable as the segmentation of a scan.
 
-    A layer from elsewhere gets a copy of its array: that may be somebody's own.
+    A layer from elsewhere gets a copy of its array: that may be somebody's own. Its place
+    becomes that of a new one (`new_segmentation`).
 
     Raises
     ------
@@ -97,6 +100,10 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
         if elsewhere:
             check_255(theirs, f"“{layer.name}”", values_of_file(layer))
         layer.data = np.array(values, dtype=np.uint8)
+    place = exact_place(image.data.shape, image.scale, image.translate)
+    for what, value in zip(("scale", "translate"), place, strict=True):
+        if not np.array_equal(getattr(layer, what), value):  # each draws the layer anew
+            setattr(layer, what, value)
     ours = dict(layer.metadata.get(METADATA_KEY, {}))
     if "grid" not in ours:
         ours.update(grid_entry(image))

@@ -20,6 +20,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet.annotation.outlook import Outlook
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.errors import AnnotationError
+from napari_unet.plugin.drawing import Drawing
 
 LOOK_EVERYWHERE_MS = 300
 """All slices are compared this long after the last redraw (40 ms at 512x512x400)."""
@@ -38,6 +39,8 @@ class LayerBridge(QObject):
         Another label is painted from now on.
     unchanged : ()
         A stroke has changed nothing: all of it was like that already.
+    outside : ()
+        A stroke was not drawn: no slice of the layer is on screen.
     failed : str
         A sentence: the layer was changed into something that cannot be used.
     """
@@ -46,6 +49,7 @@ class LayerBridge(QObject):
     stroking = Signal(bool)
     label_picked = Signal()
     unchanged = Signal()
+    outside = Signal()
     failed = Signal(str)
 
     def __init__(self, viewer: Viewer, layer: Labels, record: AnnotationRecord) -> None:
@@ -58,8 +62,10 @@ class LayerBridge(QObject):
         layer.events.data.connect(self._on_data)
         layer.events.selected_label.connect(self._on_label)
         layer.mouse_drag_callbacks.append(self._on_drag)
+        self._tools = Drawing(viewer, layer, self._on_refused)
         self.drawing = False
         self._painted = False
+        self._refused = False
         self._waiting: dict[int, tuple[NDArray[np.uint8], Outlook | None]] = {}
         self._stale = False
         self._focus = 0
@@ -71,6 +77,7 @@ class LayerBridge(QObject):
 
     def disconnect_layer(self) -> None:
         """Let go of the layer."""
+        self._tools.close()
         self.layer.events.paint.disconnect(self._on_paint)
         self.layer.events.set_data.disconnect(self._on_redraw)
         self.layer.events.data.disconnect(self._on_data)
@@ -206,6 +213,11 @@ class LayerBridge(QObject):
             )
         self.layer.data = values.astype(np.uint8)
 
+    def _on_refused(self) -> None:
+        self._refused = True
+        if not self.drawing:  # a brush asks many times a stroke
+            self.outside.emit()
+
     def _on_label(self, _event: Any = None) -> None:
         self.label_picked.emit()
 
@@ -215,7 +227,7 @@ class LayerBridge(QObject):
 
     def _on_drag(self, _layer: Labels, event: Any) -> Iterator[None]:
         self.drawing = True
-        self._painted = False
+        self._painted = self._refused = False
         self.stroking.emit(True)
         try:
             yield
@@ -228,7 +240,9 @@ class LayerBridge(QObject):
     def _stroke_over(self) -> None:
         self.drawing = False
         self.stroking.emit(False)
-        if not self._painted and self.layer.mode in ("paint", "fill", "erase") and self.in_view:
+        if self._refused:
+            self.outside.emit()
+        elif not self._painted and self.layer.mode in ("paint", "fill", "erase") and self.in_view:
             self.unchanged.emit()
         waiting, self._waiting = self._waiting, {}
         for index, (labels, outlook) in waiting.items():

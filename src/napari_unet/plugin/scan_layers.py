@@ -30,6 +30,7 @@ from napari_unet.plugin.foreign_layers import (
     to_display,
     world_grid,
 )
+from napari_unet.plugin.placement import exact_place
 
 GUESSED = "Left and right are taken from the viewer, not from a file: check them."
 """What is said of a mask that is saved for a scan whose `file_grid_of` nobody knows."""
@@ -51,10 +52,11 @@ AXIS_LABELS = ("S-I", "A-P", "R-L")
 
 
 def spatial_arguments(grid: Grid) -> dict[str, Any]:
-    """Layer arguments that place a display-order array in millimetres."""
+    """Layer arguments that place a display-order array in millimetres; see `exact_place`."""
+    scale, translate = exact_place(grid.shape_zyx, grid.spacing_mm, grid.origin_mm)
     return {
-        "scale": grid.spacing_mm,
-        "translate": grid.origin_mm,
+        "scale": scale,
+        "translate": translate,
         "units": ("mm", "mm", "mm"),
         "axis_labels": AXIS_LABELS,
     }

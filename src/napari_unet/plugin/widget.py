@@ -214,7 +214,7 @@ class AnnotatorWidget(DockedWidget):
         states = session.record.states()
         index = session.bridge.visible_index
         suggested = session.suggested.index if session.suggested else None
-        label = session.labels.selected_label
+        label = int(session.labels.selected_label)  # the picker leaves a numpy one
         if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
             # Elsewhere it would paint what an eraser does, and look different.
             label = session.labels.selected_label = self.paint.structures.last
