@@ -17,6 +17,7 @@ labels with what was last seen (`sync`). The rules:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,27 @@ class AnnotationRecord:
             for index in np.flatnonzero(unsaid.any(axis=(1, 2))):
                 self._partial[index] = self._voxels.human[index] = True
                 self._voxels.origin[index][~unsaid[index]] = Origin.HUMAN
+
+    def copied(self, labels: NDArray[Any]) -> AnnotationRecord | None:
+        """Give a copy of these labels a record of its own that says the same of every voxel.
+
+        Parameters
+        ----------
+        labels : ndarray, shape (z, y, x)
+            The copy, of any integer type; copied once more.
+
+        Returns
+        -------
+        AnnotationRecord or None
+            None if these are other labels: of those nobody has said anything.
+        """
+        if labels.shape != self.labels.shape or not np.can_cast(labels.dtype, np.int64):
+            return None
+        same = np.array_equal(labels, self.labels)
+        labels = labels.astype(np.uint8)
+        twin = copy.deepcopy(self, {id(self.labels): labels})
+        # Equal to the labels as they are, or as they were when the record last saw them.
+        return None if twin.sync() and not same else twin
 
     # -- reading ---------------------------------------------------------------
 

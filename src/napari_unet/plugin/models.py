@@ -101,6 +101,13 @@ class ModelShelf:
         self.n_channels = n_channels
         self._histories: dict[int, _History] = {}
 
+    def copied(self) -> ModelShelf:
+        """Give a shelf with the same models that goes its own way from now on."""
+        twin = ModelShelf(self.n_channels)
+        for n_channels, history in self._histories.items():
+            twin._histories[n_channels] = replace(history, models=list(history.models))
+        return twin
+
     @property
     def present(self) -> Checkpoint | None:
         """The model for the sequences in use, if there is one."""

@@ -132,14 +132,9 @@ class ScanSession:
             If the axis is to change after slices were annotated along the present one.
         """
         if axis != self.axis:
-            done = self.record.slices_in(*TOUCHED)
-            if done:
-                raise AnnotationError(
-                    f"{len(done)} slices are annotated in the {PLANES[self.axis]} plane. Choose a "
-                    "new mask to annotate in another plane."
-                )
-            self.bridge.record = AnnotationRecord(np.asarray(self.labels.data), axis)
+            self.bridge.record = along(self.record, axis)
             self._subject = None
+            self._tell(axis=axis, record=self.record)
             self.notes = SliceNotes(self.record)
         if self.images != tuple(images):
             self._watch_images(False)
@@ -198,10 +193,7 @@ class ScanSession:
     def show_structures(self) -> None:
         """Colour the layer as the structures say, and tell napari's own saving their names."""
         show_colors(self.labels, self.structures)
-        self.labels.metadata[METADATA_KEY] = {
-            **self.labels.metadata.get(METADATA_KEY, {}),
-            "structures": tuple(self.structures),
-        }
+        self._tell(structures=tuple(self.structures))
 
     # -- annotation ------------------------------------------------------------
 
@@ -264,14 +256,43 @@ class ScanSession:
         self.bridge.disconnect_layer()
         self.remember()
 
-    def remember(self) -> None:
-        """Leave record, structures and models in the layer's metadata."""
+    def remember(self, owner: object = None) -> None:
+        """Keep record, structures and models in the layer's metadata, for the next session.
+
+        Parameters
+        ----------
+        owner : object, optional
+            Who works on it until then.
+        """
         self.labels.metadata[METADATA_KEY] = {
             **grid_entry(self.images[0]),
             "segmentation": True,
+            "layer": self.labels.unique_id,
             "scan": identity_of(self.images[0]),
             "axis": self.axis,
             "structures": tuple(self.structures),
             "record": self.record,
             "models": self.models,
+            **({} if owner is None else {"owner": owner}),
         }
+
+    def _tell(self, **known: Any) -> None:
+        ours = self.labels.metadata.get(METADATA_KEY, {})
+        self.labels.metadata[METADATA_KEY] = {**ours, **known}
+
+
+def along(record: AnnotationRecord, axis: int) -> AnnotationRecord:
+    """Give a record of the same labels along another axis, all of them predictions.
+
+    Raises
+    ------
+    AnnotationError
+        If slices are annotated along the present one.
+    """
+    done = record.slices_in(*TOUCHED)
+    if done:
+        raise AnnotationError(
+            f"{len(done)} slices are annotated in the {PLANES[record.axis]} plane. Choose a new "
+            "mask to annotate in another plane."
+        )
+    return AnnotationRecord(record.labels, axis)

@@ -11,21 +11,23 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.states import NOT_ANNOTATED, PALETTE, SliceState, Structure
+from napari_unet.annotation.states import NOT_ANNOTATED, PALETTE, Structure
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import slices_where
 from napari_unet.plugin.label_layers import adopt_segmentation, new_segmentation
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     check_scan,
-    grid_entry,
     grid_of,
     identity_of,
     same_grid,
 )
-from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
+from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession, along
 
 FIRST_STRUCTURE = Structure("Tumour", PALETTE[0])
+
+_OF_ANY_MASK = ("grid", "in_viewer", "file_grid", "structures")
+"""Entries of our metadata that hold for whatever was made from a Segmentation layer."""
 
 
 class Owner(Protocol):
@@ -44,6 +46,9 @@ class Sessions:
         self._viewer = viewer
         self._owner = owner
         self._sessions: list[ScanSession] = []
+        for layer in viewer.layers:
+            self._part(layer)
+        viewer.layers.events.inserted.connect(self._on_inserted)
 
     def take_up(
         self, images: Sequence[Image], axis: int | None, labels: Labels | None, *, fresh: bool
@@ -96,6 +101,8 @@ class Sessions:
         layer = labels
         if layer is None and not fresh:
             layer = self._left_over(images[0])
+        if layer is not None:
+            self._part(layer)
         if layer is None:
             layer = new_segmentation(images[0], grid_of(images[0]).default_axis())
         owner = layer.metadata.get(METADATA_KEY, {}).get("owner")
@@ -112,14 +119,7 @@ class Sessions:
         record = _record_of(layer, axis, complete)
         models = ours.get("models")
         session = ScanSession(self._viewer, images, layer, axis, structures, record, models)
-        # What a copy of the layer must not share is the session's from now on.
-        layer.metadata[METADATA_KEY] = {
-            "segmentation": True,
-            **grid_entry(images[0]),
-            "scan": identity_of(images[0]),
-            "owner": self._owner,
-            "structures": tuple(session.structures),
-        }
+        session.remember(self._owner)
         if layer not in self._viewer.layers:
             self._viewer.add_layer(layer)
         self._sessions.append(session)
@@ -138,8 +138,33 @@ class Sessions:
 
     def close(self) -> None:
         """Let go of all sessions."""
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
         for session in list(self._sessions):
             self.end(session)
+
+    def _on_inserted(self, event: Any) -> None:
+        self._part(event.value)
+
+    def _part(self, layer: Any) -> None:
+        """Let a copy of a Segmentation layer go its own way.
+
+        napari copies metadata as they are, and with them what is another layer's. A copy
+        knows of its slices what was known when it was made; anything else made from such
+        a layer is a mask from elsewhere.
+        """
+        ours = layer.metadata.get(METADATA_KEY, {})
+        record = ours.get("record")
+        if record is None or ours["layer"] == layer.unique_id:
+            return
+        twin = record.copied(np.asarray(layer.data)) if isinstance(layer, Labels) else None
+        if twin is None:
+            kept = {key: ours[key] for key in _OF_ANY_MASK if key in ours}
+        else:
+            layer.data = twin.labels
+            own = {"layer": layer.unique_id, "record": twin, "models": ours["models"].copied()}
+            kept = {**ours, **own}
+            kept.pop("owner", None)
+        layer.metadata[METADATA_KEY] = kept
 
     def _left_over(self, image: Image) -> Labels | None:
         """Find a Segmentation layer over a scan that nobody works on."""
@@ -159,18 +184,22 @@ class Sessions:
 
 
 def _record_of(layer: Labels, axis: int, complete: bool) -> AnnotationRecord:
-    """Find who labelled what in a layer, as far as it says so itself."""
+    """Find who labelled what in a layer, as far as it says so itself.
+
+    Raises
+    ------
+    AnnotationError
+        If slices are annotated along another axis.
+    """
     ours = layer.metadata[METADATA_KEY]
-    record = ours.get("record")
     data = np.asarray(layer.data)
-    if isinstance(record, AnnotationRecord) and record.axis == axis:
-        if record.labels is data:
-            return record
-        # A copy of the layer: what was annotated there is annotated here.
-        return AnnotationRecord(data, axis, record.slices_in(SliceState.ANNOTATED))
-    if ours.get("axis") == axis and "annotated" in ours:
-        return AnnotationRecord(data, axis, ours["annotated"])
-    return _record_of_mask(data, axis, complete)
+    record = ours.get("record")
+    if record is None and "annotated" in ours:
+        record = AnnotationRecord(data, ours.get("axis", axis), ours["annotated"])
+    if record is None:
+        return _record_of_mask(data, axis, complete)
+    record.rebind(data)  # who painted there meanwhile is a person, too
+    return record if record.axis == axis else along(record, axis)
 
 
 def _record_of_mask(labels: NDArray[np.uint8], axis: int, complete: bool) -> AnnotationRecord:
