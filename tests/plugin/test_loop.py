@@ -240,6 +240,9 @@ def test_keys_accept_and_suggest(bench):
     QTest.keyClick(canvas, Qt.Key.Key_N)
     assert bench.session.bridge.visible_index not in (1, 8)
     QTest.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    bench.qtbot.waitUntil(lambda: bench.session.record.state(1) is SliceState.EMPTY)
+    assert bench.session.record.state(8) is SliceState.ANNOTATED
+    QTest.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     bench.qtbot.waitUntil(lambda: bench.session.record.state(8) is SliceState.EMPTY)
 
 

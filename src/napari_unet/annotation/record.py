@@ -47,6 +47,23 @@ class SliceSnapshot:
     partial: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """What a person says of one slice, apart from its labels.
+
+    Parameters
+    ----------
+    accepted, partial : bool
+        What was said of it as a whole.
+    human : ndarray of bool, shape (h, w), or None
+        Voxels that count as painted; None: nothing is said of them.
+    """
+
+    accepted: bool
+    partial: bool
+    human: NDArray[np.bool_] | None = None
+
+
 class AnnotationRecord:
     """States of the slices and origin of the voxels of one labelled scan.
 
@@ -148,6 +165,10 @@ class AnnotationRecord:
     def revision(self, index: int) -> int:
         """Return a number that changes whenever something about a slice has changed."""
         return int(self._revision[index])
+
+    def slices_of(self, region: tuple[Any, ...]) -> list[int]:
+        """Slices that an index into the (z, y, x) labels touches, ascending."""
+        return self._voxels.slices_of(region)
 
     def truth(self, index: int) -> NDArray[np.uint8]:
         """What a person says about a slice, shape (h, w).
@@ -287,6 +308,36 @@ class AnnotationRecord:
         if partial and self._accepted[index]:
             self._voxels.origin[index][self._voxels.live(index) > 0] = Origin.HUMAN
         self._voxels.recount(index)
+        self._revision[index] += 1
+
+    def standing(self, index: int, *, voxels: bool = False) -> Standing:
+        """What a person says of a slice, for `stand`; with `voxels`: and of each of them."""
+        human = None
+        if voxels:
+            free = self._voxels.free(index)
+            nowhere = np.broadcast_to(np.False_, self._voxels.origin[index].shape)
+            human = nowhere if free is None else ~free
+        return Standing(bool(self._accepted[index]), bool(self._partial[index]), human)
+
+    def stand(self, index: int, standing: Standing) -> None:
+        """Say of a slice what was said of it before, or after; its labels stay."""
+        self._accepted[index], self._partial[index] = standing.accepted, standing.partial
+        if standing.human is not None:
+            origin = self._voxels.origin[index]
+            given_back = (origin == Origin.HUMAN) & ~standing.human
+            origin[given_back] = np.where(
+                self._voxels.live(index)[given_back] > 0, Origin.MODEL, Origin.NONE
+            )
+            origin[standing.human] = Origin.HUMAN
+            self._voxels.recount(index)
+        self._revision[index] += 1
+
+    def unrelease(self, index: int, before: SliceSnapshot) -> None:
+        """Have a slice as it was before it was released, labels and all."""
+        self._released.pop(index, None)
+        self._voxels.live(index)[...] = before.labels
+        self._voxels.restore(index, before.origin)
+        self._accepted[index], self._partial[index] = before.accepted, before.partial
         self._revision[index] += 1
 
     def snapshot(self, index: int) -> SliceSnapshot:

@@ -1,14 +1,15 @@
 """One Segmentation layer and its record, kept in step.
 
 napari tells of strokes once they are finished (`events.paint`, which may come just
-before the labels change), and of undo and redo not at all; both redraw the slice
-(`events.set_data`), so the visible slice is compared with the record then.
+before the labels change), and of undo and redo not at all: they go through `History`.
+Edits that nobody tells of redraw the slice (`events.set_data`), so the visible slice is
+compared with the record then.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.annotation.outlook import Outlook
-from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.record import AnnotationRecord, SliceSnapshot
 from napari_unet.errors import AnnotationError
 from napari_unet.plugin.drawing import Drawing
+from napari_unet.plugin.history import Box, History, Step, box_of
 
 LOOK_EVERYWHERE_MS = 300
 """All slices are compared this long after the last redraw (40 ms at 512x512x400)."""
@@ -62,6 +64,8 @@ class LayerBridge(QObject):
         layer.events.data.connect(self._on_data)
         layer.events.selected_label.connect(self._on_label)
         layer.mouse_drag_callbacks.append(self._on_drag)
+        self._history = History(layer, self._on_replayed)
+        self._step: list[Any] | None = None  # atoms of strokes while a step is being made
         self._tools = Drawing(viewer, layer, self._on_refused)
         self.drawing = False
         self._painted = False
@@ -78,6 +82,7 @@ class LayerBridge(QObject):
     def disconnect_layer(self) -> None:
         """Let go of the layer."""
         self._tools.close()
+        self._history.close()
         self.layer.events.paint.disconnect(self._on_paint)
         self.layer.events.set_data.disconnect(self._on_redraw)
         self.layer.events.data.disconnect(self._on_data)
@@ -111,11 +116,13 @@ class LayerBridge(QObject):
 
     def go_to(self, index: int) -> None:
         """Show a slice."""
+        self._go_to(self.record.axis, int(np.clip(index, 0, self.record.n_slices - 1)))
+
+    def _go_to(self, axis: int, index: int) -> None:
         at = [0.0, 0.0, 0.0]
-        at[self.record.axis] = float(np.clip(index, 0, self.record.n_slices - 1))
+        at[axis] = float(index)
         world = self.layer.data_to_world(at)
-        axis = self._viewer.dims.ndim - 3 + self.record.axis
-        self._viewer.dims.set_point(axis, float(world[self.record.axis]))
+        self._viewer.dims.set_point(self._viewer.dims.ndim - 3 + axis, float(world[axis]))
 
     def face_axis(self) -> None:
         """Turn the viewer so that its slider runs along the record's axis."""
@@ -131,6 +138,59 @@ class LayerBridge(QObject):
     def focus(self) -> tuple[int, int]:
         """Return scan 0 and the slice last noted; safe to call from a worker thread."""
         return (0, self._focus)
+
+    def _look_at(self, where: Box) -> None:
+        """Go where a step shows, unless it is on screen."""
+        dims = self._viewer.dims
+        shown = np.round(self.layer.world_to_data(dims.point))
+        for axis, ends in enumerate(where):
+            across = dims.ndim - 3 + axis in dims.not_displayed
+            if across and ends is not None and not ends[0] <= shown[axis] <= ends[1]:
+                self._go_to(axis, sum(ends) // 2)
+
+    # -- steps -----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def step(self, indices: Sequence[int], reset: SliceSnapshot | None = None) -> Iterator[None]:
+        """Make what is said of slices meanwhile, strokes included, one step of undo.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            The slices.
+        reset : SliceSnapshot, optional
+            The only slice as it is, if it is to be given back to the model.
+        """
+        record = self.record
+        before = {index: record.standing(index, voxels=True) for index in indices}
+        self._step = []
+        try:
+            yield
+        finally:
+            atoms, self._step = self._step, None
+            after = {index: record.standing(index, voxels=True) for index in indices}
+            if indices:
+                where: list[Any] = [None, None, None]
+                where[record.axis] = (min(indices), max(indices))
+                self._history.add(Step(before, after, tuple(where), bool(atoms), reset))
+
+    def forget_steps(self) -> None:
+        """Forget what was said of slices so far."""
+        self._history.clear()
+
+    def _on_replayed(self, step: Step | None, back: bool) -> list[int]:
+        record = self.record
+        if step is None:
+            changed = record.sync()
+        else:
+            changed = step.take_back(record) if back else step.repeat(record)
+        if changed and self.layer in self._viewer.layers:
+            where: list[Any] = [None, None, None]
+            where[record.axis] = (changed[0], changed[0])
+            self._look_at(tuple(where) if step is None else step.where)
+            self.refresh()
+        self._edited(changed)
+        return changed
 
     # -- predictions -----------------------------------------------------------
 
@@ -165,18 +225,26 @@ class LayerBridge(QObject):
 
     def _on_paint(self, event: Any) -> None:
         self._painted = True
-        touched: set[int] = set()
+        record, touched = self.record, set()
+        slices = sorted({index for atom in event.value for index in record.slices_of(atom[0])})
+        before = {index: record.standing(index) for index in slices}
         for atom in event.value:
             if hasattr(atom, "slice_key"):
                 touched.update(self.record.painted(atom.slice_key, atom.mask, atom.new_value))
             else:
                 indices, _old, new = atom
                 touched.update(self.record.painted(tuple(indices), None, new))
+        if self._step is not None:
+            self._step += event.value
+        else:
+            after = {index: record.standing(index) for index in slices}
+            self._history.add(Step(before, after, box_of(event.value), stroke=True))
         self._edited(sorted(touched))
 
     def _on_redraw(self, _event: Any = None) -> None:
         # Also called while another array is being set: then `_on_data` answers.
-        if self.layer.data is self.record.labels and not self.drawing:
+        busy = self.drawing or self._history.replaying
+        if self.layer.data is self.record.labels and not busy:
             changed = self.record.sync(self.visible_index)
             if changed:  # an undone slice shows the model's opinion now
                 self.refresh()
@@ -226,7 +294,7 @@ class LayerBridge(QObject):
             self.edited.emit(indices)
 
     def _on_drag(self, _layer: Labels, event: Any) -> Iterator[None]:
-        self.drawing = True
+        self.drawing = self._history.paused = True
         self._painted = self._refused = False
         self.stroking.emit(True)
         try:
@@ -234,6 +302,7 @@ class LayerBridge(QObject):
             while event.type == "mouse_move":
                 yield
         finally:
+            self._history.paused = False
             # Later: napari tells of the stroke when its own part of this event is over.
             QTimer.singleShot(0, self._stroke_over)
 

@@ -135,10 +135,12 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     before = slices_where(record.labels, axis)
     record.write_volume(labels, sorted({*shown, *before}))
     new = [index for index in shown if index not in kept]
-    for index in new if complete else ():
-        record.accept(index)
-        if index in unsure:
-            record.set_partial(index, True)
+    if complete:
+        with session.bridge.step(new):  # taken back, the mask is predictions
+            for index in new:
+                record.accept(index)
+                if index in unsure:
+                    record.set_partial(index, True)
     highest = int(labels.max())
     known = len(session.structures) if kept or session.models.present is not None else 0
     session.structures[known:] = [

@@ -133,6 +133,7 @@ class ScanSession:
         """
         if axis != self.axis:
             self.bridge.record = along(self.record, axis)
+            self.bridge.forget_steps()
             self._subject = None
             self._tell(axis=axis, record=self.record)
             self.notes = SliceNotes(self.record)
@@ -216,17 +217,18 @@ class ScanSession:
         before = self.record.snapshot(index)
         live = self.labels.data[self.record.plane(index)]
         differs = np.nonzero(live != opinion)
-        try:
-            if len(differs[0]):
-                at: list[Any] = list(differs)
-                at.insert(self.axis, np.full(len(differs[0]), index))
-                if not self.labels.visible:
-                    # napari cuts no slice of a hidden layer, yet `data_setitem` draws into it.
-                    self.labels.set_view_slice()
-                self.labels.data_setitem(tuple(at), opinion[differs])
-        finally:
-            if np.array_equal(live, opinion):
-                self.record.release(index, before)
+        with self.bridge.step([index], reset=before):
+            try:
+                if len(differs[0]):
+                    at: list[Any] = list(differs)
+                    at.insert(self.axis, np.full(len(differs[0]), index))
+                    if not self.labels.visible:
+                        # napari cuts no slice of a hidden layer; `data_setitem` draws into it.
+                        self.labels.set_view_slice()
+                    self.labels.data_setitem(tuple(at), opinion[differs])
+            finally:
+                if np.array_equal(live, opinion):
+                    self.record.release(index, before)
 
     def score(self) -> CorrectionScore | None:
         """Dice of what is not annotated, as far as corrections tell."""

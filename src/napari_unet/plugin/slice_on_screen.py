@@ -27,13 +27,15 @@ class SliceOnScreen:
     def accept(self) -> None:
         """Take the slice as it is, also an empty one."""
         session, index = self._at_hand()
-        session.record.accept(index)
+        with session.bridge.step([index]):
+            session.record.accept(index)
         self._annotator.on_edited(session, [index])
 
     def set_partial(self, partial: bool) -> None:
         """Say whether only the painted voxels of the slice are truth."""
         session, index = self._at_hand()
-        session.record.set_partial(index, partial)
+        with session.bridge.step([index]):
+            session.record.set_partial(index, partial)
         self._annotator.on_edited(session, [index])
 
     def release(self) -> None:
