@@ -256,7 +256,7 @@ def test_nothing_is_left_when_the_scan_goes(bench, open_panel):
     settle(bench, panel)
     bench.viewer.layers.remove(bench.image)
     bench.qtbot.wait(50)
-    assert [layer.name for layer in bench.viewer.layers] == ["Segmentation"]
+    assert [layer.name for layer in bench.viewer.layers] == ["Segmentation of scan"]
 
 
 def test_nothing_is_left_when_the_dock_closes(bench, open_panel):

@@ -298,7 +298,8 @@ def dialogs(tmp_path, qtbot, monkeypatch):
         for f in files
     ]
     annotator = SimpleNamespace(
-        session=SimpleNamespace(images=images), save_mask=noted.saved.append
+        session=SimpleNamespace(images=images),
+        save_mask=lambda path, _session: noted.saved.append(path),
     )
 
     def question(_parent, _title, text, *_buttons):

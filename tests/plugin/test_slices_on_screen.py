@@ -180,7 +180,8 @@ def test_a_polygon_lands_on_the_slice_on_which_it_is_finished(window):
 
 def test_nothing_is_drawn_where_the_scan_has_no_slice(window):
     window.lay({"scale": (2.0, 1.0, 1.0), "translate": (0.0, 0.0, 0.0)}, 0)
-    window.viewer.add_image(np.zeros((60, 9, 10)), translate=(-20.0, 0.0, 0.0), units=("mm",) * 3)
+    place = {"translate": (-20.0, 0.0, 0.0), "units": ("mm",) * 3}
+    window.viewer.add_image(np.zeros((60, 9, 10)), blending="additive", **place)
     for tool, millimetres in itertools.product(("polygon", "paint", "fill"), (-6.0, 40.0)):
         window.viewer.dims.set_point(0, millimetres)
         window.widget.message.say("")

@@ -45,6 +45,19 @@ def slices_where(shown: NDArray[Any], axis: int) -> list[int]:
     return [int(index) for index in np.flatnonzero(shown.any(axis=others))]
 
 
+def middle_slice(data: NDArray[Any], axis: int) -> int:
+    """Middle, along `axis`, of what stands out of the background of an array (z, y, x).
+
+    Half of the voxels brighter than the mean lie on either side; a sample of them is
+    looked at.
+    """
+    steps = [1 if other == axis else max(1, n // 64) for other, n in enumerate(data.shape)]
+    sample = np.asarray(data[tuple(slice(None, None, step) for step in steps)], np.float32)
+    bright = sample > np.mean(sample, where=np.isfinite(sample))
+    area = bright.sum(axis=tuple(other for other in range(3) if other != axis))
+    return int(np.searchsorted(np.cumsum(area), area.sum() / 2))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """The voxel grid of a file, and how display arrays map to it.

@@ -24,6 +24,7 @@ from napari_unet.plugin.masks import FoundMask, mask_of_file, mask_of_layer, tak
 from napari_unet.plugin.model_choice import ModelChoice
 from napari_unet.plugin.rounds import Rounds
 from napari_unet.plugin.scan_layers import check_scan, resampling_notes
+from napari_unet.plugin.scan_on_screen import ScanOnScreen
 from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.sessions import Sessions
 from napari_unet.plugin.slice_on_screen import SliceOnScreen
@@ -76,9 +77,12 @@ class Annotator(QObject):
         self.rounds.message.connect(self.message)
         self.model_choice = ModelChoice(self)
         self.slice = SliceOnScreen(self)
+        self.screen = ScanOnScreen(viewer)
+        self.screen.refused.connect(partial(self.say, failed=True))
         self._sessions = Sessions(viewer, self)
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        viewer.dims.events.current_step.connect(self._on_dims)
+        for event in self._dims_events():
+            event.connect(self._on_dims)
 
     def close(self) -> None:
         """Stop the work and let go of viewer and layers; what is in the viewer stays.
@@ -90,7 +94,9 @@ class Annotator(QObject):
             self.closing.emit()
         self.rounds.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        self.viewer.dims.events.current_step.disconnect(self._on_dims)
+        for event in self._dims_events():
+            event.disconnect(self._on_dims)
+        self.screen.close()
         self._sessions.close()
         self.session = None
 
@@ -106,6 +112,9 @@ class Annotator(QObject):
         complete: bool = True,
     ) -> None:
         """Annotate a scan; makes its Segmentation layer, or takes up the one it has.
+
+        Where that is another scan than before, or `labels` is None, the scan and its mask are
+        shown alone (see `ScanOnScreen.show_alone`).
 
         Parameters
         ----------
@@ -145,9 +154,14 @@ class Annotator(QObject):
             session.bridge.outside.connect(partial(self.say, OUTSIDE, failed=True))
             session.bridge.unchanged.connect(partial(self._on_unchanged, session))
             session.bridge.failed.connect(partial(self.say, failed=True))
+        alone = session is not self.session or labels is None
         self.session = session
         self._sessions.end_lost(but=session)
         self.viewer.layers.selection.active = session.labels
+        if alone:
+            self.screen.show_alone(session, self._sessions.all)
+        else:
+            self.screen.make_seen()
         session.labels.mode = "paint"
         session.bridge.face_axis()
         session.bridge.note_focus()
@@ -228,6 +242,7 @@ class Annotator(QObject):
     def fill(self) -> None:
         """Interpolate between the annotated slices; where that is done already, take it back."""
         session = self.require_session()
+        self.screen.make_seen()
         if not session.filling.is_current:
             self.rounds.fill(session)
             return
@@ -251,16 +266,33 @@ class Annotator(QObject):
         """Show a mask, wherever no person has decided; see `masks.take_over`."""
         session = self.require_session()
         self.require_idle("load a mask")
+        self.screen.make_seen()
+        unsaved = session.saved.unsaved()
         said = take_over(session, mask, complete=complete)
+        session.saved.note(but=unsaved)  # the mask has a file, or a layer, of its own
         session.notes.look_again()
         self.session_changed.emit()
         self.edited.emit()
         self.slices_changed.emit()
         self.say(said)
 
-    def save_mask(self, path: Path) -> None:
-        """Write the mask on the grid of the scan's file, and check what was written."""
-        self.say(export_mask(self.require_session(present=False), path))
+    def save_mask(self, path: Path, session: ScanSession | None = None) -> None:
+        """Write the mask of a scan on the grid of its file, and check what was written.
+
+        `session`: another scan than the one at hand.
+        """
+        self.say(export_mask(session or self.require_session(present=False), path))
+
+    # -- what is on no disk yet ------------------------------------------------
+
+    def unsaved(self) -> list[ScanSession]:
+        """Scans with annotation or a model that no file holds; also once this is closed."""
+        scans = (*self._sessions.all, *self._sessions.left)
+        return [each for each in scans if each.saved.unsaved() or self.has_unsaved_model(each)]
+
+    def has_unsaved_model(self, session: ScanSession) -> bool:
+        """Whether no file holds the model of a scan, or it is being trained."""
+        return session.models.unsaved or self.rounds.is_training(session)
 
     # -- what happens ----------------------------------------------------------
 
@@ -296,6 +328,11 @@ class Annotator(QObject):
         self.edited.emit()
         self.slices_changed.emit()
 
+    def _dims_events(self) -> tuple[Any, ...]:
+        """All that changes which slice is on screen."""
+        events = self.viewer.dims.events
+        return (events.current_step, events.order, events.ndisplay)
+
     def _on_dims(self, _event: Any = None) -> None:
         if self.session is not None:
             self.session.bridge.note_focus()
@@ -318,6 +355,7 @@ class Annotator(QObject):
             self.say(f"“{event.value.name}” is no longer one of the sequences.", failed=True)
         elif event.value in session.images:
             self.rounds.stop()
+            self.screen.attend(None)
             self._sessions.end(session)
             self.session = None
             self.session_changed.emit()

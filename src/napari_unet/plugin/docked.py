@@ -20,10 +20,18 @@ class DockedWidget(QWidget):
         if event.type() == QEvent.Type.ParentChange:
             if self._docked and self.parent() is None:  # its dock was closed
                 self.disconnect_viewer()
+                self.on_dock_closed()
             self._docked = self.parent() is not None
             if self._docked:
                 # Once the window has placed the dock, which it does after this.
-                QTimer.singleShot(0, self._share_place)
+                QTimer.singleShot(0, self._on_placed)
+
+    def _on_placed(self) -> None:
+        self._share_place()
+        dock = self.parent()
+        window = dock.parent() if isinstance(dock, QDockWidget) else None
+        if isinstance(window, QMainWindow):
+            self.on_docked(window)
 
     def _share_place(self) -> None:
         """Lie in a tab, the front one, where another of these widgets is docked already."""
@@ -47,3 +55,9 @@ class DockedWidget(QWidget):
     def disconnect_viewer(self) -> None:
         """Let go of the viewer; safe to call twice."""
         raise NotImplementedError
+
+    def on_docked(self, window: QMainWindow) -> None:
+        """Answer to being docked in a window."""
+
+    def on_dock_closed(self) -> None:
+        """Answer to being taken out of the dock, after `disconnect_viewer`."""

@@ -17,6 +17,7 @@ from napari_unet.imaging.writers import WRITABLE
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.label_layers import is_from_elsewhere
 from napari_unet.plugin.scan_layers import files_of, source_of
+from napari_unet.plugin.session import ScanSession
 
 MASKS = {
     "NIfTI (*.nii.gz *.nii)": (".nii.gz", ".nii"),
@@ -40,31 +41,32 @@ class FileDialogs:
         self._annotator = annotator
         self._parent = parent
 
-    def save_mask(self) -> None:
-        """Ask where to save the mask, and save it.
+    def save_mask(self, session: ScanSession | None = None) -> None:
+        """Ask where to save the mask of a scan, by default the one at hand, and save it.
 
         Raises
         ------
         SaveError
             If the chosen file is one of the scan's own.
         """
-        session = self._annotator.session
+        session = session or self._annotator.session
         files = files_of(session.images[0]) if session is not None else ()
         from_dicom = bool(files) and is_dicom(files[0])
         kinds = {**MASKS, **DICOM_MASKS} if from_dicom else MASKS
-        path = self._ask_new("Save mask", "_mask.nii.gz", kinds, WRITABLE)
+        path = self._ask_new("Save mask", session, "_mask.nii.gz", kinds, WRITABLE)
         if path is not None:
-            self._annotator.save_mask(path)
+            self._annotator.save_mask(path, session)
 
-    def save_model(self) -> None:
-        """Ask where to save the model, and save it."""
-        path = self._ask_new("Save model", "_unet.safetensors", MODELS)
+    def save_model(self, session: ScanSession | None = None) -> None:
+        """Ask where to save the model of a scan, by default the one at hand, and save it."""
+        session = session or self._annotator.session
+        path = self._ask_new("Save model", session, "_unet.safetensors", MODELS)
         if path is not None:
-            self._annotator.model_choice.save(path)
+            self._annotator.model_choice.save(path, session)
 
     def load_model(self) -> None:
         """Ask for a model, and use it."""
-        folder = str(self._proposed("").parent)
+        folder = str(_proposed(self._annotator.session, "").parent)
         chosen, _ = QFileDialog.getOpenFileName(
             self._parent, "Load model", folder, ";;".join(MODELS)
         )
@@ -73,7 +75,7 @@ class FileDialogs:
 
     def load_mask(self) -> None:
         """Ask for a mask and whether its slices are complete, and show it on the scan."""
-        folder = str(self._proposed("").parent)
+        folder = str(_proposed(self._annotator.session, "").parent)
         chosen, _ = QFileDialog.getOpenFileName(self._parent, "Load mask", folder, READ_MASKS)
         session = self._annotator.session
         if not chosen or session is None:
@@ -86,13 +88,16 @@ class FileDialogs:
     def _ask_new(
         self,
         title: str,
+        session: ScanSession | None,
         ending: str,
         kinds: Mapping[str, Sequence[str]],
         typed: tuple[str, ...] = (),
     ) -> Path | None:
         """Ask for a new file of some kinds; suffixes that may be `typed` are kept too."""
+        scan = "" if session is None else f" of {session.images[0].name}"
+        proposed = str(_proposed(session, ending))
         chosen, kind = QFileDialog.getSaveFileName(
-            self._parent, title, str(self._proposed(ending)), ";;".join(kinds)
+            self._parent, f"{title}{scan}", proposed, ";;".join(kinds)
         )
         if not chosen:
             return None
@@ -100,7 +105,7 @@ class FileDialogs:
         path = Path(chosen)
         if not chosen.lower().endswith((*known, *typed)):
             path = Path(chosen + kinds.get(kind, known)[0])
-        if any(_same_file(path, source) for source in self._sources()):
+        if any(_same_file(path, source) for source in _sources(session)):
             raise SaveError(f"{path.name} is the scan itself. Choose another name.")
         # The dialog asked about the name as it was typed, not as it was completed.
         if str(path) != chosen and os.path.exists(path) and not self._may_replace(title, path):
@@ -112,18 +117,18 @@ class FileDialogs:
         question = f"{path.name} exists already. Replace it?"
         return bool(QMessageBox.question(self._parent, title, question, yes | no, no) == yes)
 
-    def _sources(self) -> list[Path]:
-        session = self._annotator.session
-        images = session.images if session is not None else ()
-        return [path for image in images if (path := source_of(image)) is not None]
 
-    def _proposed(self, ending: str) -> Path:
-        sources = self._sources()
-        if sources:
-            name = stem(sources[0])
-            return sources[0].with_name(name + ending)
-        session = self._annotator.session
-        return Path.cwd() / ((session.images[0].name if session else "scan") + ending)
+def _sources(session: ScanSession | None) -> list[Path]:
+    images = session.images if session is not None else ()
+    return [path for image in images if (path := source_of(image)) is not None]
+
+
+def _proposed(session: ScanSession | None, ending: str) -> Path:
+    sources = _sources(session)
+    if sources:
+        name = stem(sources[0])
+        return sources[0].with_name(name + ending)
+    return Path.cwd() / ((session.images[0].name if session else "scan") + ending)
 
 
 def ask_complete(parent: QWidget, layer: Labels) -> bool | None:

@@ -20,6 +20,14 @@ from napari_unet.sparse_labels import ignored_value
 
 BACKGROUND_BRUSH_COLOR = "#8899aa"
 
+MASK_OPACITY = 0.5
+"""How much of the scan a mask hides."""
+
+
+def segmentation_name(scan: str) -> str:
+    """What the Segmentation layer of a scan is called, which napari proposes for its file too."""
+    return f"Segmentation of {scan}"
+
 
 def new_segmentation(image: Image, axis: int) -> Labels:
     """Make an empty label layer exactly over a scan, quick to write along slicing axis `axis`."""
@@ -28,12 +36,12 @@ def new_segmentation(image: Image, axis: int) -> Labels:
     n = shape.pop(axis)
     return Labels(
         np.moveaxis(np.zeros((n, *shape), np.uint8), 0, axis),
-        name="Segmentation",
+        name=segmentation_name(image.name),
         scale=scale,
         translate=translate,
         units=image.units,
         axis_labels=image.axis_labels,
-        opacity=0.5,
+        opacity=MASK_OPACITY,
         metadata={METADATA_KEY: {**grid_entry(image), "segmentation": True}},
     )
 

@@ -73,6 +73,7 @@ class LayerBridge(QObject):
         self._waiting: dict[int, tuple[NDArray[np.uint8], Outlook | None]] = {}
         self._stale = False
         self._focus = 0
+        self.looked_at: int | None = None
         # Undo may have changed a slice that is not on screen.
         self._look_everywhere = QTimer()
         self._look_everywhere.setSingleShot(True)
@@ -132,8 +133,10 @@ class LayerBridge(QObject):
         self._viewer.dims.order = (*range(offset), *(offset + a for a in order))
 
     def note_focus(self) -> None:
-        """Remember the slice on screen for `focus`."""
+        """Remember the slice on screen for `focus`; if it is one of the scan, as `looked_at`."""
         self._focus = self.visible_index
+        if self.in_view:
+            self.looked_at = self._focus
 
     def focus(self) -> tuple[int, int]:
         """Return scan 0 and the slice last noted; safe to call from a worker thread."""

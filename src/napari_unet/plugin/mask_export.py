@@ -35,6 +35,8 @@ def export_mask(session: ScanSession, path: Path) -> str:
         series=open_scan(files[0]) if files and is_dicom_seg(path) else None,
         overwrite=True,  # the dialog has asked
     )
+    if receipt.ok:
+        session.saved.note()
     if grid is None:
         receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
     said = f"{human_share(record):.0%} of the mask is painted or accepted by you"

@@ -9,6 +9,7 @@ from napari_unet.annotation.states import TOUCHED
 
 if TYPE_CHECKING:
     from napari_unet.plugin.annotator import Annotator
+    from napari_unet.plugin.session import ScanSession
 
 
 class ModelChoice:
@@ -55,10 +56,11 @@ class ModelChoice:
             f"{model.origin} is in use. Segment the volume, or train on from there."
         )
 
-    def save(self, path: Path) -> None:
-        """Write the model to one .safetensors file."""
-        session = self._annotator.require_session(present=False)
+    def save(self, path: Path, session: ScanSession | None = None) -> None:
+        """Write the model of a scan, by default the one at hand, to one .safetensors file."""
+        session = session or self._annotator.require_session(present=False)
         session.models.to_segment(session.structures).save(path)
+        session.models.note_saved()
         self._annotator.say(f"Model saved: {path.name}")
 
     def load(self, path: Path) -> None:

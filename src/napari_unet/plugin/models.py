@@ -36,12 +36,15 @@ class KeptModel:
         Its latest score on held-back slices, 0 to 1.
     rejected : bool
         Whether its round kept the earlier model, because this one was worse.
+    saved : bool
+        Whether a file holds it.
     """
 
     checkpoint: Checkpoint
     origin: str
     dice: float | None = None
     rejected: bool = False
+    saved: bool = False
 
     @property
     def title(self) -> str:
@@ -129,10 +132,20 @@ class ModelShelf:
     def _history(self) -> _History:
         return self._histories.setdefault(self.n_channels, _History())
 
-    def put(self, checkpoint: Checkpoint, origin: str) -> None:
+    @property
+    def unsaved(self) -> bool:
+        """Whether no file holds the present model."""
+        present = self._history.present
+        return present is not None and not present.saved
+
+    def note_saved(self) -> None:
+        """Note that a file holds the present model."""
+        self._history.update(self._history.present, saved=True)
+
+    def put(self, checkpoint: Checkpoint, origin: str, *, saved: bool = False) -> None:
         """Keep a model; it becomes the present one for its number of channels."""
         history = self._of(checkpoint)
-        history.present = KeptModel(checkpoint, origin)
+        history.present = KeptModel(checkpoint, origin, saved=saved)
         history.add(history.present)
 
     def put_round(self, done: RoundDone) -> None:
@@ -236,7 +249,7 @@ class ModelShelf:
         card = checkpoint.card
         wanted = [s.name for s in structures] if structures is not None else card.class_names
         checkpoint.check_fits(self.n_channels, wanted)
-        self.put(checkpoint, path.name)
+        self.put(checkpoint, path.name, saved=True)
         if structures is not None:
             return list(structures)
         colors = card.class_colors or PALETTE

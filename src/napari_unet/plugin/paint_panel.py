@@ -94,6 +94,7 @@ class PaintPanel(QWidget):
         human = state in TOUCHED
         erasing = selected_label == BACKGROUND_BRUSH
         self.structures.show_selected(selected_label)
+        self.partial.setEnabled(True)
         self.partial.setChecked(state is SliceState.PARTIAL)
         # Also away from partial slices as long as the brush paints background: the way back.
         self.background.setVisible(state is SliceState.PARTIAL or erasing)
@@ -102,6 +103,17 @@ class PaintPanel(QWidget):
         self.release.setToolTip(_RELEASE_HELP if human else "You have not painted on this slice")
         self.accept.setText("Accepted" if state is SliceState.ANNOTATED else "Accept slice")
         self.accept.setEnabled(state is not SliceState.ANNOTATED)
+
+    def show_no_slice(self, plane: str) -> None:
+        """Show that the viewer shows no slice of the scan in its plane."""
+        self.slice.setText("No slice of the scan on screen")
+        self.slice.setToolTip(
+            f"The viewer shows a place outside the scan, 3D, or another plane than {plane}.\n"
+            "Click the strip to go to a slice"
+        )
+        self.accept.setText("Accept slice")
+        for control in (self.accept, self.partial, self.release):
+            control.setEnabled(False)
 
     def show_place(self, grid: Grid | None, axis: int, index: int) -> None:
         """Show where the slice on screen lies in the patient.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from napari_unet.annotation.states import PALETTE, Structure
 from napari_unet.imaging.volume import Volume
+from napari_unet.plugin.label_layers import MASK_OPACITY, segmentation_name
 from napari_unet.plugin.reader import LayerData, read_scans
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
 from napari_unet.synthetic import Phantom, annotated_example, make_phantom
@@ -32,7 +33,12 @@ def annotated_brain_metastases() -> list[LayerData]:
     place = spatial_arguments(phantom.volume.grid)
     layer = (
         labels,
-        {**place, "name": "Segmentation", "opacity": 0.5, "metadata": {METADATA_KEY: ours}},
+        {
+            **place,
+            "name": segmentation_name(phantom.volume.name),
+            "opacity": MASK_OPACITY,
+            "metadata": {METADATA_KEY: ours},
+        },
         "labels",
     )
     return [*_layers(phantom), layer]

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 from napari_unet.plugin.annotator import Annotator
 from napari_unet.plugin.file_dialogs import ask_complete
 from napari_unet.plugin.message_line import MessageLine
-from napari_unet.plugin.scan_layers import METADATA_KEY, why_not_a_scan
+from napari_unet.plugin.scan_layers import METADATA_KEY, stored_grid, why_not_a_scan
 from napari_unet.plugin.scan_panel import ScanPanel
 
 WELCOME = "Paint the structure on a few slices (N suggests one), then press Train."
@@ -55,11 +55,17 @@ class ScanChoice:
         self._timer.setInterval(0)
         self._timer.timeout.connect(self.offer)
         self._may_choose = True
+        self._opened: list[Image] = []
         panel.chosen.connect(self.choose)
 
-    def on_inserted(self, _event: Any) -> None:
+    def on_inserted(self, event: Any) -> None:
         """Notice a new layer."""
         self._may_choose = self._annotator.session is None
+        layer = event.value
+        # Opened by our reader or as a sample; no copy, and nothing that was there before.
+        ours = stored_grid(layer) is not None and "upright_of" not in layer.metadata[METADATA_KEY]
+        if isinstance(layer, Image) and ours and layer.source.parent is None:
+            self._opened.append(layer)
         self._timer.start()
 
     def offer_soon(self, _event: Any = None) -> None:
@@ -82,7 +88,14 @@ class ScanChoice:
         # Only a scan that has just been opened is chosen without asking: when one is
         # removed, another must not take its place unnoticed.
         may_choose, self._may_choose = self._may_choose, False
-        if self._annotator.session is not None or self._annotator.rounds.running:
+        opened, self._opened = self._opened, []
+        if self._annotator.rounds.running:
+            return
+        session = self._annotator.session
+        if session is not None:
+            new = [each for each in opened if each in images and each not in session.images]
+            if fit := [image for image in new if why_not_a_scan(image) is None]:
+                self._go_over_to(fit[0], session.images[0])
             return
         may = [image for image in images if why_not_a_scan(image) is None]
         # Rather a volume than a picture beside it.
@@ -97,6 +110,16 @@ class ScanChoice:
             self._stayed()
             if not self._message.failed:  # that a scan was removed, say
                 self._message.say(NO_SCAN)
+
+    def _go_over_to(self, opened: Image, before: Image) -> None:
+        """Choose a scan that was opened beside another: it is what is seen now."""
+        self.choose([opened], None, None, False)
+        session = self._annotator.session
+        if session is not None and session.images[0] == opened:
+            self._message.say(
+                f"“{opened.name}” was opened and is annotated now; “{before.name}” is hidden. Are "
+                f"both of one patient? Choose “{before.name}” again, then press “Add sequence”."
+            )
 
     def choose(
         self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool

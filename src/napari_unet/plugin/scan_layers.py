@@ -41,10 +41,11 @@ METADATA_KEY = "napari_unet"
 Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several, ``series``
 and ``volume`` where its file or folder holds more than one.
 Segmentation layers have ``segmentation`` and ``structures``, and what a `ScanSession` knows
-of them: ``scan``, ``axis``, ``record``, ``models``, and the ``layer`` (its unique id) of which
-that is true, for napari copies metadata with a layer; samples have ``annotated`` or
-``hidden_answer``. ``owner`` is who annotates now. Upright copies of other layers have
-``upright_of`` and ``source`` (path), and grids that are only places in the viewer
+of them: ``scan``, ``axis``, ``record``, ``models``, ``saved`` (`SavedAnnotation`), and the
+``layer`` (its unique id) of which that is true, for napari copies metadata with a layer;
+samples have ``annotated`` or ``hidden_answer``. ``owner`` is who annotates now. Upright
+copies of other layers have ``upright_of`` and ``source`` (path), and grids that are only
+places in the viewer
 ``in_viewer``, with the ``file_grid`` (`Grid`) of the same voxels where that is known.
 """
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QMenu, QPushButton, QWidget
 
 from napari_unet.imaging.orientation import is_oblique, tilt_degrees
 from napari_unet.imaging.volume import PLANES, Grid
+from napari_unet.plugin.scan_layers import source_of
+from napari_unet.plugin.scan_on_screen import Hindrance
 from napari_unet.plugin.wheel_guard import WheelGuard
 
 NEW_LAYER = "New layer"
@@ -26,10 +28,16 @@ class ScanPanel(QWidget):
         whether to make a new label layer.
     load_mask : ()
         A mask from a file shall be shown on the scan.
+    show_hidden, mend, allow : ()
+        Layers that were hidden shall be shown again; what hinders strokes from being seen
+        shall be removed; the image that lies over the scan is of the same patient.
     """
 
     chosen = Signal(object, object, object, bool)
     load_mask = Signal()
+    show_hidden = Signal()
+    mend = Signal()
+    allow = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +71,22 @@ class ScanPanel(QWidget):
             "It may be on another grid; slices that you annotated stay as they are."
         )
         self.load.clicked.connect(lambda: self.load_mask.emit())
+        self.hindrance = QLabel()
+        self.hindrance.setWordWrap(True)
+        self.hindrance.setTextFormat(Qt.TextFormat.PlainText)
+        self.hindrance.setStyleSheet("border-left: 4px solid #e0a030; padding-left: 6px;")
+        self.mended = QPushButton()
+        self.mended.setToolTip("Show the scan that is annotated, with its mask, and paint on")
+        self.mended.clicked.connect(lambda: self.mend.emit())
+        self.same = QPushButton("Same patient")
+        self.same.setToolTip(
+            "Both images are of one patient: what you outline on the upper one is meant for the\n"
+            "mask of the scan. To learn from both, use “Add sequence” instead."
+        )
+        self.same.clicked.connect(lambda: self.allow.emit())
+        self.all = QPushButton("Show all scans")
+        self.all.setToolTip("Show the images and masks of other scans again, which were hidden")
+        self.all.clicked.connect(lambda: self.show_hidden.emit())
         self._guard = WheelGuard(self)
         self._guard.watch(self.image, self.axis, self.labels)
         for box in (self.image, self.axis, self.labels):
@@ -95,6 +119,13 @@ class ScanPanel(QWidget):
         last.addWidget(self.load)
         form.addLayout(last, 2, 1)
         form.setColumnStretch(1, 1)
+        screen = QHBoxLayout()
+        screen.setSpacing(4)
+        for button in (self.mended, self.same, self.all):
+            screen.addWidget(button, 1)
+        form.addWidget(self.hindrance, 3, 0, 1, 2)
+        form.addLayout(screen, 4, 0, 1, 2)
+        self.show_screen(None, some_hidden=False)
 
     def show_layers(self, images: Sequence[Image], labels: Sequence[Labels]) -> None:
         """Offer the layers of the viewer; call it again when one is renamed."""
@@ -105,7 +136,9 @@ class ScanPanel(QWidget):
         self._images, self._labels = list(images), list(labels)
         self.load.setEnabled(bool(images))
         self.image.clear()
-        self.image.addItems([image.name for image in images])
+        self.image.addItems(_titles(images))
+        for row, image in enumerate(images):
+            self.image.setItemData(row, str(source_of(image) or ""), Qt.ItemDataRole.ToolTipRole)
         if chosen and chosen[0] in self._images:
             self.image.setCurrentIndex(self._images.index(chosen[0]))
         self.labels.clear()
@@ -130,6 +163,16 @@ class ScanPanel(QWidget):
         self.axis.setCurrentIndex(axis)
         if labels in self._labels:
             self.labels.setCurrentIndex(self._labels.index(labels) + 1)
+
+    def show_screen(self, hindrance: Hindrance | None, *, some_hidden: bool) -> None:
+        """Show what hinders strokes from being seen, and whether layers were hidden."""
+        self.hindrance.setVisible(hindrance is not None)
+        self.mended.setVisible(hindrance is not None)
+        self.same.setVisible(hindrance is not None and hindrance.covering is not None)
+        self.all.setVisible(some_hidden and hindrance is None)
+        if hindrance is not None:
+            self.hindrance.setText(f"{hindrance.found} Strokes are held back.")
+            self.mended.setText(hindrance.remedy)
 
     def _fill_menu(self, checked: Sequence[Image]) -> None:
         self._menu.clear()
@@ -162,3 +205,15 @@ class ScanPanel(QWidget):
         if images:
             labels = self._labels[chosen - 1] if chosen > 0 else None
             self.chosen.emit(images, axis, labels, fresh)
+
+
+def _titles(images: Sequence[Image]) -> list[str]:
+    """Names of scans, with the folder where files of one name were opened from several."""
+    paths = [source_of(image) for image in images]
+    titles = []
+    for image, path in zip(images, paths, strict=True):
+        twins = {each for each in paths if path and each and each.name == path.name}
+        titles.append(
+            f"{image.name} ({path.parent.name})" if path and len(twins) > 1 else image.name
+        )
+    return titles

@@ -23,6 +23,7 @@ from napari_unet.plugin.filling import Filling
 from napari_unet.plugin.label_layers import check_place, highest_label, show_colors
 from napari_unet.plugin.layer_bridge import LayerBridge
 from napari_unet.plugin.models import ModelShelf
+from napari_unet.plugin.saved_annotation import SavedAnnotation
 from napari_unet.plugin.scan_layers import (
     METADATA_KEY,
     check_scan,
@@ -56,6 +57,8 @@ class ScanSession:
         Who labelled what so far.
     models : ModelShelf, optional
         The models trained on this scan so far.
+    saved : SavedAnnotation, optional
+        What is known of these labels on disk.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ScanSession:
         structures: Sequence[Structure],
         record: AnnotationRecord,
         models: ModelShelf | None = None,
+        saved: SavedAnnotation | None = None,
     ) -> None:
         self.images: tuple[Image, ...] = ()
         self._viewer = viewer
@@ -79,6 +83,7 @@ class ScanSession:
         self.models = models or ModelShelf()
         self.bridge = LayerBridge(viewer, labels, record)
         self.notes = SliceNotes(record)
+        self.saved = SavedAnnotation(record, saved)
         self.filling = Filling(self.bridge)
         self.use(images, axis)
         self.ensure_structures(highest_label(np.asarray(labels.data)))
@@ -137,6 +142,8 @@ class ScanSession:
             self._subject = None
             self._tell(axis=axis, record=self.record)
             self.notes = SliceNotes(self.record)
+            self.saved = SavedAnnotation(self.record)
+            self._tell(saved=self.saved)
         if self.images != tuple(images):
             self._watch_images(False)
             self.images = tuple(images)
@@ -275,6 +282,7 @@ class ScanSession:
             "structures": tuple(self.structures),
             "record": self.record,
             "models": self.models,
+            "saved": self.saved,
             **({} if owner is None else {"owner": owner}),
         }
 

@@ -46,9 +46,15 @@ class Sessions:
         self._viewer = viewer
         self._owner = owner
         self._sessions: list[ScanSession] = []
+        self._left: list[ScanSession] = []
         for layer in viewer.layers:
             self._part(layer)
         viewer.layers.events.inserted.connect(self._on_inserted)
+
+    @property
+    def all(self) -> tuple[ScanSession, ...]:
+        """Every scan that is, or was, annotated here and still can be."""
+        return tuple(self._sessions)
 
     def take_up(
         self, images: Sequence[Image], axis: int | None, labels: Labels | None, *, fresh: bool
@@ -72,6 +78,12 @@ class Sessions:
         ]
         if not found:
             return None
+        scan = found[0].images[0]
+        if labels is not None and images[0] not in found[0].images and scan in self._viewer.layers:
+            raise AnnotationError(
+                f"“{labels.name}” is the mask of “{scan.name}”. Choose that as the scan; to start "
+                "from its mask on this one, save it and press “Load…”."
+            )
         # A label layer that was deleted comes back with its strokes.
         session = next((s for s in found if s.labels in self._viewer.layers), found[-1])
         adopt_segmentation(session.labels, images[0])
@@ -117,8 +129,8 @@ class Sessions:
             axis = ours.get("axis", grid_of(images[0]).default_axis())
         structures = ours.get("structures", (FIRST_STRUCTURE,))[:MAX_STRUCTURES]
         record = _record_of(layer, axis, complete)
-        models = ours.get("models")
-        session = ScanSession(self._viewer, images, layer, axis, structures, record, models)
+        models, saved = ours.get("models"), ours.get("saved")
+        session = ScanSession(self._viewer, images, layer, axis, structures, record, models, saved)
         session.remember(self._owner)
         if layer not in self._viewer.layers:
             self._viewer.add_layer(layer)
@@ -129,12 +141,26 @@ class Sessions:
         """Let go of a session; its layer can be taken up again."""
         self._sessions.remove(session)
         session.close()
+        if session.saved.unsaved() or session.models.unsaved:
+            self._left.append(session)
+
+    @property
+    def left(self) -> tuple[ScanSession, ...]:
+        """Scans let go of with unsaved work, while their layers are there and nobody goes on."""
+        self._left = [session for session in self._left if self._is_left(session)]
+        return tuple(self._left)
+
+    def _is_left(self, session: ScanSession) -> bool:
+        ours = session.labels.metadata.get(METADATA_KEY, {})
+        free = ours.get("owner") is None and ours.get("record") is session.record
+        return free and session.labels in self._viewer.layers
 
     def end_lost(self, but: ScanSession | None) -> None:
         """Let go of the sessions whose scan is gone, all but one."""
         for session in list(self._sessions):
             if session is not but and session.images[0] not in self._viewer.layers:
                 self.end(session)
+        self._left = list(self.left)
 
     def close(self) -> None:
         """Let go of all sessions."""

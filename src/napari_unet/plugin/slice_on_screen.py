@@ -26,21 +26,21 @@ class SliceOnScreen:
 
     def accept(self) -> None:
         """Take the slice as it is, also an empty one."""
-        session, index = self._at_hand()
+        session, index = self._at_hand("accept it")
         with session.bridge.step([index]):
             session.record.accept(index)
         self._annotator.on_edited(session, [index])
 
     def set_partial(self, partial: bool) -> None:
         """Say whether only the painted voxels of the slice are truth."""
-        session, index = self._at_hand()
+        session, index = self._at_hand("say what counts there")
         with session.bridge.step([index]):
             session.record.set_partial(index, partial)
         self._annotator.on_edited(session, [index])
 
     def release(self) -> None:
         """Forget what was painted on the slice; the model's opinion returns."""
-        session, index = self._at_hand()
+        session, index = self._at_hand("reset it")
         session.release(index)
         session.bridge.refresh()
         self._annotator.on_edited(session, [index])
@@ -49,6 +49,7 @@ class SliceOnScreen:
         """Go to the suggested slice, and say why."""
         session = self._annotator.require_session()
         bridge = session.bridge
+        mended = self._annotator.screen.make_seen()
         left = bridge.visible_index if bridge.in_view else None
         bridge.face_axis()
         session.record.sync()
@@ -57,11 +58,15 @@ class SliceOnScreen:
             self._annotator.say("No other slice is left: all are annotated.")
             return
         session.bridge.go_to(suggestion.index)
-        self._annotator.say(f"Slice {suggestion.index}: {suggestion.reason.removesuffix('.')}")
+        said = f"Slice {suggestion.index}: {suggestion.reason.removesuffix('.')}"
+        self._annotator.say(f"{said}. {mended}" if mended else said)
         self._annotator.slices_changed.emit()
 
-    def _at_hand(self) -> tuple[ScanSession, int]:
+    def _at_hand(self, wanted: str) -> tuple[ScanSession, int]:
+        """Get the scan and the slice on screen, which the annotator must have seen."""
         session = self._annotator.require_session()
+        if mended := self._annotator.screen.make_seen():
+            raise AnnotationError(f"{mended} Look at the slice now, then {wanted}.")
         if not session.bridge.in_view:
             raise AnnotationError(
                 f"No {PLANES[session.axis]} slice of the scan is on screen. Click the strip to go "

@@ -46,7 +46,7 @@ class SliceStrip(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._states: tuple[Look, ...] = ()
-        self._current = 0
+        self._current: int | None = None
         self._suggested: int | None = None
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -57,15 +57,17 @@ class SliceStrip(QWidget):
         """Room for the bar and the marks above and below it."""
         return QSize(200, _BAR_TOP + _BAR_HEIGHT + _MARK + 3)
 
-    def show_states(self, states: Sequence[Look], current: int, suggested: int | None) -> None:
+    def show_states(
+        self, states: Sequence[Look], current: int | None, suggested: int | None
+    ) -> None:
         """Render; repaints only if something is different.
 
         Parameters
         ----------
         states : sequence of SliceState or FILLED
             State of every slice.
-        current : int
-            The slice on screen: a mark above the bar.
+        current : int or None
+            The slice on screen, if there is one: a mark above the bar.
         suggested : int or None
             The slice to look at next: a mark below the bar.
         """
@@ -99,11 +101,12 @@ class SliceStrip(QWidget):
             return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setBrush(self.palette().windowText())
-        x = self.x_of(self._current + 0.5)
-        painter.drawPolygon(
-            QPolygonF([QPointF(x - 5, 0), QPointF(x + 5, 0), QPointF(x, _BAR_TOP - 1)])
-        )
-        painter.drawRect(int(x), _BAR_TOP, 1, _BAR_HEIGHT)
+        if self._current is not None:
+            x = self.x_of(self._current + 0.5)
+            painter.drawPolygon(
+                QPolygonF([QPointF(x - 5, 0), QPointF(x + 5, 0), QPointF(x, _BAR_TOP - 1)])
+            )
+            painter.drawRect(int(x), _BAR_TOP, 1, _BAR_HEIGHT)
         if self._suggested is not None:
             painter.setBrush(QColor(STATE_COLORS[SliceState.PARTIAL]))
             x, bottom = self.x_of(self._suggested + 0.5), _BAR_TOP + _BAR_HEIGHT

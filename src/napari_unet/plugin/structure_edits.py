@@ -27,6 +27,8 @@ class StructureEdits:
         """Paint with this label from now on."""
         session = self._annotator.session
         if session is not None:
+            if mended := self._annotator.screen.make_seen():
+                self._annotator.say(f"{mended} Now it can be painted.")
             session.labels.selected_label = value
             self._annotator.viewer.layers.selection.active = session.labels
             if session.labels.mode not in ("paint", "fill", "polygon"):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.advanced_panel import AdvancedPanel
 from napari_unet.plugin.annotator import Annotator
+from napari_unet.plugin.close_guard import CloseGuard
 from napari_unet.plugin.docked import DockedWidget
 from napari_unet.plugin.file_dialogs import FileDialogs
 from napari_unet.plugin.keys import bind_keys, release_keys
@@ -80,6 +81,7 @@ class AnnotatorWidget(DockedWidget):
         self._render_timer.timeout.connect(self._render_slices)
         self._connect_panels()
         self._connect_annotator()
+        self._guard: CloseGuard | None = None
         self._connections: tuple[Any, ...] = (
             (viewer.layers.events.inserted, self.choice.on_inserted),
             (viewer.layers.events.removed, self.choice.offer_soon),
@@ -142,6 +144,9 @@ class AnnotatorWidget(DockedWidget):
         self.advanced.neurological.connect(self.marks.set_neurological)
         files = FileDialogs(act, self)
         self.scan.load_mask.connect(lambda: self.try_to(files.load_mask))
+        self.scan.show_hidden.connect(act.screen.show_hidden)
+        self.scan.mend.connect(self._mend)
+        self.scan.allow.connect(act.screen.allow)
         self.result.save_mask.clicked.connect(lambda: self.try_to(files.save_mask))
         self.result.save_model.clicked.connect(lambda: self.try_to(files.save_model))
         self.result.load_model.clicked.connect(lambda: self.try_to(files.load_model))
@@ -156,11 +161,23 @@ class AnnotatorWidget(DockedWidget):
         self.annotator.rounds.predicted.connect(self._on_predicted)
         self.annotator.edited.connect(self._on_edited)
         self.annotator.message.connect(self.message.say)
+        self.annotator.screen.changed.connect(self._render_screen)
 
     def disconnect_viewer(self) -> None:
         """Stop the work and disconnect from the viewer; safe to call twice."""
         _let_go(self.viewer, self.annotator, self.marks, self._connections)
         self._connections = ()
+
+    def on_docked(self, window: QMainWindow) -> None:
+        """Have the window ask for unsaved work before it closes."""
+        if self.annotator.open and self._guard is None:
+            self._guard = CloseGuard.of(window, self.viewer)
+            self._guard.watch(self.annotator)
+
+    def on_dock_closed(self) -> None:
+        """Say where the work is."""
+        if self._guard is not None:
+            self._guard.tell_left(self.annotator)
 
     def try_to(self, action: Callable[[], object]) -> bool:
         """Do something; show the sentence if it cannot be done."""
@@ -189,7 +206,7 @@ class AnnotatorWidget(DockedWidget):
             self.train.reset()
         self.marks.show(session is not None and knows_patient(session.images[0]))
         if session is None:
-            self.paint.strip.show_states((), 0, None)
+            self.paint.strip.show_states((), None, None)
             return
         self.choice.show()
         self.paint.structures.show_structures(session.structures, session.labels.selected_label)
@@ -197,10 +214,23 @@ class AnnotatorWidget(DockedWidget):
         self._render_slices()
         self._render_job()
 
+    def _render_screen(self) -> None:
+        screen = self.annotator.screen
+        self.scan.show_screen(screen.hindrance, some_hidden=bool(screen.hidden))
+
+    def _mend(self) -> None:
+        session = self.annotator.session
+        if session is not None:
+            self.message.say(self.annotator.screen.make_seen())
+            self.viewer.layers.selection.active = session.labels
+            session.labels.mode = "paint"
+
     # -- slices ----------------------------------------------------------------
 
     def _jump(self, index: int) -> None:
         if self.annotator.session is not None:
+            self.viewer.dims.ndisplay = 2
+            self.annotator.session.bridge.face_axis()
             self.annotator.session.bridge.go_to(index)
 
     def _render_timer_start(self) -> None:
@@ -212,7 +242,7 @@ class AnnotatorWidget(DockedWidget):
         if session is None:
             return
         states = session.record.states()
-        index = session.bridge.visible_index
+        index, in_view = session.bridge.visible_index, session.bridge.in_view
         suggested = session.suggested.index if session.suggested else None
         label = int(session.labels.selected_label)  # the picker leaves a numpy one
         if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
@@ -220,12 +250,15 @@ class AnnotatorWidget(DockedWidget):
             label = session.labels.selected_label = self.paint.structures.last
         session.bridge.refresh_if_stale()
         known = knows_patient(session.images[0])
-        self.paint.show_place(session.grid if known else None, session.axis, index)
+        self.paint.show_place(session.grid if known and in_view else None, session.axis, index)
         looks: list[Look] = [*states]
         for filled in session.record.filled_slices():
             looks[filled] = FILLED
-        self.paint.strip.show_states(looks, index, suggested)
-        self.paint.show_slice(index, looks[index], label)
+        self.paint.strip.show_states(looks, index if in_view else None, suggested)
+        if in_view:
+            self.paint.show_slice(index, looks[index], label)
+        else:
+            self.paint.show_no_slice(PLANES[session.axis])
         self.result.show_filling(session.filling.is_current)
         done = sum(s in TOUCHED for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])

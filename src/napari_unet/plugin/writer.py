@@ -17,6 +17,7 @@ from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.foreign_layers import is_aligned, to_display, world_grid, world_matrix
+from napari_unet.plugin.saved_annotation import SavedAnnotation
 from napari_unet.plugin.scan_layers import GUESSED, METADATA_KEY, reorder
 
 
@@ -59,6 +60,10 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     receipt = save_mask(
         labels, grid, Path(path), structures=rows_of(ours.get("structures", ())), overwrite=True
     )
+    saved = ours.get("saved")
+    # A copy of the layer tells of the one it was copied from.
+    if receipt.ok and isinstance(saved, SavedAnnotation) and saved.record.labels is data:
+        saved.note()
     if guessed:
         receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
     (show_info if receipt.ok else show_warning)(receipt.summary())
