@@ -86,10 +86,31 @@ def _vessels():
     return data
 
 
+def _in_noise(share, low, high, sigma=8.0):
+    """An ellipsoid of some share of the voxels, evenly bright between two values, in air."""
+    rng = np.random.default_rng(3)
+    z, y, x = np.indices(SHAPE)
+    far = ((z - 10) / 20) ** 2 + ((y - 24) / 48) ** 2 + ((x - 22) / 44) ** 2
+    signal = np.where(far < np.quantile(far, share), rng.uniform(low, high, SHAPE), 0)
+    noise = rng.normal(0, sigma, (2, *SHAPE))
+    return np.hypot(signal + noise[0], noise[1])
+
+
+def _lesion():
+    """The only bright spot of an otherwise even head, in air."""
+    data = np.where(head() > 150, 100.0, 0.0) + np.random.default_rng(4).normal(0, 4, SHAPE)
+    data[8:11, 20:23, 20:23] += 200
+    return data
+
+
 CLEAN = {
     "a head": head,
     "a head without skull": stripped,
     "bright vessels": _vessels,
+    "a small object in noise": lambda: _in_noise(0.03, 70, 430),
+    "a small object a step away from noise": lambda: _in_noise(0.03, 200, 300),
+    "vessels in noise": lambda: _in_noise(0.02, 30, 600),
+    "a lone lesion": _lesion,
     "Hounsfield units": lambda: head() * 2 - 1000,
     "z-scores": lambda: np.where(stripped() > 0, stripped() / 60 - 9, -9),
     "eight bits": lambda: np.rint(stripped() / 4),
@@ -104,6 +125,14 @@ CLEAN = {
     "one value": lambda: np.full(SHAPE, 7.0),
     "NaN": lambda: np.where(stripped() > 0, head(), np.nan),
 }
+
+
+def test_an_odd_voxel_beside_a_small_object_in_noise_is_found_alone():
+    data = _in_noise(0.03, 70, 430).astype(np.float32)
+    data[9, 20, 20] = 1e6
+    assert find_odd(data).count == 1
+    data[:, :, :4] = 65535
+    assert find_odd(data).count == 20 * 48 * 4 + 1
 
 
 @pytest.mark.parametrize("name", CLEAN)

@@ -3,8 +3,9 @@
 One voxel of -32767 among millions moves whatever is derived from the darkest or the mean
 value. Where the values of a scan lie is therefore asked first, of percentiles; voxels far
 beyond are odd. The brightest tissue reaches far too (vessels after contrast medium: 4.7
-times as bright as 99 of 100 voxels), but its values thin out; odd ones lie apart, or very far
-away, or are many and all the same.
+times as bright as 99 of 100 voxels), but its values thin out; odd ones are few that lie apart or
+very far away, or are many and all the same. Where nearly all is noise of air, the whole head or all
+vessels lie very far away from it, but those are not few.
 """
 
 from __future__ import annotations
@@ -30,12 +31,25 @@ _PADDING = 0.02
 _CORE = (5.0, 95.0)
 """Percentiles between which values are believed: odd ones are fewer than those beyond."""
 
+_FEW_APART = 0.005
+_FEW_VERY_FAR = 0.001
+"""Shares of voxels, not counting padding, that bright odd ones are at most: beyond a step, and
+where none sets them apart.
+
+An object that is the only one in air can be a step away from noise too; burnt-in marks and hot
+voxels are fewer. With no step, odd ones are told from a small object or vessels by number alone:
+of a cube of 200 voxels a side, a tube of 7 voxels across from end to end is as many."""
+
 _APART = 1.0
 _VERY_FAR = 10.0
 """Distances from the core, in lengths of the core, from which on voxels can be odd, and are.
 
 Brightest voxel of 110 channels: 3.6, in one that is mostly noise 6.9; widest step from one
 value to the next: .4 of all that lies below."""
+
+_BRIGHTER = 2.5
+"""Width of a step up to bright odd voxels, in lengths of the core: a lone lesion of three times the
+brightness of all else is none, and does no harm."""
 
 _BELOW_ZERO = 1 / 8
 """That length for what is below zero, as a share: magnitudes are negative by interpolation only."""
@@ -189,13 +203,18 @@ def _first_odd(
     inside = channel[~beyond]
     nearest = distance(inside.max(keepdims=True) if unit > 0 else inside.min(keepdims=True))
     before = np.maximum(np.concatenate([nearest.ravel(), far[:-1]]), 0)
-    # A step as wide as all that lies below it, the core included.
-    apart = far - before >= before + _APART
+    # A step as wide as all that lies below it, the core included, or wider.
+    apart = far - before >= before + (_BRIGHTER if unit > 0 else _APART)
+    very_far = bool(far[-1] > _VERY_FAR)
     padded = np.isin(tail, padding)
+    if unit > 0:
+        from_here = np.cumsum(~padded[::-1])[::-1]
+        apart &= from_here <= _FEW_APART * channel.size
+        very_far &= bool(from_here[0] <= _FEW_VERY_FAR * channel.size)
     if plausible:
         apart &= ~padded
         padded &= False
     if apart.any():
         return float(tail[np.argmax(apart)])
     # No step is between padding and tissue where the scan was resampled.
-    return float(tail[0]) if far[-1] > _VERY_FAR or padded.any() else None
+    return float(tail[0]) if very_far or padded.any() else None
