@@ -6,7 +6,6 @@ import torch
 
 from benchmarks import shapes
 from benchmarks.peers import interpolate
-from napari_unet.imaging.interpolation import ShapeInterpolation
 from napari_unet.imaging.measurement import dice
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.answer import Answerer
@@ -14,7 +13,6 @@ from napari_unet.learning.calibration import (
     NEVER,
     Calibration,
     Continuity,
-    count_pieces,
     strengths,
 )
 from napari_unet.learning.checkpoint import Checkpoint
@@ -115,9 +113,13 @@ def test_dots_are_found_with_and_without_the_painted_slices_and_by_the_model_as_
 # -- what goes on ----------------------------------------------------------------------
 
 
-def continuity(slices, n_structures=1, slice_mm=1.0):
-    shapes_between = ShapeInterpolation(slices, n_structures)
-    return count_pieces(slices, shapes_between, n_structures, (1.0, 1.0), slice_mm)
+def continuity(slices, n_structures=1):
+    size = next(iter(slices.values())).shape[0]
+    window = (slice(0, size), slice(0, size))
+    pixels = np.zeros((1 + max(slices), 1, size, size), np.float32)
+    scan = PreparedScan(pixels, window, (size, size), (1.0, 1.0), 1.0, 0)
+    annotations = [LabelledSlice(0, index, labels) for index, labels in slices.items()]
+    return Knowledge(scan, annotations, n_structures).continuity
 
 
 def squares(*corners, side=2, size=60):

@@ -170,8 +170,7 @@ class Answerer:
             total[1:] += torch.from_numpy(evidence).to(total.device)
         if self._calibration.continuity.all_goes_on:
             return total
-        # Where no neighbour knows better, a network counts in full from the first step.
-        return self._standing_alone(odds * torch.as_tensor(strength).clamp(min=1.0), total)
+        return self._standing_alone(odds, alone, total)
 
     def _strength_of(self, own: Tensor) -> Tensor | float:
         """Factor for log-odds; where structures differ, that of the likeliest one of each pixel."""
@@ -193,29 +192,31 @@ class Answerer:
             weight += share
         return total.div_(weight)
 
-    def _standing_alone(self, own: Tensor, total: Tensor) -> Tensor:
+    def _standing_alone(self, odds: Tensor, alone: Tensor, total: Tensor) -> Tensor:
         """Leave pieces as the network finds them on a slice, where such pieces stand alone.
 
         What neighbours and annotated slices say against a piece is that it does not go on. How
-        often that is so of painted pieces sets the limit to how much it counts.
+        often that is so of painted pieces sets the limit to how much it counts. Where pieces
+        as a rule stand alone, nobody knows better than the network, however young it is.
 
         Parameters
         ----------
-        own, total : Tensor, shape (k, h, w)
-            Log-odds that the network gives the slice by itself, and what all together say.
+        odds, alone, total : Tensor, shape (k, h, w)
+            Log-odds that the network gives the slice by itself, as much as they count, and
+            what all together say.
         """
-        found = own.max(dim=0)[1].cpu().numpy()
-        for structure in range(1, len(own)):
+        found = odds.max(dim=0)[1].cpu().numpy()
+        for structure in range(1, len(odds)):
             pieces, n = ndimage.label(found == structure, EIGHT)
             if not n:
                 continue
-            odds = partial(self._calibration.continuity.log_odds_alone, structure)
-            less = np.array([-np.inf, *map(odds, diameters(pieces, self._scan.spacing_mm))])
-            least = own[structure] + torch.from_numpy(less.astype(np.float32)[pieces]).to(
-                own.device
-            )
+            limit = partial(self._calibration.continuity.log_odds_alone, structure)
+            limits = np.array([-np.inf, *map(limit, diameters(pieces, self._scan.spacing_mm))])
+            less = torch.from_numpy(limits.astype(np.float32)[pieces]).to(odds.device)
+            least = alone[structure] + less
+            least = torch.where(less == 0, torch.maximum(least, odds[structure]), least)
             stands = least > total[structure]
-            total = torch.where(stands, own, total)
+            total = torch.where(stands, alone, total)
             total[structure] = torch.where(stands, least, total[structure])
         return total
 

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from napari_unet.imaging.interpolation import ShapeInterpolation
 
 SIZES = 10
 """Sizes of pieces that are told apart: diameters up to 1 mm, 2 mm, 4 mm, and so on."""
@@ -102,6 +100,11 @@ class Continuity:
         rate = self.alone(structure, diameter_mm)
         return 0.0 if rate >= 0.5 else math.log(rate / (1 - rate))
 
+    @classmethod
+    def of(cls, counted: NDArray[np.float64]) -> Continuity:
+        """Take what was counted (structures, `SIZES`, 2), see `count_pieces`."""
+        return cls(tuple(tuple((float(a), float(b)) for a, b in sizes) for sizes in counted))
+
     def __add__(self, other: Continuity) -> Continuity:
         """Count the pieces of both."""
         pairs = itertools.zip_longest(self.tallies, other.tallies, fillvalue=_NOTHING)
@@ -177,13 +180,12 @@ def strengths(
 
 
 def count_pieces(
-    truth: Mapping[int, NDArray[np.uint8]],
-    shapes: ShapeInterpolation,
+    painted: NDArray[np.uint8],
+    near: Sequence[tuple[NDArray[np.float32], float]],
     n_structures: int,
     spacing_mm: tuple[float, float],
-    slice_mm: float,
-) -> Continuity:
-    """Count how many painted pieces stand alone.
+) -> NDArray[np.float64]:
+    """Count how many pieces of a painted slice stand alone.
 
     A piece stands alone if neither of the painted slices next to its own shows the structure
     near it: within a pixel, and `DRIFT` times the distance of the slices. Near by chance is
@@ -194,43 +196,45 @@ def count_pieces(
 
     Parameters
     ----------
-    truth : mapping of int to ndarray of uint8, shape (h, w)
-        Completely annotated slices of a scan.
-    shapes : ShapeInterpolation
-        Of these slices: it knows the distances to their outlines.
+    painted : ndarray of uint8, shape (h, w)
+        A completely annotated slice.
+    near : sequence of (ndarray of float32, shape (k, h, w), float)
+        The painted slices next to it: signed distances (mm, positive inside) to the outlines
+        of their structures, nan for those they do not show; and how many mm they are away.
     n_structures : int
         How many structures there are.
     spacing_mm : tuple of float
         Size of a pixel (rows, columns).
-    slice_mm : float
-        Distance from one slice to the next.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_structures, SIZES, 2)
+        `Tally` by structure and size.
     """
     pixel = sum(spacing_mm) / 2
     tallies = np.zeros((n_structures, SIZES, 2))
-    known = sorted(truth)
-    for place, index in enumerate(known):
-        near = [known[other] for other in (place - 1, place + 1) if 0 <= other < len(known)]
-        for structure in range(n_structures):
-            pieces, n = ndimage.label(truth[index] == structure + 1, EIGHT)
-            if not n:
-                continue
-            across = diameters(pieces, spacing_mm)
-            if not near:
-                many = n > AN_OBJECT_OR_A_PAIR or max(across) <= SMALL_MM
-                if many or min(across) <= SMALL_MM:  # pieces of any size, or other small ones,
-                    sizes = SIZES if many else _size(SMALL_MM) + 1
-                    tallies[structure, :sizes] += TAKEN_TO_GO_ON  # stand alone as likely as not
-                continue
-            inside = np.full(pieces.shape, -np.inf, dtype=np.float32)
-            for other in near:
-                outline = shapes.own_distances(other)[structure]
-                reach = np.float32(pixel + DRIFT * abs(other - index) * slice_mm)
-                np.fmax(inside, outline + reach, out=inside)  # nan: it does not show the structure
-            deepest = ndimage.maximum(inside, pieces, range(1, n + 1))
-            for depth, diameter in zip(deepest, across, strict=True):
-                by_chance = float(np.mean(inside < -diameter / 2))
-                tallies[structure, _size(diameter)] += (depth < 0, by_chance)
-    return Continuity(tuple(tuple((float(a), float(b)) for a, b in sizes) for sizes in tallies))
+    for structure in range(n_structures):
+        pieces, n = ndimage.label(painted == structure + 1, EIGHT)
+        if not n:
+            continue
+        across = diameters(pieces, spacing_mm)
+        if not near:
+            many = n > AN_OBJECT_OR_A_PAIR or max(across) <= SMALL_MM
+            if many or min(across) <= SMALL_MM:  # pieces of any size, or other small ones,
+                sizes = SIZES if many else _size(SMALL_MM) + 1
+                tallies[structure, :sizes] += TAKEN_TO_GO_ON  # stand alone as likely as not
+            continue
+        inside = np.full(pieces.shape, -np.inf, dtype=np.float32)
+        for outlines, gap_mm in near:
+            np.fmax(inside, outlines[structure] + np.float32(pixel + DRIFT * gap_mm), out=inside)
+        deepest = ndimage.maximum(inside, pieces, range(1, n + 1))
+        anywhere = np.sort(
+            inside[:: 1 + pieces.shape[0] // 128, :: 1 + pieces.shape[1] // 128], None
+        )
+        by_chance = np.searchsorted(anywhere, -np.array(across) / 2) / anywhere.size
+        for depth, diameter, chance in zip(deepest, across, by_chance, strict=True):
+            tallies[structure, _size(diameter)] += (depth < 0, chance)
+    return tallies
 
 
 def diameters(pieces: NDArray[np.int32], spacing_mm: tuple[float, float]) -> list[float]:

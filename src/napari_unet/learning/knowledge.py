@@ -8,13 +8,13 @@ slice they decide, far from it the network does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.imaging.interpolation import ShapeInterpolation
-from napari_unet.learning.calibration import DRIFT, Continuity, count_pieces
+from napari_unet.learning.calibration import DRIFT, SIZES, Continuity, count_pieces
 from napari_unet.learning.config import IGNORE_LABEL, ModelCard, Provenance, SliceName
 from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.preparation import PreparedScan
@@ -117,15 +117,46 @@ class Knowledge:
             scan.spacing_mm,
             before=before._shapes if before is not None else None,
         )
-        self.continuity: Continuity = count_pieces(
-            self._truth, self._shapes, n_structures, scan.spacing_mm, scan.slice_mm
-        )
+        self._counted = self._count(scan, n_structures, before)
+        nothing = np.zeros((n_structures, SIZES, 2))
+        self.continuity = Continuity.of(sum(self._counted.values(), nothing))
         shown = {int(value) for window in self._truth.values() for value in np.unique(window)}
         self._shows = any(shown)
         # Complete slices say nothing about structures that only partial ones show.
         self._unknown = [value - 1 for value in range(1, n_structures + 1) if value not in shown]
         self._pixel = sum(scan.spacing_mm) / 2
         self._slice_mm = scan.slice_mm
+
+    def _count(
+        self, scan: PreparedScan, n_structures: int, before: Knowledge | None
+    ) -> dict[tuple[int, ...], NDArray[np.float64]]:
+        """Count the pieces of each complete slice that stand alone; as before where nothing new is.
+
+        The keys are a slice and those next to it.
+        """
+        counted = {}
+        for place, index in enumerate(known := self.complete):
+            near = [known[other] for other in (place - 1, place + 1) if 0 <= other < len(known)]
+            key = (index, *near)
+            if before is not None and before._knows_alike(self._truth, key, n_structures):
+                counted[key] = before._counted[key]
+                continue
+            outlines = [
+                (self._shapes.own_distances(other), abs(other - index) * scan.slice_mm)
+                for other in near
+            ]
+            counted[key] = count_pieces(self._truth[index], outlines, n_structures, scan.spacing_mm)
+        return counted
+
+    def _knows_alike(
+        self, truth: Mapping[int, NDArray[np.uint8]], key: tuple[int, ...], n_structures: int
+    ) -> bool:
+        """Whether slices were counted before, and are as they were."""
+        return (
+            key in self._counted
+            and len(self._counted[key]) == n_structures
+            and all(np.array_equal(truth[index], self._truth[index]) for index in key)
+        )
 
     def truth(self, index: int) -> NDArray[np.uint8] | None:
         """Labels (h, w), within the scan's window, of a complete slice; None for others."""
