@@ -183,7 +183,7 @@ def test_255_that_may_be_a_structure_is_asked_for(truth, beside):
         labels[6, 2, number] = value
     with pytest.raises(AnnotationError, match="is it a structure, or does it mark"):
         napari_unet.train(volume, labels, config=ONE_STEP)
-    with pytest.raises(AnnotationError, match="ignore label: none, or 255"):
+    with pytest.raises(AnnotationError, match="ignore_label=None, or ignore_label=255"):
         napari_unet.fill_between(labels, grid=volume.grid)
 
 
@@ -216,6 +216,25 @@ def test_the_file_beside_a_mask_says_what_255_is(truth, tmp_path):
         napari_unet.save_mask(labels, volume.grid, path, structures=listed)
         model = napari_unet.train(volume, path, config=ONE_STEP)
         assert model.card.class_names == names
+
+
+def test_a_model_says_what_255_is_where_it_knows_the_values(truth):
+    volume = scan_of(truth)
+    model = napari_unet.train(volume, truth, config=ONE_STEP)
+    labels = np.zeros_like(truth, np.uint8)
+    labels[6, :, :5] = 255
+    found = napari_unet.segment(volume, model, labels=labels, slices=[6])
+    assert set(np.unique(found)) <= {0, 1}
+    assert not found[6, :, 5:].any()
+
+
+def test_a_segmentation_of_slicer_says_what_255_is(truth, tmp_path):
+    grid, path = scan_of(truth).grid, tmp_path / "mask.seg.nrrd"
+    labels = truth * np.uint8(255)
+    napari_unet.save_mask(labels, grid, path, structures=[(255, "tumour", "#ff0000")])
+    (tmp_path / "mask.json").unlink()
+    filled = napari_unet.fill_between(path, grid=grid, slices=[3, 9])
+    assert set(np.unique(filled)) == {0, 255}
 
 
 def test_named_classes_are_numbered_from_one():

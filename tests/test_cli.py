@@ -20,6 +20,7 @@ from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import ModelConfig, TrainConfig
+from napari_unet.learning.events import RoundDone
 
 SHAPE = (24, 32, 17)  # as stored: x, y, z
 AFFINE = np.array([[1, 0, 0, -12], [0, -1, 0, 16], [0, 0, 3, -15], [0, 0, 0, 1.0]])  # R, P, S
@@ -153,7 +154,7 @@ def test_a_binary_mask_of_0_and_255_is_asked_about_and_then_filled(scan, capsys)
     out = scan / "filled.nii.gz"
     given = ["fill", "--labels", str(scan / "binary.nii.gz"), "--slices", "2,6", "--axis", "z"]
     assert main([*given, "--out", str(out)]) == 1
-    assert "ignore label: none, or 255" in error_of(capsys)
+    assert "Say which: --ignore-label none, or --ignore-label 255." in error_of(capsys)
     assert main([*given, "--ignore-label", "none", "--out", str(out)]) == 0
     found = np.asarray(nib.load(out).dataobj)
     assert set(np.unique(found)) == {0, 255}
@@ -499,17 +500,23 @@ def test_a_trained_model_that_cannot_be_saved_where_it_should_is_saved_elsewhere
     out.parent.mkdir()
     monkeypatch.chdir(scan)
 
-    def lose_the_folder(*_, **__):
+    advice = f"To use the new one anyway, take {scan / 'model_rejected.safetensors'}."
+
+    def lose_the_folder(*_, progress, **__):
+        progress(RoundDone(trained, False, 1.0, kept="old", rejected=trained))
         out.parent.rmdir()
         return trained
 
     monkeypatch.setattr(api, "train", lose_the_folder)
     assert train(scan, "--out", str(out)) == 1
-    said = error_of(capsys)
+    told, said = capsys.readouterr()
     assert "new does not exist" in said
     assert f"The model is not lost: it is {scan / 'model_2.safetensors'}" in said
     assert Path(model).read_bytes() == before
     assert Checkpoint.load(scan / "model_2.safetensors").card == trained.card
+    assert f"Saved {scan / 'model_2.safetensors'}: " in told
+    assert told.endswith(f"{advice}\n")
+    assert Checkpoint.load(scan / "model_rejected.safetensors").card == trained.card
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to one process")
@@ -599,14 +606,16 @@ def test_a_signal_while_a_mask_is_written_leaves_nothing_half(scan, capsys, monk
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
-def test_a_program_that_outlives_its_terminal_goes_on(monkeypatch):
-    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])  # as nohup has it, and a script's &
+def test_a_program_that_outlives_its_terminal_goes_on(name):
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with console.ended_by_signals(), console.stopped_by_signals("Stopping.") as stop:
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(number)
             assert not stop()
     finally:
-        signal.signal(signal.SIGHUP, ignored)
+        signal.signal(number, before)
 
 
 def test_ctrl_c_of_which_a_library_makes_another_error_is_still_ctrl_c():
@@ -624,6 +633,15 @@ def test_ctrl_c_of_which_a_library_makes_another_error_is_still_ctrl_c():
 class Closed(io.StringIO):
     def write(self, _text: str) -> int:
         raise BrokenPipeError
+
+
+def test_a_list_of_scans_goes_on_where_nobody_reads_what_is_wrong(scan, model, monkeypatch):
+    bad = scan / "bad.nii.gz"
+    bad.write_bytes(b"")
+    monkeypatch.setattr(sys, "stderr", Closed())
+    images = [str(bad), str(scan / "t1.nii.gz")]
+    assert main(["segment", "--model", model, "--out", str(scan / "m"), *images]) == 1
+    assert [path.name for path in (scan / "m").glob("*.nii.gz")] == ["t1_seg.nii.gz"]
 
 
 def test_training_goes_on_where_nobody_reads_what_it_says(scan, monkeypatch):

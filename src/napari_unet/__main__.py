@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 
@@ -18,7 +19,8 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt:
-        sys.stderr.write("napari-unet: Interrupted.\n")
+        with contextlib.suppress(OSError):  # the terminal is closed
+            sys.stderr.write("napari-unet: Interrupted.\n")
         return 130
 
 

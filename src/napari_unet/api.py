@@ -28,7 +28,7 @@ from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid
-from napari_unet.learning.config import AUTO, IGNORE_LABEL, NORMALISATION, PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, NORMALISATION, PRESETS, TrainConfig
 from napari_unet.learning.events import (
     LabelledSlice,
     Notice,
@@ -357,8 +357,8 @@ def _ignored_in(
         Label values of a model.
     """
     beside = values_beside(Path(given)) if isinstance(given, str | Path) else None
-    if known is not None and IGNORE_LABEL in known:
-        beside = frozenset(known)
+    if known is not None:  # labels hold nothing but what the model knows, or are refused
+        beside = frozenset(known) | (beside or frozenset())
     return ignored_value(labels, wanted, beside)
 
 

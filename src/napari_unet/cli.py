@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,13 +15,20 @@ from napari_unet.console import (
     Ended,
     Progress,
     StopRequest,
+    complain,
     ended_by_signals,
     print_any_text,
     say,
     stopped_by_signals,
 )
-from napari_unet.errors import AlreadyExistsError, NapariUnetError, SaveError, UsageError
-from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
+from napari_unet.errors import (
+    AlreadyExistsError,
+    IgnoreLabelNeededError,
+    NapariUnetError,
+    SaveError,
+    UsageError,
+)
+from napari_unet.learning.config import AUTO, IGNORE_LABEL, PRESETS, TrainConfig
 from napari_unet.learning.wording import counted
 from napari_unet.network_options import given_options, network_of
 
@@ -75,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"napari-unet: {' '.join(message.split())}\n")
+    complain(f"napari-unet: {' '.join(message.split())}")
     return status
 
 
@@ -83,6 +89,8 @@ def _words_of(error: Exception) -> str:
     """Say in the words of the command line what is wrong."""
     if isinstance(error, AlreadyExistsError):
         return f"{error.path} exists already. Choose another name, or replace it: --overwrite."
+    if isinstance(error, IgnoreLabelNeededError):
+        return f"{error.question} Say which: --ignore-label none, or --ignore-label {error.value}."
     if isinstance(error, NapariUnetError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -121,18 +129,22 @@ def train(arguments: argparse.Namespace) -> None:
 
     with stopped_by_signals(STOPPING, STILL_STOPPING) as stop:
         checkpoint, rounds, failure = _train(volume, labels, config, arguments, stop)
-        _save_model(checkpoint, out, overwrite=arguments.overwrite)
-        made = checkpoint.card.provenance
-        say(
-            f"Saved {out}{' (stopped early)' if stop() or failure else ''}: "
-            f"{', '.join(checkpoint.card.class_names)}; "
-            f"{counted(made.annotated_slices, 'annotated slice')}, "
-            f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
-        )
+        found, trouble = _save_model(checkpoint, out, overwrite=arguments.overwrite)
+        if found is not None:
+            made = checkpoint.card.provenance
+            say(
+                f"Saved {found}{' (stopped early)' if stop() or failure else ''}: "
+                f"{', '.join(checkpoint.card.class_names)}; "
+                f"{counted(made.annotated_slices, 'annotated slice')}, "
+                f"{counted(made.steps, 'step')}, {made.seconds:.0f} s."
+            )
+        troubles = [trouble] if trouble else []
         for done in rounds:
-            _say_which_is_kept(done, out, overwrite=arguments.overwrite)
+            troubles += _say_which_is_kept(done, out, overwrite=arguments.overwrite)
     if failure:
-        raise NapariUnetError(failure)
+        troubles.append(failure)
+    if troubles:
+        raise NapariUnetError(" ".join(troubles))
     if stop() and not stop.is_ctrl_c:
         raise Ended(stop.number, "Ended from outside; the model is saved.")
 
@@ -168,7 +180,7 @@ def _train(
                 slices=arguments.slices,
                 axis=arguments.axis,
                 init=arguments.init,
-                ignore_label=_ignore_label(arguments, labels),
+                ignore_label=_ignore_label(arguments, labels, has_model=arguments.init is not None),
                 config=config,
                 progress=show,
                 should_stop=stop,
@@ -202,13 +214,15 @@ def _border_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _save_model(checkpoint: Checkpoint, out: Path, *, overwrite: bool) -> None:
+def _save_model(checkpoint: Checkpoint, out: Path, *, overwrite: bool) -> tuple[Path | None, str]:
     """Save what has been trained; where that fails after all, somewhere else.
 
-    Raises
-    ------
-    SaveError
-        If so; it says where the model is now.
+    Returns
+    -------
+    found : Path or None
+        Where the model is; None if it could be saved nowhere.
+    trouble : str
+        Why that is not `out`; empty if it is.
     """
     try:
         checkpoint.save(out, overwrite=overwrite)
@@ -216,10 +230,9 @@ def _save_model(checkpoint: Checkpoint, out: Path, *, overwrite: bool) -> None:
         for folder in (out.parent, Path.cwd(), Path(tempfile.gettempdir())):
             with contextlib.suppress(SaveError):
                 found = _save_under_free_name(checkpoint, folder / out.name)
-                break
-        else:
-            raise
-        raise SaveError(f"{_words_of(error)} The model is not lost: it is {found}.") from error
+                return found, f"{_words_of(error)} The model is not lost: it is {found}."
+        return None, _words_of(error)
+    return out, ""
 
 
 def _save_under_free_name(checkpoint: Checkpoint, wanted: Path) -> Path:
@@ -235,20 +248,27 @@ def _save_under_free_name(checkpoint: Checkpoint, wanted: Path) -> Path:
             return path
 
 
-def _say_which_is_kept(done: RoundDone, out: Path, *, overwrite: bool) -> None:
-    """Say how new and old weights compare; new ones that were worse are saved beside the old."""
+def _say_which_is_kept(done: RoundDone, out: Path, *, overwrite: bool) -> list[str]:
+    """Say how new and old weights compare; new ones that were worse are saved beside the old.
+
+    Returns
+    -------
+    list of str
+        Why new ones that were worse could not be saved; mostly empty.
+    """
     from napari_unet.arguments import MODEL_SUFFIX
 
-    advice = ""
+    advice, troubles = "", []
     if done.rejected is not None:
         beside = out.with_name(f"{out.stem}_rejected{MODEL_SUFFIX}")
-        if overwrite:
-            done.rejected.save(beside)
+        found, trouble = _save_model(done.rejected, beside, overwrite=overwrite)
+        if found is None:
+            troubles.append(trouble)
         else:
-            beside = _save_under_free_name(done.rejected, beside)
-        advice = f" To use the new one anyway, take {beside}."
+            advice = f" To use the new one anyway, take {found}."
     if done.verdict:
         say(done.verdict + advice)
+    return troubles
 
 
 def _say_notes(volume: Volume) -> None:
@@ -267,15 +287,21 @@ def _labels_onto(path: str, volume: Volume) -> NDArray[Any]:
     return labels
 
 
-def _ignore_label(arguments: argparse.Namespace, labels: NDArray[Any] | None) -> IgnoreLabel:
-    """Which value nobody annotated: as asked for, else as the file beside the labels says."""
+def _ignore_label(
+    arguments: argparse.Namespace, labels: NDArray[Any] | None, *, has_model: bool = False
+) -> IgnoreLabel:
+    """Which value nobody annotated: as asked for, else as the file beside the labels says.
+
+    That 255 is a structure may also be known by the model, if there is one, later.
+    """
     from napari_unet.imaging.sidecar import values_beside
     from napari_unet.sparse_labels import FOUND_OUT, ignored_value
 
     wanted: IgnoreLabel = arguments.ignore_label
     if wanted == FOUND_OUT and labels is not None:
         beside = values_beside(Path(arguments.labels))
-        return wanted if beside is None else ignored_value(labels, wanted, beside)
+        if beside is not None and (not has_model or IGNORE_LABEL in beside):
+            return ignored_value(labels, wanted, beside)
     return wanted
 
 
@@ -374,7 +400,7 @@ def _segment_one(
             model,
             labels=annotated,
             slices=arguments.slices,
-            ignore_label=_ignore_label(arguments, annotated),
+            ignore_label=_ignore_label(arguments, annotated, has_model=True),
             progress=show,
         )
     receipt = api.save_mask(

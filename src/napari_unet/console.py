@@ -33,11 +33,20 @@ def print_any_text() -> None:
 
 def say(text: str) -> None:
     """Print one line of result; nobody may be there to read it any more."""
+    _print(text, sys.stdout)
+
+
+def complain(text: str) -> None:
+    """Print one line on standard error; nobody may be there to read it any more."""
+    _print(text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
     try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        stream.write(text + "\n")
+        stream.flush()
     except OSError:  # the terminal is closed, or the pipe
-        _discard(sys.stdout)
+        _discard(stream)
 
 
 def _discard(stream: TextIO) -> None:
@@ -191,10 +200,8 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
     if threading.current_thread() is threading.main_thread():  # signals reach no other
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)  # no system has all of them
-            if number is None or (
-                number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN  # nohup
-            ):
-                continue
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
+                continue  # as nohup has it, and a script that goes on meanwhile (&)
             before[number] = signal.signal(number, handler)
     try:
         yield

@@ -25,6 +25,23 @@ class AnnotationError(NapariUnetError):
     """The annotation is missing, empty or does not fit its scan."""
 
 
+class IgnoreLabelNeededError(AnnotationError):
+    """A value may be a structure, or mark voxels that nobody annotated; nobody says which.
+
+    Parameters
+    ----------
+    question : str
+        What was found, and what has to be said.
+    value : int
+        The value.
+    """
+
+    def __init__(self, question: str, value: int) -> None:
+        super().__init__(f"{question} Say which: ignore_label=None, or ignore_label={value}.")
+        self.question = question
+        self.value = value
+
+
 class CheckpointError(NapariUnetError):
     """A model file is damaged, or does not fit the scan or the classes."""
 

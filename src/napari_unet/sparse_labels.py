@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.annotation.states import PALETTE
-from napari_unet.errors import AnnotationError, CheckpointError
+from napari_unet.errors import AnnotationError, CheckpointError, IgnoreLabelNeededError
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
 from napari_unet.learning.config import IGNORE_LABEL
 
@@ -45,7 +45,7 @@ def ignored_value(
 
     Raises
     ------
-    AnnotationError
+    IgnoreLabelNeededError
         If 255 may be a structure, and nobody says so.
     """
     if wanted != FOUND_OUT:
@@ -58,9 +58,10 @@ def ignored_value(
     if others and not others & BESIDE_255:
         return IGNORE_LABEL
     beside = f"beside {', '.join(map(str, sorted(others & BESIDE_255)))}" if others else "alone"
-    raise AnnotationError(
+    raise IgnoreLabelNeededError(
         f"The labels hold the value {IGNORE_LABEL} {beside}: is it a structure, or does it mark "
-        "voxels that nobody annotated? Say which by the ignore label: none, or 255."
+        "voxels that nobody annotated?",
+        IGNORE_LABEL,
     )
 
 

@@ -90,6 +90,30 @@ def test_a_new_file_that_cannot_get_its_name_leaves_nothing(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_just_behind_the_naming_of_a_new_file_leaves_it(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def interrupted(*paths):
+        replace(*paths)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", without_links)
+    monkeypatch.setattr(os, "replace", interrupted)
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        write(path, overwrite=False)
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_process_does_not_ask_whether_it_lives_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "kill", None)  # on Windows that is Ctrl-C
+
+    with atomic_path(tmp_path / "a.nii") as outer:
+        write(tmp_path / "b.nii")
+        assert outer.exists()
+
+
 @pytest.mark.parametrize("check", [check_may_write, write])
 def test_every_refusal_of_the_system_is_told_before_the_work_and_in_our_words(
     tmp_path, monkeypatch, check

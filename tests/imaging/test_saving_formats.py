@@ -180,6 +180,14 @@ def test_a_segmentation_keeps_names_in_any_script_and_its_voxels(tmp_path, name)
     assert sitk.ReadImage(str(path)).GetMetaData("Segment0_Name") == name
 
 
+def test_a_name_that_is_no_text_does_not_cost_the_segmentation(tmp_path):
+    grid = grid_on(affine_of("LPS"))
+    path = tmp_path / "mask.seg.nrrd"
+    save_mask(mask_on(grid), grid, path, structures=[(1, "caf\udce9", "#ff0000")])
+    (tmp_path / "mask.json").unlink()
+    assert structures_beside(path)[0] == (1, r"caf\udce9", "#ff0000")
+
+
 def test_a_segment_without_colour_or_name_costs_itself_only(tmp_path):
     grid = grid_on(affine_of("LPS"))
     path = tmp_path / "mask.seg.nrrd"

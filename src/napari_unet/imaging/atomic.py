@@ -189,7 +189,8 @@ def _put_new(temporary: Path, target: Path) -> None:
         try:
             os.replace(temporary, target)
         except BaseException:
-            target.unlink()
+            if os.path.exists(temporary):  # a signal may come just behind the replacing
+                target.unlink()
             raise
 
 
@@ -215,6 +216,8 @@ def _is_abandoned(entry: os.DirEntry[str], computer: str, process: int) -> bool:
 
 
 def _is_alive(process: int) -> bool:
+    if process == os.getpid():  # which Windows would send a Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

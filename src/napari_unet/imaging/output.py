@@ -31,6 +31,8 @@ def structure_row(value: int, name: object, color: object) -> StructureRow:
     """Name and colour of a value as some file has them; what is missing is as nobody named it."""
     _, any_name, any_color = unnamed(value)
     text = " ".join(name.split()) if isinstance(name, str) else ""
+    # Bytes that are no text would break whatever the name is written into.
+    text = text.encode(errors="backslashreplace").decode()
     is_color = isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color)
     return value, text or any_name, str(color) if is_color else any_color
 

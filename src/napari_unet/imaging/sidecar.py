@@ -93,10 +93,8 @@ def structures_beside(mask: Path) -> tuple[StructureRow, ...]:
 
 
 def values_beside(mask: Path) -> frozenset[int] | None:
-    """Values of the structures that our sidecar lists; None without one, or without structures."""
-    content = _content(sidecar_of(mask))
-    rows = _rows(content) if _is_ours(content) else ()
-    return frozenset(value for value, _, _ in rows) or None
+    """Values of a mask's structures that are listed, see `structures_beside`; None without any."""
+    return frozenset(value for value, _, _ in structures_beside(mask)) or None
 
 
 def _rows(content: Any) -> tuple[StructureRow, ...]:
