@@ -35,6 +35,7 @@ sys.exit(cli.main())
 
 INTERRUPTED = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
 module = sys.argv.pop(1)
 class Finder:
     def find_spec(self, name, path=None, target=None):
