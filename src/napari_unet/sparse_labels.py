@@ -55,7 +55,7 @@ def ignored_value(
     if structures is not None:
         return None if IGNORE_LABEL in structures else IGNORE_LABEL
     others = {int(value) for value in np.unique(labels)} - {0, IGNORE_LABEL}
-    if others and not others & BESIDE_255:
+    if (others and not others & BESIDE_255) or len(others) > MOST_CLASSES:  # an image is no mask
         return IGNORE_LABEL
     beside = f"beside {', '.join(map(str, sorted(others & BESIDE_255)))}" if others else "alone"
     raise IgnoreLabelNeededError(
