@@ -243,6 +243,7 @@ class AnnotationRecord:
         """
         touched = self._voxels.slices_of(region)
         for index in touched:
+            self._released.pop(index, None)  # the next edit undone is this one, not the release
             if len(touched) > 1 and self.state(index) in UNTOUCHED:
                 self._partial[index] = True
                 self._crossed.add(index)

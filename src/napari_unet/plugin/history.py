@@ -16,8 +16,8 @@ from napari.layers import Labels
 
 from napari_unet.annotation.record import AnnotationRecord, SliceSnapshot, Standing
 
-MOST_STEPS = 1000
-"""napari keeps fewer strokes; steps are small."""
+MOST_STEPS = 200
+"""napari keeps 100 strokes; a step may hold a few planes of voxels."""
 
 Box = tuple[tuple[int, int] | None, ...]
 """First and last slice of a step along each display axis; None: all of them."""
@@ -57,7 +57,7 @@ class Step:
         """Have a record say again what it did after; return the slices that have changed."""
         if self.reset is not None:
             (index,) = self.before
-            record.release(index)
+            record.release(index, self.reset)
             return [index]
         return self._stand(record, self.after)
 
@@ -116,28 +116,29 @@ class History:
         if self.paused:
             return
         step = self._done.pop() if self._done else None
-        if step is None or step.stroke:
-            self._let_napari("undo")
-        changed = self._replayed(step, True)
-        if step is not None or changed:
+        moved = self._let_napari("undo") if step is None or step.stroke else True
+        self._replayed(step, True)
+        if moved:
             self._undone.append(step or Step(stroke=True))
 
     def _redo(self) -> None:
         if self.paused or (not self._undone and self._begun):
             return  # napari may remember a stroke that was taken back before the latest step
         step = self._undone.pop() if self._undone else None
-        if step is None or step.stroke:
-            self._let_napari("redo")
-        changed = self._replayed(step if step is not None and step.after else None, False)
-        if step is not None or changed:
+        moved = self._let_napari("redo") if step is None or step.stroke else True
+        self._replayed(step if step is not None and step.after else None, False)
+        if moved:
             self._done.append(step or Step(stroke=True))
 
-    def _let_napari(self, name: str) -> None:
+    def _let_napari(self, name: str) -> bool:
+        """Have napari do it; return whether it still knew a stroke, for it forgets old ones."""
+        known = bool(getattr(self._layer, f"_{name}_history"))
         self.replaying = True
         try:
             self._napari[name]()
         finally:
             self.replaying = False
+        return known
 
 
 def box_of(atoms: Iterable[Any]) -> Box:

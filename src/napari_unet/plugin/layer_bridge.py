@@ -193,6 +193,7 @@ class LayerBridge(QObject):
             self._look_at(tuple(where) if step is None else step.where)
             self.refresh()
         self._edited(changed)
+        self._look_everywhere.start()  # a redraw that napari caused was not looked at
         return changed
 
     # -- predictions -----------------------------------------------------------
