@@ -16,10 +16,11 @@ from napari_unet.errors import (
     NapariUnetError,
     VolumeError,
 )
+from napari_unet.given import as_checkpoint
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
 from napari_unet.learning.events import StepDone
-from napari_unet.sparse_labels import choose_slices, label_values
+from napari_unet.sparse_labels import choose_slices, structure_rows
 
 SHAPE = (14, 40, 36)
 QUICK = TrainConfig(seconds=60, max_steps=120, threads=1)
@@ -92,21 +93,34 @@ def test_a_model_is_trained_on_with_the_same_label_values(truth, tmp_path):
         napari_unet.train(volume, truth * 3, init=first, config=ONE_STEP)
 
 
-def test_named_structures_are_numbered_and_can_be_renamed(truth):
+def test_named_structures_keep_their_label_values_and_can_be_renamed(truth):
     labels = truth * 2
     labels[ball((9, 27, 24), 5)] = 4
     volume = scan_of(labels, (2, 4))
     first = napari_unet.train(volume, labels, class_names=["core", "oedema"], config=QUICK)
     found = napari_unet.segment(volume, first)
-    assert set(np.unique(found)) == {0, 1, 2}
+    assert set(np.unique(found)) == {0, 2, 4}
     second = napari_unet.train(
         volume, found, class_names=["necrosis", "oedema"], init=first, config=ONE_STEP
     )
     assert second.card.class_names == ("necrosis", "oedema")
+    assert second.card.label_values == (2, 4)
     assert second.card.provenance.steps > first.card.provenance.steps
 
     with pytest.raises(AnnotationError, match="1 class names were given for 2 structures"):
         napari_unet.train(volume, found, class_names=["core"], init=first, config=ONE_STEP)
+
+
+@pytest.mark.parametrize("names", [("label 2", "label 1"), ("label 0", "label 9")])
+def test_a_name_that_looks_like_a_label_value_is_only_a_name(truth, names, tmp_path):
+    labels = truth * 1
+    labels[ball((9, 27, 24), 5)] = 2
+    model = napari_unet.train(scan_of(labels, (1, 2)), labels, class_names=names, config=ONE_STEP)
+    model.save(tmp_path / "model.safetensors")
+    card = as_checkpoint(tmp_path / "model.safetensors").card
+    assert structure_rows(card)[0][:2] == (1, names[0])
+    kept = napari_unet.segment(scan_of(labels, (1, 2)), model, labels=labels, slices=[6, 9])
+    np.testing.assert_array_equal(kept[[6, 9]], labels[[6, 9]])
 
 
 def test_files_in_any_voxel_order_count_slices_as_stored(truth, tmp_path):
@@ -235,12 +249,6 @@ def test_a_segmentation_of_slicer_says_what_255_is(truth, tmp_path):
     (tmp_path / "mask.json").unlink()
     filled = napari_unet.fill_between(path, grid=grid, slices=[3, 9])
     assert set(np.unique(filled)) == {0, 255}
-
-
-def test_named_classes_are_numbered_from_one():
-    assert label_values(["label 4", "label 17"]) == [4, 17]
-    assert label_values(["tumour", "label 17"]) == [1, 2]
-    assert label_values(["label 3", "label 3"]) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,6 @@ from napari_unet.sparse_labels import (
     IgnoreLabel,
     choose_slices,
     ignored_value,
-    label_values,
     structures,
     to_classes,
 )
@@ -117,9 +116,8 @@ def train(
     class_names : sequence of str, optional
         Names of the structures in ascending order of their label values; with `init`
         new names for its structures, in its order. Default: those of `init`, else
-        ``label 2`` for the value 2, and so on. Structures with names of their own are
-        numbered 1, 2, ... from then on: `segment` gives these numbers, and labels for
-        training on have to hold them.
+        ``label 2`` for the value 2, and so on. Names are only names: the label values stay
+        those of the first training, for `segment` and for training on.
     init : Checkpoint or path, optional
         Model to start from; it must have the same sequences and as many
         structures. Where three slices or more are new to it, one in five of them is
@@ -157,13 +155,13 @@ def train(
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
     truth = labels_on(labels, volume.grid, volume.name)
-    known = label_values(start.card.class_names) if start else None
+    known = start.card.label_values if start else None
     ignore = _ignored_in(truth, labels, ignore_label, known)
     along = _choose_axis(volume.grid, axis, start)
     chosen = choose_slices(truth, volume.grid, along, slices, ignore=ignore)
     stack = np.moveaxis(truth, along, 0)[chosen]
     values, names = structures(
-        stack, names=class_names, known=start.card.class_names if start else None, ignore=ignore
+        stack, names=class_names, known=start.card if start else None, ignore=ignore
     )
     if start is not None:
         start = start.with_classes(names)
@@ -183,6 +181,7 @@ def train(
             annotations,
             config,
             class_names=names,
+            label_values=values,
             channel_names=volume.channel_names,
             init=start,
             should_stop=should_stop,
@@ -230,7 +229,7 @@ def segment(
     ndarray of unsigned integer, shape (z, y, x)
         Label of each voxel in display order, ready for
         ``save_mask(labels, volume.grid, path)``. The values are those that the model
-        was trained with, or 1, 2, ... if its structures were given names.
+        was trained with (``model.card.label_values``).
 
     Raises
     ------
@@ -247,10 +246,10 @@ def segment(
         raise ValueError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
         truth = labels_on(labels, volume.grid, volume.name)
-        ignore = _ignored_in(truth, labels, ignore_label, label_values(card.class_names))
+        ignore = _ignored_in(truth, labels, ignore_label, card.label_values)
         chosen = choose_slices(truth, volume.grid, card.slice_axis, slices, ignore=ignore)
         stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
-        known = structures(stack, known=card.class_names, ignore=ignore)[0]
+        known = structures(stack, known=card, ignore=ignore)[0]
         annotations = _annotations(chosen, stack, known, ignore)
 
     from napari_unet.learning.inference import predict_volume
@@ -261,7 +260,7 @@ def segment(
         annotations=annotations,
         progress=lambda event: _tell(event, progress),
     )
-    values = np.array([0, *label_values(card.class_names)])
+    values = np.array([0, *card.label_values])
     return values.astype(np.min_scalar_type(int(values.max())))[classes]
 
 

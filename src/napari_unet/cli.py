@@ -407,7 +407,7 @@ def _segment_one(
         labels,
         volume.grid,
         out,
-        structures=structure_rows(model.card.class_names, model.card.class_colors),
+        structures=structure_rows(model.card),
         sources=files,
         series=open_scan(files[0], series=arguments.series) if is_dicom_seg(out) else None,
         overwrite=arguments.overwrite,

@@ -18,7 +18,7 @@ from napari_unet.imaging.loading import ROUNDING
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid, shape_text
 from napari_unet.learning.wording import counted
-from napari_unet.sparse_labels import axis_title, label_values
+from napari_unet.sparse_labels import axis_title
 
 FEW_LABELS = 64
 """A volume with at most as many distinct whole values is described as a mask."""
@@ -99,7 +99,7 @@ def model(path: Path) -> list[tuple[str, str]]:
     card, made = checkpoint.card, checkpoint.card.provenance
     net = card.model
     weights = sum(tensor.numel() for tensor in checkpoint.state.values())
-    classes = zip(label_values(card.class_names), card.class_names, strict=True)
+    classes = zip(card.label_values, card.class_names, strict=True)
     return [
         ("file", str(path)),
         ("structures", ", ".join(f"{value} = {name}" for value, name in classes)),

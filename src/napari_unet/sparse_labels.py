@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from napari_unet.annotation.states import PALETTE
 from napari_unet.errors import AnnotationError, CheckpointError, IgnoreLabelNeededError
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.learning.config import IGNORE_LABEL, ModelCard
 
 MOST_CLASSES = IGNORE_LABEL - 1
 """Labels are bytes while the network learns, and one value is taken."""
@@ -65,26 +64,10 @@ def ignored_value(
     )
 
 
-def label_values(class_names: Sequence[str]) -> list[int]:
-    """Label values that classes 1..K have in files.
-
-    Models trained on a mask with the values 1, 2 and 4 call their classes
-    ``label 1``, ``label 2`` and ``label 4``, and give these values back. Classes with
-    names of their own are numbered 1..K.
-    """
-    found = [re.fullmatch(r"label (\d+)", name) for name in class_names]
-    values = [int(match[1]) for match in found if match]
-    if len(set(values)) == len(class_names):
-        return values
-    return list(range(1, len(class_names) + 1))
-
-
-def structure_rows(
-    class_names: Sequence[str], class_colors: Sequence[str] = ()
-) -> list[tuple[int, str, str]]:
-    """Value in files, name and colour of classes 1..K, as `save_mask` takes them."""
-    colors = itertools.cycle(class_colors or PALETTE)
-    return list(zip(label_values(class_names), class_names, colors, strict=False))
+def structure_rows(card: ModelCard) -> list[tuple[int, str, str]]:
+    """Value in files, name and colour of a model's classes 1..K, as `save_mask` takes them."""
+    colors = itertools.cycle(card.class_colors or PALETTE)
+    return list(zip(card.label_values, card.class_names, colors, strict=False))
 
 
 def axis_title(grid: Grid, axis: int) -> str:
@@ -152,7 +135,7 @@ def structures(
     stack: NDArray[Any],
     *,
     names: Sequence[str] | None = None,
-    known: Sequence[str] | None = None,
+    known: ModelCard | None = None,
     ignore: int | None = IGNORE_LABEL,
 ) -> tuple[list[int], tuple[str, ...]]:
     """Label values and names of the structures to learn.
@@ -164,8 +147,8 @@ def structures(
     names : sequence of str, optional
         Names in ascending order of the values, or new ones in the order of `known`;
         default: `known`, else ``label 1``, ...
-    known : sequence of str, optional
-        Class names of the model to start from.
+    known : ModelCard, optional
+        Of the model to start from.
     ignore : int, optional
         Value of voxels that nobody annotated, see `ignored_value`.
 
@@ -178,11 +161,11 @@ def structures(
     """
     present = [int(v) for v in np.unique(stack) if v not in (0, ignore)]
     if known is not None:
-        values = label_values(known)
+        values, own = list(known.label_values), known.class_names
         if strange := sorted(set(present) - set(values)):
             raise CheckpointError(
                 f"The labels hold the value {strange[0]}, but the model knows only "
-                f"{', '.join(map(str, values))} ({', '.join(known)}). "
+                f"{', '.join(map(str, values))} ({', '.join(own)}). "
                 "Choose another model, or labels with its numbers."
             )
     elif not present:
@@ -196,14 +179,13 @@ def structures(
             "can be learned. Choose the mask, not an image."
         )
     else:
-        known = tuple(f"label {value}" for value in present)
-        values = present
+        values, own = present, tuple(f"label {value}" for value in present)
     if names is not None and len(names) != len(values):
         raise AnnotationError(
             f"{len(names)} class names were given for {len(values)} structures "
             f"(label values {', '.join(map(str, values))}). Give one name for each."
         )
-    return values, tuple(known if names is None else names)
+    return values, tuple(own if names is None else names)
 
 
 def to_classes(

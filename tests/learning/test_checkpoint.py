@@ -67,6 +67,49 @@ def test_a_model_of_the_format_before_checksums_still_opens(trained, tmp_path):
     assert Checkpoint.load(path).card == card
 
 
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        (["label 17", "label 53"], (17, 53)),
+        (["core", "label 53"], (1, 2)),
+        (["label 0", "label 3"], (1, 2)),
+        (["label 3", "label 3"], (1, 2)),
+        (["label 3", "label 255"], (3, 255)),
+    ],
+)
+def test_label_values_of_models_before_format_4_are_in_their_names(
+    trained, tmp_path, names, values
+):
+    model = trained.checkpoint.with_classes(names)
+    card = dataclasses.asdict(model.card)
+    del card["label_values"]
+    safetensors.torch.save_file(
+        model.state,
+        tmp_path / "old.safetensors",
+        {"napari_unet": json.dumps({"format_version": 3, **card})},
+    )
+    assert Checkpoint.load(tmp_path / "old.safetensors").card.label_values == values
+
+
+@pytest.mark.parametrize("values", [[1, 1], [0, 2], [3], [1, 2.5], ["1", 2]])
+def test_label_values_that_cannot_be_are_damage(trained, tmp_path, values):
+    model = trained.checkpoint.with_classes(["ball", "ring"])
+    card = {**dataclasses.asdict(model.card), "label_values": values}
+    safetensors.torch.save_file(
+        model.state,
+        tmp_path / "old.safetensors",
+        {"napari_unet": json.dumps({"format_version": 3, **card})},
+    )
+    with pytest.raises(CheckpointError, match=r"label values.*damaged"):
+        Checkpoint.load(tmp_path / "old.safetensors")
+
+
+def test_added_structures_get_label_values_that_no_other_has(trained):
+    first = trained.checkpoint.with_classes(["ball"], label_values=[2])
+    assert first.with_classes(["ball", "ring", "cone"]).card.label_values == (2, 3, 4)
+    assert first.with_classes(["ball", "ring"], label_values=[17, 53]).card.label_values == (17, 53)
+
+
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "header"])
 def test_damaged_file_is_refused_with_a_sentence(trained, tmp_path, damage):
     path = tmp_path / "model.safetensors"

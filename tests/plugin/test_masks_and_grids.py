@@ -64,13 +64,13 @@ def test_a_mask_on_another_grid_becomes_annotation_if_it_is_complete(
     bench.widget.scan.load.click()
     assert not answer, bench.widget.message.text
     record = bench.session.record
-    found = bench.session.labels.data == 2
+    found = bench.session.labels.data == 1
     assert 2 * (found & bench.truth).sum() / (found.sum() + bench.truth.sum()) > 0.85
     shown = [int(i) for i in np.flatnonzero(found.any(axis=(1, 2)))]
     state = SliceState.ANNOTATED if complete else SliceState.PREDICTED
     assert record.slices_in(state) == shown
     assert "resampled from 2 x 2 x 4 mm onto the grid of “scan”" in bench.widget.message.text
-    assert len(bench.session.structures) == 2
+    assert [s.value for s in bench.session.structures] == [2]
     assert bench.session.score() is None, "what somebody else labelled is no prediction"
 
 
@@ -90,17 +90,20 @@ def test_a_loaded_mask_leaves_what_was_annotated(bench, answer, tmp_path):
     bench.train()
 
 
-@pytest.mark.parametrize(
-    ("values", "says"), [((0, 300), "holds the value 300"), ((0, 255), "means “not annotated”")]
-)
-def test_masks_whose_values_cannot_be_kept_are_refused(bench, answer, tmp_path, values, says):
+def test_masks_without_a_structure_are_refused(bench, answer, tmp_path):
     grid = grid_of(bench.image)
-    stored = grid.to_source(np.where(bench.truth, *values[::-1]).astype(np.int16))
+    stored = grid.to_source(np.where(bench.truth, 255, 0).astype(np.int16))
     nib.save(nib.Nifti1Image(stored, grid.affine), tmp_path / "mask.nii")
     bench.widget.scan.load.click()
     assert bench.widget.message.failed
-    assert says in bench.widget.message.text
+    assert "means “not annotated”" in bench.widget.message.text
     assert not bench.session.labels.data.any()
+
+
+def test_masks_of_more_structures_than_can_be_worked_on_are_refused(bench):
+    many = np.arange(bench.truth.size, dtype=np.int32).reshape(bench.truth.shape) % 400
+    with pytest.raises(VolumeError, match=r"398 different values; at most 253 structures"):
+        mask_of_layer(Labels(many, name="cells", scale=(2, 1, 1)), bench.image)
 
 
 def test_a_label_layer_on_another_grid_is_brought_onto_the_scan_in_a_new_layer(bench, answer):
@@ -119,7 +122,8 @@ def test_a_label_layer_on_another_grid_is_brought_onto_the_scan_in_a_new_layer(b
     bench.widget.scan.labels.setCurrentIndex(row.index("theirs"))
     bench.widget.scan.labels.activated.emit(row.index("theirs"))
     assert bench.session.labels not in (mine, other)
-    np.testing.assert_array_equal(bench.session.labels.data == 3, bench.truth)
+    np.testing.assert_array_equal(bench.session.labels.data == 1, bench.truth)
+    assert [s.value for s in bench.session.structures] == [3]
     assert mine.data[5].any()
     assert "resampled" not in bench.widget.message.text, "the same voxels, only flipped"
 

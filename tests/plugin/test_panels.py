@@ -26,7 +26,7 @@ from napari_unet.plugin.scan_panel import ScanPanel
 from napari_unet.plugin.train_panel import TrainPanel
 
 NAMES = ("Metastasis", "Oedema around the metastasis", "Necrosis")
-STRUCTURES = [Structure(name, color) for name, color in zip(NAMES, PALETTE)]
+STRUCTURES = [Structure(*each) for each in zip(NAMES, PALETTE, range(1, 31))]
 MEASURES = [StructureMeasure(v, name, 131.05, 1205, 9.0) for v, name in enumerate(NAMES, start=1)]
 
 
@@ -107,7 +107,7 @@ def test_a_structure_is_renamed_in_its_row(shown):
     panel.structures.changed.connect(rename)
     panel.structures.show_structures(STRUCTURES[:2], 1)
     panel.structures.list.item(1).setText("Ventricle")
-    assert told == [(2, Structure("Ventricle", PALETTE[1]))]
+    assert told == [(2, Structure("Ventricle", PALETTE[1], 2))]
     assert panel.structures.list.item(1).text() == "Ventricle"
 
 

@@ -137,9 +137,7 @@ def test_names_and_colours_of_a_saved_mask_stay_when_it_is_opened_and_saved_agai
     save_mask(labels, grid, tmp_path / "g_mask.nii.gz", structures=rows)
     [(data, arguments, _)] = read_scans(str(tmp_path / "g_mask.nii.gz"))
     save(Labels(data, **arguments), tmp_path / "again.nii.gz")
-    again = structures_beside(tmp_path / "again.nii.gz")
-    assert (again[0], again[2]) == tuple(rows)
-    assert again[1][1] == "Structure 2"
+    assert structures_beside(tmp_path / "again.nii.gz") == tuple(rows)
 
 
 def test_a_mask_that_is_loaded_first_brings_its_names(bench, tmp_path):
@@ -147,7 +145,8 @@ def test_a_mask_that_is_loaded_first_brings_its_names(bench, tmp_path):
     path = tmp_path / "g_mask.nii.gz"
     save_mask(bench.truth * np.uint8(3), bench.session.grid, path, structures=rows)
     bench.annotator.take_mask(bench.annotator.find_mask(path), complete=True)
-    assert bench.session.class_names == ("Oedema", "Structure 2", "Core")
+    assert bench.session.class_names == ("Oedema", "Core")
     bench.widget.structures.change(1, replace(bench.session.structures[0], name="Mine"))
     bench.annotator.take_mask(bench.annotator.find_mask(path), complete=True)
-    assert bench.session.class_names == ("Mine", "Structure 2", "Core")
+    assert bench.session.class_names == ("Mine", "Core")
+    assert "Label 1, “Oedema” there, is “Mine” here" not in bench.widget.message.text, "not in it"

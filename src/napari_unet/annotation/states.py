@@ -50,7 +50,10 @@ class Structure:
         What the annotator calls it.
     color : str
         Hex colour, such as ``#e6550d``.
+    value : int
+        Its label value in files.
     """
 
     name: str
     color: str
+    value: int

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,12 @@ from typing import Any
 from napari_unet.errors import CheckpointError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.learning.calibration import SIZES, Calibration, Continuity
-from napari_unet.learning.config import ModelCard, ModelConfig, Provenance
+from napari_unet.learning.config import (
+    ModelCard,
+    ModelConfig,
+    Provenance,
+    further_values,
+)
 from napari_unet.learning.preparation import NORMALISATIONS
 from napari_unet.learning.runtime import load_torch
 from napari_unet.learning.wording import counted
@@ -105,7 +111,10 @@ class Checkpoint:
             )
 
     def with_classes(
-        self, class_names: Sequence[str], class_colors: Sequence[str] = ()
+        self,
+        class_names: Sequence[str],
+        class_colors: Sequence[str] = (),
+        label_values: Sequence[int] = (),
     ) -> Checkpoint:
         """Give the model other names for its structures, and further structures.
 
@@ -118,6 +127,8 @@ class Checkpoint:
         class_names, class_colors : sequence of str
             Names and hex colours of classes 1..K; those that the model knows come
             first, in its order. No colours: as they are.
+        label_values : sequence of int
+            Their values in files. None: as they are, and the next ones for added structures.
 
         Raises
         ------
@@ -137,11 +148,13 @@ class Checkpoint:
         for name, drop in (("head.weight", 0.0), ("head.bias", _NEW_CLASS_DROP)):
             new = state[name][:rows] - drop
             state[name] = torch.cat([state[name], *[new] * (wanted - known)])
+        values = tuple(label_values) or further_values(self.card.label_values, wanted)
         card = dataclasses.replace(
             self.card,
             model=dataclasses.replace(self.card.model, n_classes=wanted + 1),
             class_names=tuple(class_names),
             class_colors=tuple(class_colors) or self.card.class_colors,
+            label_values=values,
         )
         return Checkpoint(state, card)
 
@@ -272,6 +285,13 @@ def _read_card(text: str, name: str) -> dict[str, Any]:
     return raw
 
 
+def _named_values(class_names: Sequence[str]) -> tuple[int, ...]:
+    """Label values of models before format 4: in names like ``label 4``, else none."""
+    found = [re.fullmatch(r"label (\d+)", name) for name in class_names]
+    values = tuple(int(match[1]) for match in found if match)
+    return values if len({*values} - {0}) == len(class_names) else ()
+
+
 def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
     try:
         del raw["format_version"]
@@ -282,14 +302,16 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
             provenance[key] = tuple((str(scan), int(index)) for scan, index in slices)
         rows, columns = raw.pop("spacing_mm")
         calibration = _parse_calibration(raw.pop("calibration", {}))  # unknown before format 4
+        names = tuple(raw.pop("class_names"))
         card = ModelCard(
             model=ModelConfig(**raw.pop("model")),  # formats 1 and 2: with fewer options
             provenance=Provenance(**provenance),
             spacing_mm=(float(rows), float(columns)),
-            class_names=tuple(raw.pop("class_names")),
+            class_names=names,
             class_colors=tuple(raw.pop("class_colors")),
             channel_names=tuple(raw.pop("channel_names")),
             calibration=calibration,
+            label_values=tuple(raw.pop("label_values", ())) or _named_values(names),
             **raw,
         )
         if card.model.n_classes != len(card.class_names) + 1:

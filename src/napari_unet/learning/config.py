@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -346,6 +348,13 @@ class ModelCard:
         How much its answers count, and whether what it finds goes on from slice to slice.
     provenance : Provenance
         Training history.
+    label_values : tuple of int
+        Values of classes 1..K in files; default: 1..K.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label value for each class, or one cannot be used.
     """
 
     model: ModelConfig
@@ -357,3 +366,25 @@ class ModelCard:
     normalisation: str = NORMALISATION
     calibration: Calibration = field(default_factory=Calibration)
     provenance: Provenance = field(default_factory=Provenance)
+    label_values: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        known = len(self.class_names)
+        values = self.label_values or tuple(range(1, known + 1))
+        object.__setattr__(self, "label_values", values)
+        if len(values) != known or len(set(values)) != known:
+            raise ValueError(f"{known} classes need as many label values, not {values}")
+        if wrong := [value for value in values if not isinstance(value, int) or value < 1]:
+            raise ValueError(f"label values are whole numbers from 1, not {wrong[0]!r}")
+
+
+def further_values(values: Sequence[int], count: int) -> tuple[int, ...]:
+    """Give label values for `count` classes: the present ones first, then free numbers.
+
+    An added class gets its own number where that is free, else the next free one.
+    """
+    given = list(values)
+    while len(given) < count:
+        free = (v for v in itertools.count(len(given) + 1) if v not in {*given, IGNORE_LABEL})
+        given.append(next(free))
+    return tuple(given)

@@ -63,6 +63,7 @@ class Trainer:
         config: TrainConfig,
         class_names: Sequence[str],
         class_colors: Sequence[str],
+        label_values: Sequence[int],
         channel_names: Sequence[str],
         init: Checkpoint | None,
     ) -> None:
@@ -86,6 +87,7 @@ class Trainer:
             ),
             class_names=tuple(class_names),
             class_colors=tuple(class_colors),
+            label_values=tuple(label_values) or (init.card.label_values if init else ()),
             channel_names=tuple(channel_names),
             spacing_mm=init.card.spacing_mm if init else working_spacing(scans[0], shape),
             slice_axis=scans[0].axis,

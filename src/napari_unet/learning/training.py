@@ -73,6 +73,7 @@ def train(
     *,
     class_names: Sequence[str],
     class_colors: Sequence[str] = (),
+    label_values: Sequence[int] = (),
     channel_names: Sequence[str] = (),
     init: Checkpoint | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -96,6 +97,8 @@ def train(
         How to train.
     class_names, class_colors, channel_names : sequence of str
         Names and hex colours of classes 1..K, names of the channels.
+    label_values : sequence of int
+        Values of classes 1..K in files, for the card; default: those of `init`, else 1..K.
     init : Checkpoint, optional
         Model to start from. A few of the slices that are new to it are held back
         (see `guard`); its weights are kept where they are better on those than the
@@ -131,7 +134,7 @@ def train(
     with memory_errors_explained(_remedy(config, init)), torch_threads(config.threads):
         first = annotations() if callable(annotations) else annotations
         trainer = Trainer(
-            scans, first or (), config, class_names, class_colors, channel_names, init
+            scans, first or (), config, class_names, class_colors, label_values, channel_names, init
         )
         updates = annotations if callable(annotations) else lambda: None
         live = None

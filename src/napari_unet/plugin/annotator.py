@@ -306,13 +306,14 @@ class Annotator(QObject):
         planes = (session.labels.data[session.record.plane(index)] for index in indices)
         highest = max(map(highest_label, planes))
         training = self.rounds.is_training(session)
-        if highest > MAX_STRUCTURES:
+        added = session.ensure_structures(highest)
+        if highest > len(session.structures):
             self.say(
                 f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
                 "Repaint it with one of them.",
                 failed=True,
             )
-        if session.ensure_structures(highest):
+        if added:
             session.show_structures()
             self.session_changed.emit()
             if training:

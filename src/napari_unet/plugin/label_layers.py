@@ -10,8 +10,10 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
+from napari_unet.annotation.structures import FIRST, MOST, pair, to_classes, values_in
 from napari_unet.errors import AnnotationError, GridMismatchError, VolumeError
+from napari_unet.imaging.loading import LARGEST_LABEL
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.plugin.foreign_layers import is_upright
 from napari_unet.plugin.placement import exact_place
@@ -88,8 +90,8 @@ def check_place(layer: Labels, image: Image) -> None:
 def adopt_segmentation(layer: Labels, image: Image) -> None:
     """Make an existing Labels layer usable as the segmentation of a scan.
 
-    A layer from elsewhere gets a copy of its array: that may be somebody's own. Its place
-    becomes that of a new one (`new_segmentation`).
+    A layer from elsewhere gets an array of its own, in which its values are classes 1..K. Its
+    place becomes that of a new one (`new_segmentation`).
 
     Raises
     ------
@@ -100,46 +102,62 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
     """
     check_place(layer, image)
     elsewhere, data = is_from_elsewhere(layer), layer.data
+    ours = dict(layer.metadata.get(METADATA_KEY, {}))
     if elsewhere or data.dtype != np.uint8 or not isinstance(data, np.ndarray):
         values = np.asarray(data)
-        theirs = values if elsewhere else np.where(values == BACKGROUND_BRUSH, 0, values)
-        if theirs.any():
-            check_values(theirs, f"“{layer.name}”")
-        if elsewhere:
-            check_255(theirs, f"“{layer.name}”", values_of_file(layer))
+        if elsewhere and values.any():
+            present = check_values(values, f"“{layer.name}”")
+            check_255(values, f"“{layer.name}”", values_of_file(layer))
+            found = pair(present, ours.get("structures", ()), (FIRST,), fixed=False)
+            values = to_classes(values, found.classes)
+            ours["structures"] = found.structures
+        elif not elsewhere and highest_label(values) > MOST:
+            raise VolumeError(
+                f"“{layer.name}” holds the label {highest_label(values)}; {MOST} is the highest "
+                "that can be worked on. Repaint it first."
+            )
         layer.data = np.array(values, dtype=np.uint8)
     place = exact_place(image.data.shape, image.scale, image.translate)
     for what, value in zip(("scale", "translate"), place, strict=True):
         if not np.array_equal(getattr(layer, what), value):  # each draws the layer anew
             setattr(layer, what, value)
-    ours = dict(layer.metadata.get(METADATA_KEY, {}))
     if "grid" not in ours:
         ours.update(grid_entry(image))
     layer.metadata = {**layer.metadata, METADATA_KEY: ours}
 
 
-def check_values(labels: NDArray[Any], name: str) -> None:
+def check_values(labels: NDArray[Any], name: str) -> list[int]:
     """Check that a mask from elsewhere, which is called `name`, can be worked on.
+
+    Returns
+    -------
+    list of int
+        Its values, ascending: neither 0 nor 255.
 
     Raises
     ------
     VolumeError
-        If it holds no label, or one that cannot be used.
+        If it holds no label, one that cannot be used, or too many.
     """
     if labels.min() < 0:
         raise VolumeError(f"{name} holds negative values. In a mask, classes count from 1.")
-    unknown = labels == NOT_ANNOTATED
-    highest = int(np.max(labels, where=~unknown, initial=0))
-    if highest == 0:
-        only = " but 255, which means “not annotated”" if unknown.any() else ""
+    values = values_in(labels)
+    if not values:
+        only = " but 255, which means “not annotated”" if labels.any() else ""
         raise VolumeError(
             f"{name} holds no label{only}. Save its structures as 1, 2 and so on, then load it."
         )
-    if highest >= BACKGROUND_BRUSH:
+    if values[-1] > LARGEST_LABEL:
         raise VolumeError(
-            f"{name} holds the value {highest}; 1 to {BACKGROUND_BRUSH - 1} can be used. "
-            "Renumber its structures first."
+            f"{name} holds the value {values[-1]}; {LARGEST_LABEL} is the highest that can be "
+            "used. Renumber its structures first."
         )
+    if len(values) > MOST:
+        raise VolumeError(
+            f"{name} holds {len(values)} different values; at most {MOST} structures can be worked "
+            "on. Choose the mask, not an image, or leave structures out."
+        )
+    return values
 
 
 def values_of_file(layer: Labels) -> frozenset[int] | None:

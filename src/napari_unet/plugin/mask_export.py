@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_unet.annotation.shares import human_share, interpolated_share
+from napari_unet.annotation.structures import to_values
 from napari_unet.imaging.dicom_seg import is_dicom_seg
 from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.saving import save_mask
@@ -26,8 +27,9 @@ def export_mask(session: ScanSession, path: Path) -> str:
     record.sync()
     files = files_of(images[0])
     grid = file_grid_of(images[0])
+    mask = to_values(record.mask(), session.structures)
     receipt = save_mask(
-        record.mask() if grid is None else reorder(record.mask(), session.grid, grid),
+        mask if grid is None else reorder(mask, session.grid, grid),
         session.grid if grid is None else grid,
         path,
         structures=rows_of(session.structures),

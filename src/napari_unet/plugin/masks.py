@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_unet.annotation.states import NOT_ANNOTATED, TOUCHED, Structure
+from napari_unet.annotation.structures import MOST, pair, to_classes, values_in
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto
@@ -27,8 +28,11 @@ from napari_unet.plugin.scan_layers import (
     reorder,
     was_moved,
 )
-from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession
+from napari_unet.plugin.session import ScanSession
 from napari_unet.plugin.writer import named_beside
+
+NOTES_SAID = 4
+"""Structures of which a message says that they are called otherwise here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,16 +43,16 @@ class FoundMask:
     ----------
     name : str
         Its file or layer.
-    labels : ndarray of uint8, shape (z, y, x)
+    labels : ndarray of unsigned integer, shape (z, y, x)
         Its values, display order; 255 where nobody has annotated.
     note : str
         How it was brought there, and which structures that changed; empty where it lay there.
     structures : tuple of Structure
-        What its labels 1..K mean, as far as it says so.
+        What its values mean, as far as it says so.
     """
 
     name: str
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.unsignedinteger[Any]]
     note: str = ""
     structures: tuple[Structure, ...] = ()
 
@@ -109,7 +113,8 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
 def _found(values: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:
     """Bring a mask, whose values are checked, onto the grid of its scan."""
     labels, note = labels_onto(values, own, grid, name, f"“{image.name}”")
-    return FoundMask(name, labels.astype(np.uint8), note)
+    smallest = labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
+    return FoundMask(name, smallest, note)
 
 
 def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
@@ -120,18 +125,31 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     session : ScanSession
         Where it goes. Slices that are annotated there stay as they are, and so do the
         voxels painted on partial ones. Where nothing is annotated or learned yet, the
-        structures get the mask's names and colours.
+        structures become those of the mask.
     mask : FoundMask
         A mask on its grid.
     complete : bool
         Whether slices that show a structure are right as they are and become annotated;
         otherwise they are predictions to correct.
+
+    Raises
+    ------
+    VolumeError
+        If there would be more structures than can be worked on; nothing has changed then.
     """
     record, axis = session.record, session.axis
-    unknown = mask.labels == NOT_ANNOTATED
-    labels = np.where(unknown, np.uint8(0), mask.labels)
-    shown, unsure = mask.slices(axis), slices_where(unknown, axis)
     kept = set(record.slices_in(*TOUCHED))
+    fixed = bool(kept) or session.models.present is not None
+    pairing = pair(values_in(mask.labels), mask.structures, session.structures, fixed=fixed)
+    if len(pairing.structures) > MOST:
+        raise VolumeError(
+            f"With {mask.name} there would be {len(pairing.structures)} structures; at most {MOST} "
+            "can be worked on. Leave some out."
+        )
+    labels = to_classes(mask.labels, pairing.classes)
+    unknown = labels == NOT_ANNOTATED
+    labels[unknown] = 0
+    shown, unsure = mask.slices(axis), slices_where(unknown, axis)
     before = slices_where(record.labels, axis)
     record.write_volume(labels, sorted({*shown, *before}))
     new = [index for index in shown if index not in kept]
@@ -141,13 +159,8 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
                 record.accept(index)
                 if index in unsure:
                     record.set_partial(index, True)
-    highest = int(labels.max())
-    known = len(session.structures) if kept or session.models.present is not None else 0
-    session.structures[known:] = [
-        *mask.structures[known:MAX_STRUCTURES],
-        *session.structures[max(known, len(mask.structures)) :],
-    ]
-    session.ensure_structures(highest)
+    session.structures = list(pairing.structures)
+    session.ensure_structures(1)
     session.show_structures()
     session.bridge.refresh()
     session.edited(new)
@@ -155,6 +168,4 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     said = [f"{len(new)} slices of {mask.name} are {became}."]
     if stayed := len(shown) - len(new):
         said.append(f"{stayed} that you had annotated stay as they were.")
-    if highest > MAX_STRUCTURES:
-        said.append(f"Labels above {MAX_STRUCTURES} are kept, but not learned.")
-    return " ".join([*said, mask.note]).strip()
+    return " ".join([*said, *pairing.notes[:NOTES_SAID], mask.note]).strip()

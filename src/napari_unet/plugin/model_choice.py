@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet.annotation.states import TOUCHED
+from napari_unet.plugin.models import structures_of
 
 if TYPE_CHECKING:
     from napari_unet.plugin.annotator import Annotator
@@ -44,11 +44,15 @@ class ModelChoice:
         Raises
         ------
         CheckpointError
-            If it knows more structures than there are.
+            If it knows more structures than there are, or others.
         """
         session = self._annotator.require_session()
         self._annotator.require_idle("choose another model")
-        model = session.models.restore(position, session.structures)
+        model = session.models.restore(position, session.shown_structures)
+        if session.shown_structures is None:
+            session.structures = structures_of(model.checkpoint)
+            session.show_structures()
+            self._annotator.session_changed.emit()
         learned = model.checkpoint.card.provenance.learned_slices
         session.notes.learned(index for _, index in learned)  # of whatever scan: rather too many
         self._annotator.rounds.changed.emit()
@@ -66,7 +70,7 @@ class ModelChoice:
     def load(self, path: Path) -> None:
         """Use a saved model on this scan; Train then goes on from it.
 
-        Before anything is annotated its structures are taken over too.
+        Where the mask is empty its structures are taken over too, else their values.
 
         Raises
         ------
@@ -75,12 +79,15 @@ class ModelChoice:
         """
         session = self._annotator.require_session()
         self._annotator.require_idle("load a model")
-        annotated = session.record.slices_in(*TOUCHED)
-        found = session.models.load(path, session.structures if annotated else None)
-        if not annotated:
-            session.structures = found
-            session.show_structures()
+        before = [each.value for each in session.structures]
+        found = session.models.load(path, session.shown_structures)
+        changed = [s for s, value in zip(found, before, strict=False) if s.value != value]
+        values = ", ".join(f"{s.name} = {s.value}" for s in changed)
+        note = f" Saved masks have its label values: {values}." if session.shown_structures else ""
+        session.structures = found
+        session.show_structures()
         self._annotator.session_changed.emit()
         self._annotator.say(
             f"Model {path.name} loaded. Segment the volume, or correct slices and train on."
+            + (note if changed else "")
         )

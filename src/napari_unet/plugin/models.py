@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.annotation.states import PALETTE, Structure
+from napari_unet.annotation.structures import is_named
 from napari_unet.errors import AnnotationError, CheckpointError
 from napari_unet.learning.events import RoundDone
 from napari_unet.learning.wording import counted
@@ -165,18 +166,40 @@ class ModelShelf:
         if done.rejected is not None and result is not None:
             history.add(KeptModel(done.rejected, origin, result.new, rejected=True))
 
-    def restore(self, position: int, structures: Sequence[Structure]) -> KeptModel:
+    def rename(self, number: int, before: str, name: str) -> None:
+        """Call class `number` of all models by its new name, where it had the one before."""
+        for history in self._histories.values():
+            for model in history.models:
+                card = model.checkpoint.card
+                names = list(card.class_names)
+                if names[number - 1 : number] == [before]:
+                    names[number - 1] = name
+                    card = replace(card, class_names=tuple(names))
+                    history.update(model, checkpoint=replace(model.checkpoint, card=card))
+
+    def restore(self, position: int, structures: Sequence[Structure] | None) -> KeptModel:
         """Make one of `kept` the present model again, and return it.
 
         Slices that were held back since then stay so, unless it has learned from them.
 
+        Parameters
+        ----------
+        position : int
+            Its place in `kept`.
+        structures : sequence of Structure, optional
+            What the mask shows, the first of which it must have been made for.
+
         Raises
         ------
         CheckpointError
-            If it knows more structures than there are.
+            If it knows more structures than there are, or others.
         """
         history, chosen = self._history, self.kept[position]
-        chosen.checkpoint.with_classes([s.name for s in structures])
+        if structures is not None:
+            model = chosen.checkpoint
+            _brought_to(model, structures)
+            known = structures_of(model)
+            _agreed(known, structures[: len(known)])
         card = chosen.checkpoint.card
         held_back = {
             name for each in history.models for name in each.checkpoint.card.provenance.held_back
@@ -205,8 +228,7 @@ class ModelShelf:
         """
         if self.present is None:
             return None
-        names, colors = [s.name for s in structures], [s.color for s in structures]
-        return self.present.with_classes(names, colors)
+        return _brought_to(self.present, structures)
 
     def to_segment(self, structures: Sequence[Structure]) -> Checkpoint:
         """Return the model to segment with.
@@ -236,7 +258,7 @@ class ModelShelf:
         path : Path
             The file.
         structures : sequence of Structure, optional
-            What it must have been made for; None takes whatever it knows.
+            What the mask shows, which it must have been made for; None: whatever it knows.
 
         Raises
         ------
@@ -246,11 +268,59 @@ class ModelShelf:
         from napari_unet.learning.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(path)
-        card = checkpoint.card
-        wanted = [s.name for s in structures] if structures is not None else card.class_names
-        checkpoint.check_fits(self.n_channels, wanted)
-        self.put(checkpoint, path.name, saved=True)
+        checkpoint.check_fits(self.n_channels)
+        found = structures_of(checkpoint)
         if structures is not None:
-            return list(structures)
-        colors = card.class_colors or PALETTE
-        return [Structure(name, colors[i % len(colors)]) for i, name in enumerate(card.class_names)]
+            found = _agreed(found, structures)
+        self.put(checkpoint, path.name, saved=True)
+        return found
+
+
+def structures_of(model: Checkpoint) -> list[Structure]:
+    """Structures that a model segments."""
+    card = model.card
+    colors = card.class_colors or PALETTE
+    return [
+        Structure(name, colors[i % len(colors)], value)
+        for i, (name, value) in enumerate(zip(card.class_names, card.label_values, strict=True))
+    ]
+
+
+def _agreed(theirs: Sequence[Structure], here: Sequence[Structure]) -> list[Structure]:
+    """Structures of a mask for a model that has them too: with its values.
+
+    They are the same where their names are, or where their values are and one of the two
+    has no name of its own.
+
+    Raises
+    ------
+    CheckpointError
+        If they are others.
+    """
+    same = len(theirs) == len(here) and all(map(_same, theirs, here))
+    if not same:
+        raise CheckpointError(
+            f"The structures here ({_listed(here)}) are not those of this model "
+            f"({_listed(theirs)}). Rename or add structures to match, choose “New layer” as the "
+            "mask, or train a new model."
+        )
+    return [
+        replace(mine if is_named(mine) or not is_named(other) else other, value=other.value)
+        for other, mine in zip(theirs, here, strict=True)
+    ]
+
+
+def _same(one: Structure, other: Structure) -> bool:
+    if one.name == other.name:
+        return True
+    return one.value == other.value and not (is_named(one) and is_named(other))
+
+
+def _listed(structures: Sequence[Structure]) -> str:
+    return ", ".join(f"{s.name} = {s.value}" for s in structures)
+
+
+def _brought_to(model: Checkpoint, structures: Sequence[Structure]) -> Checkpoint:
+    return model.with_classes(
+        [s.name for s in structures], [s.color for s in structures], [s.value for s in structures]
+    )

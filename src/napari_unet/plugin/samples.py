@@ -11,7 +11,7 @@ from napari_unet.plugin.reader import LayerData, read_scans
 from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
 from napari_unet.synthetic import Phantom, annotated_example, make_phantom
 
-METASTASIS = Structure("Metastasis", PALETTE[0])
+METASTASIS = Structure("Metastasis", PALETTE[0], 1)
 
 
 def brain_metastases() -> list[LayerData]:

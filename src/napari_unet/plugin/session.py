@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
-from napari_unet.annotation.states import PALETTE, TOUCHED, Structure
+from napari_unet.annotation.states import TOUCHED, Structure
+from napari_unet.annotation.structures import unnamed
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.imaging.volume import PLANES
+from napari_unet.learning.config import further_values
 from napari_unet.learning.events import LabelledSlice, SlicePredicted
 from napari_unet.plugin.filling import Filling
 from napari_unet.plugin.label_layers import check_place, highest_label, show_colors
@@ -36,6 +38,7 @@ from napari_unet.plugin.slice_notes import SliceNotes
 from napari_unet.plugin.work import ScanPrepared, Subject
 
 MAX_STRUCTURES = 30
+"""Structures that painting adds at most; masks and models may bring more."""
 
 
 class ScanSession:
@@ -105,6 +108,12 @@ class ScanSession:
         return tuple(s.name for s in self.structures)
 
     @property
+    def shown_structures(self) -> list[Structure] | None:
+        """Structures whose labels mean something: None where the mask is empty and untouched."""
+        bound = self.record.slices_in(*TOUCHED) or np.any(self.labels.data)
+        return self.structures if bound else None
+
+    @property
     def present(self) -> bool:
         """Whether the Segmentation layer and the scan are still in the viewer."""
         return all(layer in self._viewer.layers for layer in (self.labels, *self.images))
@@ -168,9 +177,10 @@ class ScanSession:
     def ensure_structures(self, count: int) -> bool:
         """Add structures until there are `count`, at least one; True if any was added."""
         before = len(self.structures)
-        for value in range(before + 1, min(max(count, 1), MAX_STRUCTURES) + 1):
-            color = PALETTE[(value - 1) % len(PALETTE)]
-            self.structures.append(Structure(f"Structure {value}", color))
+        wanted = min(max(count, 1), MAX_STRUCTURES)
+        values = further_values([each.value for each in self.structures], wanted)
+        for number in range(before + 1, len(values) + 1):
+            self.structures.append(unnamed(values[number - 1], number))
         return len(self.structures) > before
 
     def remove_last_structure(self) -> None:

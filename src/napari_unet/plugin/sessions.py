@@ -11,7 +11,8 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.states import NOT_ANNOTATED, PALETTE, Structure
+from napari_unet.annotation.states import NOT_ANNOTATED
+from napari_unet.annotation.structures import FIRST
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import slices_where
 from napari_unet.plugin.label_layers import adopt_segmentation, new_segmentation
@@ -22,9 +23,7 @@ from napari_unet.plugin.scan_layers import (
     identity_of,
     same_grid,
 )
-from napari_unet.plugin.session import MAX_STRUCTURES, ScanSession, along
-
-FIRST_STRUCTURE = Structure("Tumour", PALETTE[0])
+from napari_unet.plugin.session import ScanSession, along
 
 _OF_ANY_MASK = ("grid", "in_viewer", "file_grid", "structures")
 """Entries of our metadata that hold for whatever was made from a Segmentation layer."""
@@ -127,7 +126,7 @@ class Sessions:
         ours = layer.metadata[METADATA_KEY]
         if axis is None:
             axis = ours.get("axis", grid_of(images[0]).default_axis())
-        structures = ours.get("structures", (FIRST_STRUCTURE,))[:MAX_STRUCTURES]
+        structures = ours.get("structures", (FIRST,))
         record = _record_of(layer, axis, complete)
         models, saved = ours.get("models"), ours.get("saved")
         session = ScanSession(self._viewer, images, layer, axis, structures, record, models, saved)

@@ -38,6 +38,7 @@ class StructureEdits:
         """Give label `value` another name or colour."""
         session = self._annotator.session
         if session is not None:
+            session.models.rename(value, session.structures[value - 1].name, structure.name)
             session.structures[value - 1] = structure
             session.show_structures()
             self._changed()

@@ -112,6 +112,7 @@ class StructureList(QWidget):
             item = self.list.item(row)
             item.setText(structure.name)
             item.setIcon(swatch(structure.color))
+            item.setToolTip(f"{structure.name} is label {structure.value} in saved masks.")
             item.setSizeHint(QSize(0, _ROW_HEIGHT))
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
         rows = min(max(len(structures), 2), _MAX_ROWS)
@@ -151,11 +152,11 @@ class StructureList(QWidget):
         row = self.list.row(item)
         before = self._structures[row]
         name = item.text().strip() or before.name
-        self.changed.emit(row + 1, Structure(name, before.color))
+        self.changed.emit(row + 1, Structure(name, before.color, before.value))
 
     def _pick_color(self) -> None:
         row = self._row
         before = self._structures[row]
         color = QColorDialog.getColor(QColor(before.color), self, f"Colour of {before.name}")
         if color.isValid():
-            self.changed.emit(row + 1, Structure(before.name, color.name()))
+            self.changed.emit(row + 1, Structure(before.name, color.name(), before.value))

@@ -126,6 +126,7 @@ def training(
         config,
         class_names=tuple(s.name for s in structures),
         class_colors=tuple(s.color for s in structures),
+        label_values=tuple(s.value for s in structures),
         channel_names=tuple(channel_names),
         init=init,
         should_stop=should_stop,

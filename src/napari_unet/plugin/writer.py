@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from napari.utils.notifications import show_info, show_warning
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Structure
+from napari_unet.annotation.structures import to_values
 from napari_unet.errors import SaveError
 from napari_unet.imaging.output import StructureRow
 from napari_unet.imaging.saving import save_mask
@@ -54,12 +55,11 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         labels, grid, guessed = reorder(labels, grid, known), known, False
     else:
         guessed = ours.get("in_viewer", False)
+    structures = ours.get("structures", ())
     if ours.get("segmentation"):
-        labels = np.where(labels == BACKGROUND_BRUSH, 0, labels)
+        labels = to_values(np.where(labels == BACKGROUND_BRUSH, 0, labels), structures)
     # napari's dialog has asked before it chose us.
-    receipt = save_mask(
-        labels, grid, Path(path), structures=rows_of(ours.get("structures", ())), overwrite=True
-    )
+    receipt = save_mask(labels, grid, Path(path), structures=rows_of(structures), overwrite=True)
     saved = ours.get("saved")
     # A copy of the layer tells of the one it was copied from.
     if receipt.ok and isinstance(saved, SavedAnnotation) and saved.record.labels is data:
@@ -71,15 +71,11 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def named_beside(mask: Path) -> tuple[Structure, ...]:
-    """Structures 1..K of a mask by our JSON file beside it; none without one."""
-    rows = {value: Structure(name, color) for value, name, color in structures_beside(mask)}
-    known = [value for value in rows if 0 < value < BACKGROUND_BRUSH]
-    return tuple(
-        rows.get(value, Structure(f"Structure {value}", PALETTE[(value - 1) % len(PALETTE)]))
-        for value in range(1, max(known, default=0) + 1)
-    )
+    """Structures of a mask by our JSON file beside it, ascending; none without one."""
+    rows = {value: Structure(name, color, value) for value, name, color in structures_beside(mask)}
+    return tuple(rows[value] for value in sorted(rows) if value > 0 and value != NOT_ANNOTATED)
 
 
 def rows_of(structures: Sequence[Structure]) -> list[StructureRow]:
-    """Value, name and colour of structures that count from 1."""
-    return [(value, s.name, s.color) for value, s in enumerate(structures, start=1)]
+    """Value, name and colour of structures."""
+    return [(s.value, s.name, s.color) for s in structures]
