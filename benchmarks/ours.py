@@ -66,7 +66,7 @@ def learn(
 def answer(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> NDArray[np.uint8]:
     """Segment a case (n, h, w), some slices of which are annotated (or none)."""
     annotations = _annotations([Lesson(case, annotated)])
-    labels = predict_volume(case.volume, checkpoint, axis=case.axis, annotations=annotations)
+    labels = predict_volume(case.volume, checkpoint, annotations=annotations)
     return np.moveaxis(labels, case.axis, 0)
 
 

@@ -135,7 +135,7 @@ def _run_ours(preset: str, size: int, file: Path) -> dict[str, float]:
 
     volume, checkpoint = _volume(size), _checkpoint(preset)
     flop = size * _flop(checkpoint.network(), size)
-    return _measure(lambda: predict_volume(volume, checkpoint, axis=0), flop, file)
+    return _measure(lambda: predict_volume(volume, checkpoint), flop, file)
 
 
 def _run_monai(preset: str, size: int, file: Path) -> dict[str, float]:

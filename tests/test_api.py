@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import napari_unet
-from napari_unet.api import LabelsMoved, TrainingCutShort
+from napari_unet.api import LabelsMoved, ScanUnlikeTraining, TrainingCutShort
 from napari_unet.errors import (
     AnnotationError,
     CheckpointError,
@@ -121,6 +121,15 @@ def test_a_name_that_looks_like_a_label_value_is_only_a_name(truth, names, tmp_p
     assert structure_rows(card)[0][:2] == (1, names[0])
     kept = napari_unet.segment(scan_of(labels, (1, 2)), model, labels=labels, slices=[6, 9])
     np.testing.assert_array_equal(kept[[6, 9]], labels[[6, 9]])
+
+
+def test_a_model_is_not_used_along_another_plane_and_says_what_is_unlike_its_scans(truth):
+    model = napari_unet.train(scan_of(truth), truth, axis="axial", config=ONE_STEP)
+    with pytest.raises(CheckpointError, match=r"learned from axial slices, but these are sagittal"):
+        napari_unet.train(scan_of(truth), truth, axis="sagittal", init=model, config=ONE_STEP)
+    coarse = Volume(scan_of(truth).data, Grid.from_spacing(SHAPE, (6.0, 2.0, 2.0)), "coarse")
+    with pytest.warns(ScanUnlikeTraining, match="coarse: it shows about"):
+        napari_unet.segment(coarse, model)
 
 
 def test_files_in_any_voxel_order_count_slices_as_stored(truth, tmp_path):

@@ -30,6 +30,7 @@ from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import AUTO, NORMALISATION, PRESETS, TrainConfig
 from napari_unet.learning.events import (
+    Doubt,
     LabelledSlice,
     Notice,
     RoundDone,
@@ -67,6 +68,10 @@ class SlowerThanExpected(UserWarning):
     """The work goes on without the graphics card, whose memory ran out."""
 
 
+class ScanUnlikeTraining(UserWarning):
+    """A scan is unlike those that the model learned from: what comes out is to be checked."""
+
+
 class OddVoxelsFound(UserWarning):
     """The scan has voxels far outside the range of all others: padding or damage."""
 
@@ -76,7 +81,8 @@ def _tell(event: TrainEvent | SegmentEvent, progress: Callable[[Any], None] | No
     if progress is not None:
         progress(event)
     elif isinstance(event, Notice):
-        kind = OddVoxelsFound if event.about == "scan" else SlowerThanExpected
+        odd = OddVoxelsFound if event.about == "scan" else SlowerThanExpected
+        kind = ScanUnlikeTraining if isinstance(event, Doubt) else odd
         warnings.warn(event.text, kind, stacklevel=3)
 
 
@@ -111,17 +117,18 @@ def train(
         any structure is worth a lot: name it here.
     axis : str, optional
         ``axial``, ``coronal`` or ``sagittal``, or ``x``, ``y``, ``z`` for the file's
-        first, second and third voxel axis. Default: that of `init`, else the
-        thickest spacing, else axial.
+        first, second and third voxel axis. Default: that of `init`, which knows no other,
+        else the thickest spacing, else axial.
     class_names : sequence of str, optional
         Names of the structures in ascending order of their label values; with `init`
         new names for its structures, in its order. Default: those of `init`, else
         ``label 2`` for the value 2, and so on. Names are only names: the label values stay
         those of the first training, for `segment` and for training on.
     init : Checkpoint or path, optional
-        Model to start from; it must have the same sequences and as many
-        structures. Where three slices or more are new to it, one in five of them is
-        held back, to test whether the new weights are better than its own.
+        Model to start from; it must have the same sequences (they are put in its order where
+        their names tell which they are) and as many structures. Where three slices or more are
+        new to it, one in five of them is held back, to test whether the new weights are better
+        than its own.
     ignore_label : int or None, optional
         The value of voxels that nobody annotated; None where every value above 0 is a
         structure. Default: 255, but where that may be a structure (it stands alone, or
@@ -130,7 +137,7 @@ def train(
         Budget, seed and network.
     progress : callable, optional
         Given every event while training runs; without it a `Notice` becomes a
-        `SlowerThanExpected` or `OddVoxelsFound` warning.
+        `SlowerThanExpected`, `OddVoxelsFound` or `ScanUnlikeTraining` warning.
     should_stop : callable, optional
         Asked at every step; True ends training with what was learned so far.
 
@@ -158,6 +165,8 @@ def train(
     known = start.card.label_values if start else None
     ignore = _ignored_in(truth, labels, ignore_label, known)
     along = _choose_axis(volume.grid, axis, start)
+    if start is not None:
+        start.check_fits(volume.data.shape[0], axis=along)
     chosen = choose_slices(truth, volume.grid, along, slices, ignore=ignore)
     stack = np.moveaxis(truth, along, 0)[chosen]
     values, names = structures(
@@ -182,7 +191,6 @@ def train(
             config,
             class_names=names,
             label_values=values,
-            channel_names=volume.channel_names,
             init=start,
             should_stop=should_stop,
         ):
@@ -212,7 +220,8 @@ def segment(
     Parameters
     ----------
     image : Volume, path or sequence of paths
-        The scan, with the sequences that the model was trained on, in the same order.
+        The scan, with the sequences that the model was trained on, in the same order (they
+        are put in it where their names tell which they are).
     model : Checkpoint or path
         What `train` returned, or a saved model.
     labels, slices, ignore_label : optional
@@ -220,9 +229,10 @@ def segment(
         slices between them are answered with their help, better than by the network alone.
         The labels hold the values that this function gives, see below.
     progress : callable, optional
-        Given the event of every slice, and a `Notice` where the scan has odd voxels, or
-        memory runs out and the work goes on more slowly; without it that becomes an
-        `OddVoxelsFound` or `SlowerThanExpected` warning.
+        Given the event of every slice, and a `Notice` where the scan has odd voxels, is unlike
+        those that the model learned from, or memory runs out and the work goes on more slowly;
+        without it that becomes an `OddVoxelsFound`, `ScanUnlikeTraining` or
+        `SlowerThanExpected` warning.
 
     Returns
     -------

@@ -17,6 +17,7 @@ from napari_unet.imaging.files import open_scan
 from napari_unet.imaging.loading import ROUNDING
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid, shape_text
+from napari_unet.learning.config import ModelCard
 from napari_unet.learning.wording import counted
 from napari_unet.sparse_labels import axis_title
 
@@ -106,6 +107,7 @@ def model(path: Path) -> list[tuple[str, str]]:
         ("sequences", f"{net.in_channels} {_in_brackets(', '.join(card.channel_names))}".strip()),
         ("slices", PLANES[card.slice_axis]),
         ("pixel size", f"{' x '.join(f'{size:.4g}' for size in card.spacing_mm)} mm"),
+        *_scan_sizes(card),
         (
             "network",
             f"{describe_network.summary(net)}; {weights:,} weights",
@@ -120,6 +122,18 @@ def model(path: Path) -> list[tuple[str, str]]:
         ("created", f"{made.created} {_in_brackets(made.software)}".strip()),
         ("started from", made.parent or "nothing"),
     ]
+
+
+def _scan_sizes(card: ModelCard) -> list[tuple[str, str]]:
+    """Say what the scans that a model learned from show, in the order x, y, z."""
+    sizes = card.scan_sizes
+    if sizes is None:
+        return []
+    least = [round(mm) for mm in sizes.least_extent_mm]
+    most = [round(mm) for mm in sizes.most_extent_mm]
+    pairs = zip(least, most, strict=True)
+    shown = [str(low) if low == high else f"{low}-{high}" for low, high in pairs]
+    return [("scans show", f"{' x '.join(reversed(shown))} mm (x, y, z)")]
 
 
 @dataclass

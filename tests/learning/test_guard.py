@@ -15,14 +15,14 @@ from napari_unet.learning.guard import Split, n_held_back
 from napari_unet.learning.training import train
 
 
-def card(*learned: int, held_back=(), trained_on=("ball",), axis=0, classes=("ball",)) -> ModelCard:
+def card(*learned: int, held_back=(), trained_on=("ball",), classes=("ball",)) -> ModelCard:
     """Card of a model that has learned from these slices of the ball."""
     history = Provenance(
         trained_on=trained_on,
         learned_slices=tuple(("ball", index) for index in learned),
         held_back=tuple(("ball", index) for index in held_back),
     )
-    return ModelCard(ModelConfig(), classes, slice_axis=axis, provenance=history)
+    return ModelCard(ModelConfig(), classes, provenance=history)
 
 
 def split(scene, known: ModelCard | None, *annotations: LabelledSlice) -> Split:
@@ -137,11 +137,6 @@ def test_a_model_that_does_not_say_what_it_knows_is_not_tested_on_that_scan(scen
     assert held_back(split(scene, old_card, *scene.annotated(3, 4, 5, 6))) == []
     other_scan = card(trained_on=("other",))
     assert held_back(split(scene, other_scan, *scene.annotated(3, 4, 5))) == [4]
-
-
-def test_slice_numbers_along_another_axis_are_other_slices(scene):
-    sagittal = card(2, held_back=(4,), axis=2)
-    assert held_back(split(scene, sagittal, *scene.annotated(3, 4, 5, 6))) == []
 
 
 # -- old against new -------------------------------------------------------------

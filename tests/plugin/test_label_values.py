@@ -1,5 +1,7 @@
 """Label values of files: the same in the window and on the command line, for one model."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import napari_unet
 from napari_unet.annotation.states import SliceState
 from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.learning.checkpoint import Checkpoint
-from napari_unet.learning.config import ModelCard, ModelConfig
+from napari_unet.learning.config import ModelCard, ModelConfig, ScanSizes
 from napari_unet.plugin.reader import read_scans
 
 PLUGIN = "napari-unet-mri"
@@ -106,8 +108,6 @@ def test_an_earlier_model_of_other_structures_does_not_take_their_names(bench, t
 
 
 def test_a_structure_named_like_another_value_keeps_its_own(bench, tmp_path):
-    from dataclasses import replace
-
     bench.paint(8)
     bench.widget.structures.change(1, replace(bench.session.structures[0], name="label 2"))
     bench.annotator.config = type(bench.annotator.config)(seconds=60, max_steps=1, threads=1)
@@ -131,3 +131,34 @@ def test_a_mask_layer_that_napari_opened_is_taken_up_with_its_values(bench, tmp_
     bench.annotator.save_mask(tmp_path / "again.nii.gz")
     again, before = (nib.load(tmp_path / n).dataobj for n in ("again.nii.gz", "aparc_mask.nii"))
     np.testing.assert_array_equal(again, before)
+
+
+def test_a_model_of_another_plane_turns_an_empty_scan_and_not_an_annotated_one(
+    bench, tmp_path, model
+):
+    known = Checkpoint.load(model)
+    sagittal = replace(known, card=replace(known.card, slice_axis=2))
+    sagittal.save(tmp_path / "sagittal.safetensors")
+    bench.annotator.model_choice.load(tmp_path / "sagittal.safetensors")
+    assert bench.session.axis == 2
+    assert bench.viewer.dims.order[0] == 2
+    assert "works on sagittal slices, which are shown now" in bench.widget.message.text
+    bench.session.labels.data_setitem((np.array([5]), np.array([20]), np.array([20])), 1)
+    bench.qtbot.wait(1)
+    assert not bench.widget.try_to(lambda: bench.annotator.model_choice.load(model))
+    assert "learned from axial slices, but these are sagittal" in bench.widget.message.text
+    assert bench.session.axis == 2
+    assert bench.session.models.present.card.slice_axis == 2
+
+
+def test_what_is_unlike_the_model_s_scans_is_said_with_the_result(bench, tmp_path, model):
+    crop = ScanSizes((9.0,) * 3, (9.0,) * 3, (2.0, 1.0, 1.0), (2.0, 1.0, 1.0))
+    known = Checkpoint.load(model)
+    replace(known, card=replace(known.card, scan_sizes=crop)).save(model)
+    bench.annotator.model_choice.load(model)
+    bench.annotator.segment()
+    bench.wait_for_job()
+    text = bench.widget.message.text
+    assert "The whole volume is segmented" in text
+    assert "scan: it shows about" in text
+    assert "scans that show about 9 x 9 x 9 mm" in text

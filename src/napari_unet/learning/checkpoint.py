@@ -14,11 +14,13 @@ from typing import Any
 
 from napari_unet.errors import CheckpointError
 from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.calibration import SIZES, Calibration, Continuity
 from napari_unet.learning.config import (
     ModelCard,
     ModelConfig,
     Provenance,
+    ScanSizes,
     further_values,
 )
 from napari_unet.learning.preparation import NORMALISATIONS
@@ -81,7 +83,13 @@ class Checkpoint:
             ) from error
         return net.eval()
 
-    def check_fits(self, n_channels: int, class_names: Sequence[str] | None = None) -> None:
+    def check_fits(
+        self,
+        n_channels: int,
+        class_names: Sequence[str] | None = None,
+        *,
+        axis: int | None = None,
+    ) -> None:
         """Make sure that the model can be used on a scan, and for these classes.
 
         Parameters
@@ -90,6 +98,8 @@ class Checkpoint:
             Image sequences of the scan.
         class_names : sequence of str, optional
             Names of classes 1..K to train or show; None: whatever the model has.
+        axis : int, optional
+            Display axis that the scan is sliced along; None: whichever the model needs.
 
         Raises
         ------
@@ -102,6 +112,12 @@ class Checkpoint:
             raise CheckpointError(
                 f"This model needs {counted(card.model.in_channels, 'image channel')}{names}, "
                 f"but the scan has {n_channels}. Choose as many images, in the same order."
+            )
+        if axis is not None and axis != card.slice_axis:
+            raise CheckpointError(
+                f"This model learned from {PLANES[card.slice_axis]} slices, but these are "
+                f"{PLANES[axis]}. Choose the {PLANES[card.slice_axis]} plane for it, or train a "
+                "new model."
             )
         if class_names is not None and tuple(class_names) != card.class_names:
             raise CheckpointError(
@@ -292,6 +308,16 @@ def _named_values(class_names: Sequence[str]) -> tuple[int, ...]:
     return values if len({*values} - {0}) == len(class_names) else ()
 
 
+def _parse_sizes(raw: Mapping[str, Sequence[float]] | None) -> ScanSizes | None:
+    if raw is None:
+        return None
+    lengths = {}
+    for name, given in raw.items():
+        z, y, x = map(float, given)
+        lengths[name] = (z, y, x)
+    return ScanSizes(**lengths)
+
+
 def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
     try:
         del raw["format_version"]
@@ -312,6 +338,7 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
             channel_names=tuple(raw.pop("channel_names")),
             calibration=calibration,
             label_values=tuple(raw.pop("label_values", ())) or _named_values(names),
+            scan_sizes=_parse_sizes(raw.pop("scan_sizes", None)),
             **raw,
         )
         if card.model.n_classes != len(card.class_names) + 1:

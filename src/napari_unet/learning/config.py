@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -16,6 +16,9 @@ IGNORE_LABEL = 255
 
 SliceName: TypeAlias = tuple[str, int]
 """Name of a scan and number of one of its slices, along the model's slicing axis."""
+
+Millimetres: TypeAlias = tuple[float, float, float]
+"""Lengths along the display axes (z, y, x)."""
 
 Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
 """How a round uses the weights it starts from; see `learning.restart`."""
@@ -325,6 +328,41 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanSizes:
+    """Sizes of the scans that a model learned from.
+
+    Parameters
+    ----------
+    least_extent_mm, most_extent_mm : tuple of float
+        How far what they show reaches, (z, y, x): of a head without the air around it. The
+        smallest and the greatest of each.
+    least_voxel_mm, most_voxel_mm : tuple of float
+        Likewise of their voxels.
+    """
+
+    least_extent_mm: Millimetres
+    most_extent_mm: Millimetres
+    least_voxel_mm: Millimetres
+    most_voxel_mm: Millimetres
+
+    def joined(self, other: ScanSizes) -> ScanSizes:
+        """Give the sizes of these scans and of others."""
+        return ScanSizes(
+            _each(min, self.least_extent_mm, other.least_extent_mm),
+            _each(max, self.most_extent_mm, other.most_extent_mm),
+            _each(min, self.least_voxel_mm, other.least_voxel_mm),
+            _each(max, self.most_voxel_mm, other.most_voxel_mm),
+        )
+
+
+def _each(
+    choose: Callable[[float, float], float], one: Millimetres, other: Millimetres
+) -> Millimetres:
+    z, y, x = map(choose, one, other)
+    return (z, y, x)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Everything about a model but its weights.
 
@@ -350,6 +388,8 @@ class ModelCard:
         Training history.
     label_values : tuple of int
         Values of classes 1..K in files; default: 1..K.
+    scan_sizes : ScanSizes, optional
+        Of all scans it learned from; of models of earlier versions, they are not known.
 
     Raises
     ------
@@ -367,6 +407,7 @@ class ModelCard:
     calibration: Calibration = field(default_factory=Calibration)
     provenance: Provenance = field(default_factory=Provenance)
     label_values: tuple[int, ...] = ()
+    scan_sizes: ScanSizes | None = None
 
     def __post_init__(self) -> None:
         known = len(self.class_names)

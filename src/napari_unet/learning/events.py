@@ -142,5 +142,10 @@ class Notice:
     about: Literal["work", "scan"] = "work"
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt(Notice):
+    """Something about a scan that makes doubtful what a model says of it."""
+
+
 TrainEvent = StepDone | SlicePredicted | RoundDone | Notice
 SegmentEvent = SlicePredicted | Notice

@@ -144,13 +144,8 @@ class Split:
 
     @property
     def _before(self) -> Provenance:
-        """History of the model to start from, as far as its slices are slices here too."""
-        if self.card is None:
-            return Provenance()
-        before = self.card.provenance
-        if self.card.slice_axis != self.scans[0].axis:  # its numbers mean other slices
-            return dataclasses.replace(before, learned_slices=(), held_back=())
-        return before
+        """History of the model to start from."""
+        return Provenance() if self.card is None else self.card.provenance
 
     def _unknown(self, found: Sequence[_Content]) -> list[int]:
         """Positions of complete slices that the model to start from has not learned from."""

@@ -14,6 +14,7 @@ from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.config import IGNORE_LABEL
 from napari_unet.learning.events import LabelledSlice, Notice, SegmentEvent, SlicePredicted
 from napari_unet.learning.knowledge import Knowledge, continuity_with, share_of_learned
+from napari_unet.learning.likeness import as_learned
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.runtime import (
     ThreadChooser,
@@ -73,19 +74,22 @@ def segment(
     SlicePredicted
         One per slice.
     Notice
-        Where memory has run out and the work goes on more slowly.
+        Where memory has run out and the work goes on more slowly; a `Doubt` where the scan
+        is unlike those that the model learned from.
 
     Raises
     ------
     CheckpointError
-        If the model needs another number of channels.
+        If the model needs another number of channels, or another plane.
     VolumeError
         If it needs another normalisation.
     ResourceError
         If memory runs out.
     """
-    checkpoint.check_fits(scan.n_channels)
+    checkpoint.check_fits(scan.n_channels, axis=scan.axis)
     scan.check_serves(checkpoint.card.normalisation)
+    scan, doubts = as_learned(scan, checkpoint.card)
+    yield from doubts
     wanted = list(range(scan.n_slices)) if order is None else [int(index) for index in order]
     with memory_errors_explained(_REMEDY), torch_threads(threads):
         predictor = Predictor(
@@ -134,7 +138,6 @@ def predict_volume(
     volume: Volume,
     checkpoint: Checkpoint,
     *,
-    axis: int | None = None,
     annotations: Sequence[LabelledSlice] = (),
     progress: Callable[[SegmentEvent], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -147,8 +150,6 @@ def predict_volume(
         The scan.
     checkpoint : Checkpoint
         The model.
-    axis : int, optional
-        Display axis to slice along; default: the one the model was trained along.
     annotations : sequence of LabelledSlice
         Annotated slices of this scan: what they say is kept, and they tell about the
         slices between them.
@@ -162,7 +163,7 @@ def predict_volume(
     ndarray of uint8, shape (z, y, x)
         Class of each voxel.
     """
-    axis = checkpoint.card.slice_axis if axis is None else axis
+    axis = checkpoint.card.slice_axis
     checkpoint.check_fits(volume.data.shape[0])
     result = np.zeros(volume.shape_zyx, dtype=np.uint8)
     stack = np.moveaxis(result, axis, 0)

@@ -6,6 +6,7 @@ No torch here: preparing a scan is what the user waits for first.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from napari_unet.errors import AnnotationError, VolumeError
 from napari_unet.imaging.odd_voxels import OddVoxels, find_odd
 from napari_unet.imaging.volume import PLANES, Volume
-from napari_unet.learning.config import NORMALISATION
+from napari_unet.learning.config import NORMALISATION, Millimetres, ScanSizes
 
 ALL_VOXELS = "foreground-zscore"
 """Normalisation of earlier models: as `NORMALISATION`, but padding and damage count too."""
@@ -53,6 +54,11 @@ class PreparedScan:
         How it was normalised, one of `NORMALISATIONS`.
     notes : tuple of str
         Sentences about odd voxels. Without any, all normalisations are the same.
+    channel_names : tuple of str
+        Names of its image sequences, in order; may be empty.
+    extent_mm : tuple of float, optional
+        How far what it shows reaches, (z, y, x), in millimetres: a head without the air
+        around it.
     """
 
     slices: NDArray[np.float32]
@@ -64,6 +70,18 @@ class PreparedScan:
     name: str = "scan"
     normalisation: str = NORMALISATION
     notes: tuple[str, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    extent_mm: Millimetres | None = None
+
+    @property
+    def sizes(self) -> ScanSizes | None:
+        """Sizes of this scan, as far as they are known."""
+        if self.extent_mm is None:
+            return None
+        lengths = list(self.spacing_mm)
+        lengths.insert(self.axis, self.slice_mm)
+        z, y, x = lengths
+        return ScanSizes(self.extent_mm, self.extent_mm, (z, y, x), (z, y, x))
 
     @property
     def n_slices(self) -> int:
@@ -186,6 +204,8 @@ def prepare(
         name=volume.name,
         normalisation=normalisation,
         notes=tuple(notes),
+        channel_names=volume.channel_names,
+        extent_mm=_extent_mm(foregrounds, volume.spacing_mm),
     )
 
 
@@ -262,14 +282,27 @@ def _otsu(values: NDArray[np.float32], bins: int = 128) -> float:
     return float(centres[int(np.nanargmax(np.where(above > 0, between, np.nan)))])
 
 
-def _occupied(profiles: list[NDArray[np.int64]]) -> slice:
-    """Range of rows (or columns) that show the head in any channel, with a margin."""
+def _seen(profiles: list[NDArray[np.int64]]) -> NDArray[np.intp]:
+    """Rows (or columns, or slices) that show the head in any channel."""
     counts = np.stack(profiles)
-    size = counts.shape[1]
     # A thousandth of the fullest row: specks of noise do not count.
     fullest: NDArray[np.int64] = counts.max(axis=1, keepdims=True)
-    seen = np.any(np.greater(1000 * counts, fullest), axis=0)
-    where = np.flatnonzero(seen)
+    return np.flatnonzero(np.any(np.greater(1000 * counts, fullest), axis=0))
+
+
+def _extent_mm(foregrounds: Sequence[_Foreground], spacing_mm: Millimetres) -> Millimetres:
+    """How far the head reaches along each display axis, in millimetres."""
+    seen = [_seen([each.profiles[side] for each in foregrounds]) for side in range(3)]
+    z, y, x = (
+        float(where[-1] - where[0] + 1) * mm if where.size else 0.0
+        for where, mm in zip(seen, spacing_mm, strict=True)
+    )
+    return (z, y, x)
+
+
+def _occupied(profiles: list[NDArray[np.int64]]) -> slice:
+    """Range of rows (or columns) that show the head in any channel, with a margin."""
+    where, size = _seen(profiles), len(profiles[0])
     if not where.size:
         return slice(0, size)
     margin = max(8, size // 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import itertools
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from napari_unet import __version__
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.calibration import Calibration, Continuity
-from napari_unet.learning.config import NORMALISATION, ModelCard, Provenance, TrainConfig
+from napari_unet.learning.config import (
+    NORMALISATION,
+    ModelCard,
+    Provenance,
+    ScanSizes,
+    TrainConfig,
+)
 from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SegmentEvent
 from napari_unet.learning.guard import Split
 from napari_unet.learning.knowledge import Knowledge, continuity_with, share_of_learned
@@ -64,7 +71,6 @@ class Trainer:
         class_names: Sequence[str],
         class_colors: Sequence[str],
         label_values: Sequence[int],
-        channel_names: Sequence[str],
         init: Checkpoint | None,
     ) -> None:
         if not scans:
@@ -88,12 +94,13 @@ class Trainer:
             class_names=tuple(class_names),
             class_colors=tuple(class_colors),
             label_values=tuple(label_values) or (init.card.label_values if init else ()),
-            channel_names=tuple(channel_names),
+            channel_names=scans[0].channel_names or (init.card.channel_names if init else ()),
             spacing_mm=init.card.spacing_mm if init else working_spacing(scans[0], shape),
             slice_axis=scans[0].axis,
             normalisation=init.card.normalisation if init else NORMALISATION,
             provenance=init.card.provenance if init else Provenance(),
             calibration=init.card.calibration if init else Calibration(),
+            scan_sizes=_sizes(scans, init),
         )
         for scan in scans:
             scan.check_serves(self.card.normalisation)
@@ -308,3 +315,12 @@ class Trainer:
             comparison=self._choice.comparison,
             rejected=rejected,
         )
+
+
+def _sizes(scans: Sequence[PreparedScan], init: Checkpoint | None) -> ScanSizes | None:
+    """Sizes of all scans learned from; None if those of some are not known."""
+    sizes = [scan.sizes for scan in scans]
+    if init is not None:
+        sizes.append(init.card.scan_sizes)
+    known = [each for each in sizes if each is not None]
+    return functools.reduce(ScanSizes.joined, known) if len(known) == len(sizes) else None

@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import PRESETS, TrainConfig
-from napari_unet.learning.events import LabelledSlice, StepDone, TrainEvent
+from napari_unet.learning.events import Doubt, LabelledSlice, StepDone, TrainEvent
+from napari_unet.learning.likeness import as_learned
 from napari_unet.learning.live import LivePredictions
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presets import choose_model
@@ -74,7 +75,6 @@ def train(
     class_names: Sequence[str],
     class_colors: Sequence[str] = (),
     label_values: Sequence[int] = (),
-    channel_names: Sequence[str] = (),
     init: Checkpoint | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     focus: Callable[[], tuple[int, int] | None] | None = None,
@@ -87,7 +87,8 @@ def train(
     Parameters
     ----------
     scans : sequence of PreparedScan
-        Scans with the same channels; the first one sets the pixel size.
+        Scans with the same channels; the first one sets the pixel size. Those of a model
+        to start from are put in its order.
     annotations : sequence of LabelledSlice, or callable
         What to learn from. A callable is asked at every step: None means
         nothing new, anything else is the complete new list, which training
@@ -95,8 +96,8 @@ def train(
         learned from is passed over.
     config : TrainConfig
         How to train.
-    class_names, class_colors, channel_names : sequence of str
-        Names and hex colours of classes 1..K, names of the channels.
+    class_names, class_colors : sequence of str
+        Names and hex colours of classes 1..K.
     label_values : sequence of int
         Values of classes 1..K in files, for the card; default: those of `init`, else 1..K.
     init : Checkpoint, optional
@@ -115,7 +116,8 @@ def train(
     StepDone, SlicePredicted
         As they happen.
     Notice
-        Where the graphics card has run out of memory and the work goes on without it.
+        Where the graphics card has run out of memory and the work goes on without it; a
+        `Doubt` where a scan is unlike those that `init` learned from.
     RoundDone
         Last, also after a stop; but not if not a single step was made (of which
         there is at least one unless `should_stop` says so before).
@@ -125,7 +127,7 @@ def train(
     AnnotationError
         If there is nothing to learn from.
     CheckpointError
-        If `init` has other channels or classes.
+        If `init` has other channels or classes, or learned from another plane.
     ResourceError
         If memory runs out. After the first step this and any other failure comes
         behind a RoundDone with what was learned until then.
@@ -133,9 +135,15 @@ def train(
     budget = Budget(config)
     with memory_errors_explained(_remedy(config, init)), torch_threads(config.threads):
         first = annotations() if callable(annotations) else annotations
-        trainer = Trainer(
-            scans, first or (), config, class_names, class_colors, label_values, channel_names, init
-        )
+        doubts: list[Doubt] = []
+        if init is not None:
+            for scan in scans:
+                init.check_fits(scan.n_channels, axis=scan.axis)
+            likened = [as_learned(scan, init.card) for scan in scans]
+            scans = [scan for scan, _ in likened]
+            doubts = [doubt for _, found in likened for doubt in found]
+        trainer = Trainer(scans, first or (), config, class_names, class_colors, label_values, init)
+        yield from doubts
         updates = annotations if callable(annotations) else lambda: None
         live = None
         if focus is not None:

@@ -277,7 +277,6 @@ class Inside(QObject):
             subject=session.subject(),
             checkpoint=model,
             class_names=session.class_names,
-            channel_names=[image.name for image in session.images],
             kept=self._kept,
         )
         run: partial[Generator[Any, None, None]]

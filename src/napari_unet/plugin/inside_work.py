@@ -127,8 +127,8 @@ class Looker:
         The scan.
     checkpoint : Checkpoint
         The model.
-    class_names, channel_names : sequence of str
-        Names of structures 1..K and of image sequences.
+    class_names : sequence of str
+        Names of structures 1..K.
     kept : list of Eye
         Where the network is kept, with its scan; share it between lookers of one model.
     """
@@ -136,7 +136,6 @@ class Looker:
     subject: Subject
     checkpoint: Checkpoint
     class_names: Sequence[str]
-    channel_names: Sequence[str]
     kept: list[Eye]
 
     def look(
@@ -147,7 +146,7 @@ class Looker:
         from napari_unet.learning.resampling import network_size
         from napari_unet.learning.runtime import memory_errors_explained, torch_threads
 
-        scan = yield from self.subject.prepare(self.checkpoint)
+        scan = yield from self._scan()
         card = self.checkpoint.card
         known = levels(card.model, network_size(scan, card.spacing_mm))
         yield LevelsKnown(known)
@@ -169,7 +168,7 @@ class Looker:
         from napari_unet.learning.explanation import by_gradient, by_occlusion
         from napari_unet.learning.runtime import memory_errors_explained, torch_threads
 
-        scan = yield from self.subject.prepare(self.checkpoint)
+        scan = yield from self._scan()
         with memory_errors_explained(_REMEDY), torch_threads(None):
             how = by_gradient if method == "gradient" else by_occlusion
             last, due = None, 0.0
@@ -179,6 +178,14 @@ class Looker:
                     last, due = None, time.monotonic() + UPDATE_SECONDS
             if last is not None:
                 yield last
+
+    def _scan(self) -> Generator[ScanPrepared, None, PreparedScan]:
+        """Prepare the scan, its sequences in the order of the model."""
+        from napari_unet.learning.likeness import as_learned
+
+        scan = yield from self.subject.prepare(self.checkpoint)
+        self.checkpoint.check_fits(scan.n_channels, axis=scan.axis)
+        return as_learned(scan, self.checkpoint.card)[0]
 
     def _eye(self, scan: PreparedScan) -> Eye:
         from napari_unet.learning.inside import Eye
@@ -192,7 +199,7 @@ class Looker:
             for number, values in enumerate(glance.given):
                 name = "As the model sees it"
                 if len(glance.given) > 1:
-                    name += f": {self.channel_names[number]}"
+                    name += f": {self.kept[0].scan.channel_names[number]}"
                 yield Picture(
                     "given", number, name, index, values, glance.given_place, shown_range(values)
                 )
@@ -231,7 +238,7 @@ class Looker:
         for number, values in enumerate(varied):
             name = f"Varied: {wish.variation}"
             if len(varied) > 1:
-                name += f", {self.channel_names[number]}"
+                name += f", {scan.channel_names[number]}"
             limits = shown_range(image[number])
             yield Picture("varied", number, name, index, values, place, limits, covers=True)
 

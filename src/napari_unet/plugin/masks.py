@@ -159,9 +159,7 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
                 record.accept(index)
                 if index in unsure:
                     record.set_partial(index, True)
-    session.structures = list(pairing.structures)
-    session.ensure_structures(1)
-    session.show_structures()
+    session.set_structures(pairing.structures)
     session.bridge.refresh()
     session.edited(new)
     became = "annotated" if complete else "predictions: correct them, or accept them (Shift-Enter)"

@@ -48,16 +48,16 @@ class ModelChoice:
         """
         session = self._annotator.require_session()
         self._annotator.require_idle("choose another model")
-        model = session.models.restore(position, session.shown_structures)
+        model = session.models.restore(position, session.shown_structures, session.fixed_axis)
         if session.shown_structures is None:
-            session.structures = structures_of(model.checkpoint)
-            session.show_structures()
-            self._annotator.session_changed.emit()
+            session.set_structures(structures_of(model.checkpoint))
+        plane = session.follow_model()
+        self._annotator.session_changed.emit()
         learned = model.checkpoint.card.provenance.learned_slices
         session.notes.learned(index for _, index in learned)  # of whatever scan: rather too many
         self._annotator.rounds.changed.emit()
         self._annotator.say(
-            f"{model.origin} is in use. Segment the volume, or train on from there."
+            f"{model.origin} is in use. Segment the volume, or train on from there.{plane}"
         )
 
     def save(self, path: Path, session: ScanSession | None = None) -> None:
@@ -70,24 +70,26 @@ class ModelChoice:
     def load(self, path: Path) -> None:
         """Use a saved model on this scan; Train then goes on from it.
 
-        Where the mask is empty its structures are taken over too, else their values.
+        Where the mask is empty its structures are taken over too, else their values; and
+        where nothing is annotated, its plane.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged, or made for other channels or structures.
+            If the file is damaged, or made for other channels, structures or slices.
         """
         session = self._annotator.require_session()
         self._annotator.require_idle("load a model")
         before = [each.value for each in session.structures]
-        found = session.models.load(path, session.shown_structures)
+        found = session.models.load(path, session.shown_structures, session.fixed_axis)
         changed = [s for s, value in zip(found, before, strict=False) if s.value != value]
         values = ", ".join(f"{s.name} = {s.value}" for s in changed)
         note = f" Saved masks have its label values: {values}." if session.shown_structures else ""
-        session.structures = found
-        session.show_structures()
+        session.set_structures(found)
+        plane = session.follow_model()
         self._annotator.session_changed.emit()
         self._annotator.say(
             f"Model {path.name} loaded. Segment the volume, or correct slices and train on."
+            + plane
             + (note if changed else "")
         )

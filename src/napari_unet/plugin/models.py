@@ -177,7 +177,9 @@ class ModelShelf:
                     card = replace(card, class_names=tuple(names))
                     history.update(model, checkpoint=replace(model.checkpoint, card=card))
 
-    def restore(self, position: int, structures: Sequence[Structure] | None) -> KeptModel:
+    def restore(
+        self, position: int, structures: Sequence[Structure] | None, axis: int | None = None
+    ) -> KeptModel:
         """Make one of `kept` the present model again, and return it.
 
         Slices that were held back since then stay so, unless it has learned from them.
@@ -188,13 +190,16 @@ class ModelShelf:
             Its place in `kept`.
         structures : sequence of Structure, optional
             What the mask shows, the first of which it must have been made for.
+        axis : int, optional
+            Slicing axis that it must have been made for; None: whichever it knows.
 
         Raises
         ------
         CheckpointError
-            If it knows more structures than there are, or others.
+            If it knows more structures than there are, or others, or other slices.
         """
         history, chosen = self._history, self.kept[position]
+        chosen.checkpoint.check_fits(self.n_channels, axis=axis)
         if structures is not None:
             model = chosen.checkpoint
             _brought_to(model, structures)
@@ -250,7 +255,9 @@ class ModelShelf:
             )
         return model
 
-    def load(self, path: Path, structures: Sequence[Structure] | None) -> list[Structure]:
+    def load(
+        self, path: Path, structures: Sequence[Structure] | None, axis: int | None = None
+    ) -> list[Structure]:
         """Make a saved model the present one; return the structures it segments.
 
         Parameters
@@ -259,16 +266,18 @@ class ModelShelf:
             The file.
         structures : sequence of Structure, optional
             What the mask shows, which it must have been made for; None: whatever it knows.
+        axis : int, optional
+            Slicing axis that it must have been made for; None: whichever it knows.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged, or made for other channels or structures.
+            If the file is damaged, or made for other channels, structures or slices.
         """
         from napari_unet.learning.checkpoint import Checkpoint
 
         checkpoint = Checkpoint.load(path)
-        checkpoint.check_fits(self.n_channels)
+        checkpoint.check_fits(self.n_channels, axis=axis)
         found = structures_of(checkpoint)
         if structures is not None:
             found = _agreed(found, structures)

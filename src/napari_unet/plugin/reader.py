@@ -12,6 +12,7 @@ import numpy as np
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 
+from napari_unet.annotation.structures import MOST, values_in
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.dicom import is_dicom, series_in
 from napari_unet.imaging.dicom_seg_reader import is_segmentation
@@ -150,7 +151,8 @@ def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
         labels, _ = load_labels(scan)
     except VolumeError:
         return None
-    if labels.dtype != np.uint8 and not scan.is_mask:
+    # A picture of whole numbers that is only called a mask has a great many.
+    if not scan.is_mask and labels.dtype != np.uint8 and len(values_in(labels)) > MOST:
         return None
     _tell(scan.name, scan.notes)
     arguments = _arguments(scan, scan.name)

@@ -13,7 +13,14 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import LabelledSlice, Notice, RoundDone, SlicePredicted, StepDone
+from napari_unet.learning.events import (
+    Doubt,
+    LabelledSlice,
+    Notice,
+    RoundDone,
+    SlicePredicted,
+    StepDone,
+)
 from napari_unet.plugin import endings, work
 from napari_unet.plugin.jobs import Job
 from napari_unet.plugin.looks import Looks
@@ -57,6 +64,7 @@ class Rounds(QObject):
         self._session: ScanSession | None = None
         self._n_structures = 0
         self._outcome = ""
+        self._doubts: list[str] = []
         self._job = Job()
         self._job.happened.connect(self._on_event)
         self._job.ended.connect(self._on_ended)
@@ -104,7 +112,6 @@ class Rounds(QObject):
                 self._feed,
                 config,
                 tuple(session.structures),
-                [image.name for image in session.images],
                 model,
                 session.bridge.focus,
             ),
@@ -216,6 +223,7 @@ class Rounds(QObject):
         self.activity = activity
         self._session = session
         self._outcome = endings.STOPPED
+        self._doubts = []
         if self.looks.running:
             self._waiting = run
             self.looks.stop()
@@ -246,6 +254,8 @@ class Rounds(QObject):
             self.predicted.emit()
         elif isinstance(event, Notice):
             self._say(event.text)
+            if isinstance(event, Doubt):
+                self._doubts.append(event.text)
         elif isinstance(event, work.ScanPrepared):
             session.keep_prepared(event)
             if event.scan.notes:
@@ -270,7 +280,7 @@ class Rounds(QObject):
         if failure is not None:
             self._say(endings.failed(failure), failed=True)
         elif session is not None and session.present:
-            self._say(self._outcome)
+            self._say(" ".join([self._outcome, *self._doubts]))  # the result is what they are about
 
     def _on_looked(self, _problem: str) -> None:
         waiting, self._waiting = self._waiting, None

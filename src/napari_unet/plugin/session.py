@@ -114,6 +114,26 @@ class ScanSession:
         return self.structures if bound else None
 
     @property
+    def fixed_axis(self) -> int | None:
+        """Slicing axis, once slices are annotated along it; None as long as it can change."""
+        return self.axis if self.record.slices_in(*TOUCHED) else None
+
+    def follow_model(self) -> str:
+        """Slice along the plane of the present model; say so, if it was another one.
+
+        Raises
+        ------
+        AnnotationError
+            If slices are annotated in another plane.
+        """
+        model = self.models.present
+        if model is None or model.card.slice_axis == self.axis:
+            return ""
+        self.use(self.images, model.card.slice_axis)
+        self.bridge.face_axis()
+        return f" It works on {PLANES[self.axis]} slices, which are shown now."
+
+    @property
     def present(self) -> bool:
         """Whether the Segmentation layer and the scan are still in the viewer."""
         return all(layer in self._viewer.layers for layer in (self.labels, *self.images))
@@ -163,7 +183,7 @@ class ScanSession:
 
     def _watch_images(self, watch: bool) -> None:
         for image in self.images:
-            for event in (image.events.data, image.events.scale, image.events.translate):
+            for event in _changes(image):
                 if watch:
                     event.connect(self._on_image)
                 else:
@@ -182,6 +202,15 @@ class ScanSession:
         for number in range(before + 1, len(values) + 1):
             self.structures.append(unnamed(values[number - 1], number))
         return len(self.structures) > before
+
+    def set_structures(self, structures: Sequence[Structure]) -> None:
+        """Let classes 1..K be other structures; clean-up stays with those that keep their place."""
+        pairs = enumerate(zip(self.structures, structures, strict=False), start=1)
+        same = {n for n, (old, new) in pairs if old.value == new.value or old.name == new.name}
+        self.clean = {number: clean for number, clean in self.clean.items() if number in same}
+        self.structures = list(structures)
+        self.ensure_structures(1)
+        self.show_structures()
 
     def remove_last_structure(self) -> None:
         """Drop the last structure.
@@ -316,3 +345,9 @@ def along(record: AnnotationRecord, axis: int) -> AnnotationRecord:
             "mask to annotate in another plane."
         )
     return AnnotationRecord(record.labels, axis)
+
+
+def _changes(image: Image) -> tuple[Any, ...]:
+    """Events after which a scan is another one; its name says which sequence it is."""
+    events = image.events
+    return (events.data, events.scale, events.translate, events.name)
