@@ -245,16 +245,20 @@ class Trainer:
             n_structures = len(self.card.class_names)
             self._strengths = compare_with_painted(predictor, known, n_structures, self.steps)
             self._compared_at = self.steps
+        return Calibration(self._strengths, self._continuity())
+
+    def _continuity(self) -> Continuity:
+        """Tell what goes on from slice to slice, as far as it is known."""
         here = sum((known.continuity for known in self.knowledge), Continuity())
-        return Calibration(self._strengths, continuity_with(here, self._annotated, self.card))
+        return continuity_with(here, self._annotated, self.card)
 
     def _calibrated(self) -> Calibration:
-        """Calibrate once more; without the memory for it, as before: the model matters more."""
+        """Calibrate once more; where that fails, by the steps: the model matters more."""
         try:
             predictor = Predictor(self.network, self.card.spacing_mm, self.device)
             return self.calibrate(predictor, afresh=True)
         except (MemoryError, RuntimeError):
-            return self.card.calibration
+            return Calibration(continuity=self._continuity())
 
     def final_predictions(self, focus: tuple[int, int] | None) -> Iterator[SegmentEvent]:
         """Predict every slice of the scan in view with the weights that are kept."""
