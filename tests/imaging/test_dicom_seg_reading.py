@@ -79,7 +79,8 @@ def test_every_door_opens_a_segmentation(dicom, tmp_path, capsys):
     ((labels, arguments, kind),) = read_scans(str(path))
     assert kind == "labels"
     np.testing.assert_array_equal(labels, mask)
-    assert arguments["metadata"]["napari_unet"]["structures"][1].name == "Läsion 脑"
+    named = {s.value: s.name for s in arguments["metadata"]["napari_unet"]["structures"]}
+    assert named == {value: name for value, name, _ in STRUCTURES}
 
 
 def segmentation(dicom, kind, pixels, numbers=(1, 2), **more):

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -529,7 +530,7 @@ def test_a_reset_that_napari_cannot_draw_leaves_no_empty_slice_to_learn_from(ben
 def test_a_structure_can_be_renamed_and_added_after_training(bench):
     bench.paint(8)
     bench.train()
-    bench.widget.structures.change(1, type(bench.session.structures[0])("Rim", "#ff0000"))
+    bench.widget.structures.change(1, replace(bench.session.structures[0], name="Rim"))
     bench.widget.structures.add()
     other = np.zeros(bench.truth.shape[1:], bool)
     other[4:9, 4:9] = True
@@ -794,14 +795,23 @@ def test_255_in_a_mask_means_not_annotated(bench):
     assert (mask[8, :5] == 255).all(), "somebody's own array is left alone"
 
 
-@pytest.mark.parametrize(("value", "says"), [(255, "“not annotated”"), (254, "the value 254")])
-def test_labels_that_would_be_wiped_or_taken_for_a_brush_are_refused(bench, value, says):
-    mask = np.where(bench.truth, value, 0).astype(np.uint8)
+def test_a_mask_that_is_all_not_annotated_is_refused(bench):
+    mask = np.where(bench.truth, 255, 0).astype(np.uint8)
     before = bench.session
     other = bench.viewer.add_labels(
         mask, name="theirs", scale=bench.image.scale, translate=bench.image.translate
     )
-    with pytest.raises(VolumeError, match=says):
+    with pytest.raises(VolumeError, match="“not annotated”"):
         bench.annotator.choose([bench.image], labels=other)
-    np.testing.assert_array_equal(other.data == value, bench.truth)
+    np.testing.assert_array_equal(other.data, mask)
     assert bench.session is before
+
+
+def test_a_structure_of_the_value_of_a_brush_stays_a_structure(bench):
+    mask = np.where(bench.truth, 254, 0).astype(np.uint8)
+    other = bench.viewer.add_labels(
+        mask, name="theirs", scale=bench.image.scale, translate=bench.image.translate
+    )
+    bench.annotator.choose([bench.image], labels=other)
+    np.testing.assert_array_equal(bench.session.record.mask() == 1, bench.truth)
+    assert [s.value for s in bench.session.structures] == [254]
