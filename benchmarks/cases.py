@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.synthetic import make_phantom
-from napari_unet.synthetic_canvas import Tissue
-from napari_unet.synthetic_shapes import FIELD_OF_VIEW_MM
+from napari_unet.phantom.metastases import make_phantom
+from napari_unet.phantom.shapes import FIELD_OF_VIEW_MM
+from napari_unet.phantom.tissues import Tissue
 
 Annotated = Mapping[int, NDArray[np.uint8]]
 """Slice number -> labels (h, w) of the whole slice; 255 where nobody said anything."""

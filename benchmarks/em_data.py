@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from napari_unet.annotation.states import LabelledSlice
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.events import LabelledSlice
 from napari_unet.learning.preparation import PreparedScan, prepare
 
 FOLDER = "isbi_em"

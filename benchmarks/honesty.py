@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed, name in itertools.product(options.seeds(given), COMPARED):
             annotator = Annotator.of(case, seed)
             full = annotator.whole()
-            model = rounds.Learner(case, *loop_budgets(given), seed)
+            model = rounds.Trainer(case, *loop_budgets(given), seed)
             most = max_slices(given, case)
             for each in rounds.simulate(case, annotator, model, STRATEGIES[name], seed):
                 out.add(

@@ -40,12 +40,12 @@ from benchmarks import em_data, options, ours, report
 from benchmarks.em_data import CELL, Stack
 from benchmarks.em_results import ERRORS, Gatherer, table
 from benchmarks.methods import Budget
-from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import PRESETS, LossName, ModelConfig
 from napari_unet.learning.events import RoundDone, StepDone
+from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.runtime import choose_device, torch_threads
-from napari_unet.learning.training import train
+from napari_unet.learning.training.train import train
 
 PAPER_ELASTIC = 10.0
 """Pixels; see `Recipe.elastic`."""
@@ -174,9 +174,11 @@ def predict(
             for turns, mirrored in itertools.product(range(4), (False, True))
         ]
         return np.mean(views, axis=0, dtype=np.float32)
-    from napari_unet.learning.predictor import Predictor
+    from napari_unet.learning.prediction.predictor import Predictor
 
-    few = mock.patch("napari_unet.learning.predictor.pixels_that_fit", return_value=tile**2)
+    few = mock.patch(
+        "napari_unet.learning.prediction.predictor.pixels_that_fit", return_value=tile**2
+    )
     device = choose_device(budget.device)
     with torch_threads(budget.threads), few if way == "tiles" else contextlib.nullcontext():
         predictor = Predictor(checkpoint.network(), checkpoint.card.spacing_mm, device)

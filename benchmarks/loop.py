@@ -113,7 +113,7 @@ def _run(
     annotator = Annotator.of(case, seed)
     full = rounds.full_annotation_dice(case, annotator)
     filled = name.startswith("fill ")
-    model = rounds.Interpolator(case) if filled else rounds.Learner(case, first, later, seed)
+    model = rounds.Interpolator(case) if filled else rounds.Trainer(case, first, later, seed)
     strategy = STRATEGIES[name.removeprefix("fill ")]
     rows: list[report.Row] = []
     for each in itertools.takewhile(

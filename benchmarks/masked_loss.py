@@ -6,7 +6,7 @@ On five slices a simulated hand puts strokes on the structures and around them u
 of each slice's voxels is painted; the rest of the slice is unknown. Four ways to learn:
 
 * ours: the loss leaves unknown voxels out, but for a few far from all structures that are
-  painted, which are presumed to be background;
+  painted, which are assumed to be background;
 * after softmax: the loss leaves all of them out;
 * on logits: unknown voxels get logits of zero and count as background in the Dice (as
   RootPainter does): there, a perfect prediction still has a large loss;
@@ -28,7 +28,7 @@ from benchmarks import options, ours, report
 from benchmarks.cases import Annotated
 from benchmarks.methods import solve
 from benchmarks.scores import mean_dice
-from napari_unet.learning.config import IGNORE_LABEL
+from napari_unet.annotation.states import IGNORE_LABEL
 from napari_unet.learning.runtime import load_torch
 
 load_torch()
@@ -37,7 +37,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from napari_unet.learning.losses import masked_cross_entropy  # noqa: E402
+from napari_unet.learning.training.losses import masked_cross_entropy  # noqa: E402
 
 PAINTED = (0.01, 0.05, 0.20)
 BRUSH_PIXELS = 3
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for budget in options.budgets(given, [60.0], quick=2.0):
             for seed in options.seeds(given):
                 for share, name, annotated, loss in _variants(whole, seed, given.quick):
-                    with ours.learning_otherwise(loss, presume=name == OURS):
+                    with ours.learning_otherwise(loss, assume=name == OURS):
                         found = solve(ours.fast, case, annotated, budget, seed)
                     out.add(
                         case=case.name,

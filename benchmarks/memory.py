@@ -20,8 +20,8 @@ import numpy as np
 
 from napari_unet import api
 from napari_unet.imaging.volume import Grid
-from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.network.checkpoint import Checkpoint
 
 SHAPE = (512, 512, 400)
 STEPS = ("open", "train", "segment")
@@ -61,8 +61,8 @@ def peak_kib() -> int:
 
 def work(step: str, scan: Path, model: Path) -> None:
     """Do one step, and print how far its memory rose (bytes) and how long it took (s)."""
-    import napari_unet.learning.inference
-    import napari_unet.learning.training  # noqa: F401  # loads torch
+    import napari_unet.learning.prediction.segmentation
+    import napari_unet.learning.training.train  # noqa: F401  # loads torch
 
     before = peak_kib()
     start = time.perf_counter()

@@ -23,8 +23,8 @@ from benchmarks import cases, options, ours, report
 from benchmarks.cases import Annotated, Case, Lesson
 from benchmarks.methods import DEFAULT_METHODS, Budget, Method, usable
 from benchmarks.scores import mean_dice
+from napari_unet.annotation.progress import SliceNotes
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.plugin.slice_notes import SliceNotes
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import Annotated, Case, Lesson
 from benchmarks.methods import Budget, Fit
-from napari_unet.learning.checkpoint import Checkpoint
+from napari_unet.annotation.states import LabelledSlice
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import LabelledSlice, RoundDone, SlicePredicted, StepDone
-from napari_unet.learning.inference import predict_volume, segment
+from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
+from napari_unet.learning.network.checkpoint import Checkpoint
+from napari_unet.learning.prediction.segmentation import predict_volume, segment
 from napari_unet.learning.preparation import prepare
-from napari_unet.learning.training import train
+from napari_unet.learning.training.train import train
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,7 @@ def answer(case: Case, annotated: Annotated, checkpoint: Checkpoint) -> NDArray[
 
 def answer_by_slice(case: Case, checkpoint: Checkpoint) -> NDArray[np.uint8]:
     """Segment a case (n, h, w), each slice as if there were no others."""
-    with mock.patch("napari_unet.learning.answer.MOST_NEIGHBOURS", 0):
+    with mock.patch("napari_unet.learning.prediction.fusion.MOST_NEIGHBOURS", 0):
         return answer(case, {}, checkpoint)
 
 
@@ -117,7 +118,9 @@ def fast(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
 def fast_from_scratch(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     """Learn with the ``fast`` network, without the packaged weights; a `Method`."""
-    with mock.patch("napari_unet.learning.trainer.pretrained_state", return_value=None):
+    with mock.patch(
+        "napari_unet.learning.training.training_round.pretrained_state", return_value=None
+    ):
         return fast(lessons, budget, seed)
 
 
@@ -127,17 +130,17 @@ def standard(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
 
 @contextlib.contextmanager
-def learning_otherwise(loss: Callable[..., object] | None, *, presume: bool) -> Iterator[None]:
+def learning_otherwise(loss: Callable[..., object] | None, *, assume: bool) -> Iterator[None]:
     """Train with another loss (logits, labels, class weights; None: the own one) in this block.
 
-    `presume`: whether what is far from all strokes may be presumed to be background.
+    `assume`: whether what is far from all strokes may be assumed to be background.
     """
     with contextlib.ExitStack() as changes:
         if loss is not None:
-            name = "napari_unet.learning.learner.segmentation_loss"
+            name = "napari_unet.learning.training.trainer.segmentation_loss"
             changes.enter_context(mock.patch(name, loss))
-        if not presume:
-            name = "napari_unet.learning.training_set.presumed_background"
+        if not assume:
+            name = "napari_unet.learning.training.training_set.assumed_background"
             changes.enter_context(mock.patch(name, lambda labels, _: np.zeros(labels.shape, bool)))
         yield
 

@@ -16,11 +16,16 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.synthetic import acquire, grow_metastasis, metastasis_places, smallest_diameter
-from napari_unet.synthetic_anatomy import draw_head
-from napari_unet.synthetic_canvas import Canvas
-from napari_unet.synthetic_shapes import FIELD_OF_VIEW_MM, Array, Point, Space
-from napari_unet.synthetic_vessels import draw_vessels
+from napari_unet.phantom.anatomy import draw_head
+from napari_unet.phantom.metastases import (
+    acquire,
+    grow_metastasis,
+    metastasis_places,
+    smallest_diameter,
+)
+from napari_unet.phantom.shapes import FIELD_OF_VIEW_MM, Array, Point, Space
+from napari_unet.phantom.tissues import Canvas
+from napari_unet.phantom.vessels import draw_vessels
 
 COURSES = ("grows", "shrinks", "stays", "appears")
 """What becomes of a lesion over time."""

@@ -1,4 +1,4 @@
-"""Rounds of correcting a slice and learning again, with a simulated annotator.
+"""WorkController of correcting a slice and learning again, with a simulated annotator.
 
 What `loop` and `honesty` share: each round, a strategy picks a slice, the annotator
 corrects the prediction of it, and the model learns on from where it was.
@@ -19,11 +19,11 @@ from benchmarks.cases import Annotated, Case, Lesson
 from benchmarks.methods import Budget
 from benchmarks.peers import interpolate
 from benchmarks.scores import mean_dice
+from napari_unet.annotation.progress import SliceNotes
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
-from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.events import SlicePredicted
-from napari_unet.plugin.slice_notes import SliceNotes
+from napari_unet.learning.network.checkpoint import Checkpoint
 
 FIRST_SLICES = 3
 """Slices that are painted before the first training."""
@@ -72,7 +72,7 @@ Strategy = Callable[[Case, AnnotationRecord, SliceNotes, np.random.Generator], i
 """Picks the next slice; None when there is nothing left."""
 
 
-class Learner:
+class Trainer:
     """Our learner, which goes on from its last model each round.
 
     Parameters

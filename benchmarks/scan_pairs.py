@@ -33,7 +33,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_unet.imaging.files import stem
+from napari_unet.imaging.formats.registry import stem
 
 SUFFIXES = (".nii", ".nii.gz")
 

@@ -32,7 +32,8 @@ import numpy as np
 
 from benchmarks import options, report
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.config import PRESETS, ModelCard
+from napari_unet.learning.config import PRESETS
+from napari_unet.learning.model_card import ModelCard
 from napari_unet.learning.runtime import load_torch
 
 WINDOW = 256
@@ -131,7 +132,7 @@ def _ratios(rows: Sequence[report.Row]) -> str:
 
 
 def _run_ours(preset: str, size: int, file: Path) -> dict[str, float]:
-    from napari_unet.learning.inference import predict_volume
+    from napari_unet.learning.prediction.segmentation import predict_volume
 
     volume, checkpoint = _volume(size), _checkpoint(preset)
     flop = size * _flop(checkpoint.network(), size)
@@ -203,8 +204,8 @@ def _volume(size: int) -> Volume:
 def _checkpoint(preset: str) -> Any:
     """A model with random weights, as if it had been trained."""
     torch = _torch()
-    from napari_unet.learning.checkpoint import Checkpoint
-    from napari_unet.learning.network import UNet
+    from napari_unet.learning.network.checkpoint import Checkpoint
+    from napari_unet.learning.network.unet import UNet
 
     model = replace(PRESETS[preset], n_classes=_N_CLASSES)
     generator = torch.Generator().manual_seed(0)

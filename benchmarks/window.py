@@ -162,14 +162,14 @@ def main() -> None:
     widget.train.start.click()
     with Ticker() as ticker:
         marks = [5.0, 10.0, 15.0, 30.0, 60.0]
-        while annotator.rounds.running:
+        while annotator.work.running:
             wait_until(
                 lambda: (
-                    not annotator.rounds.running
+                    not annotator.work.running
                     or bool(marks and time.perf_counter() - begun > marks[0])
                 )
             )
-            if annotator.rounds.running:
+            if annotator.work.running:
                 seen = dice(session.labels.data[others] == 1, truth[others])
                 print(f"  on screen after {marks.pop(0):.0f} s: Dice {seen:.3f}")
     took = time.perf_counter() - begun
@@ -181,7 +181,7 @@ def main() -> None:
         viewer.window.screenshot(str(arguments.screenshot), canvas_only=False, flash=False)
 
     widget.result.segment.click()
-    took = wait_until(lambda: not annotator.rounds.running)
+    took = wait_until(lambda: not annotator.work.running)
     found = dice(session.labels.data[others] == 1, truth[others])
     print(f"segment volume: {took:.1f} s, Dice {found:.3f}")
     if arguments.screenshot:
@@ -195,7 +195,7 @@ def main() -> None:
     with Ticker() as idle:
         strokes(viewer, session.bridge.go_to, idle_on)
     widget.train.start.click()
-    wait_until(lambda: annotator.rounds.running)
+    wait_until(lambda: annotator.work.running)
     with Ticker() as busy:
         QTest.qWait(1500)
         strokes(viewer, session.bridge.go_to, busy_on)
@@ -204,7 +204,7 @@ def main() -> None:
     human = [session.record.state(i).value for i in busy_on]
     print(f"slices stroked while training: {human}")
     widget.train.start.click()
-    print(f"stop: {wait_until(lambda: not annotator.rounds.running):.2f} s")
+    print(f"stop: {wait_until(lambda: not annotator.work.running):.2f} s")
     viewer.close()
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from pydicom.data import get_testdata_file
 
 from napari_unet.errors import NapariUnetError
-from napari_unet.imaging.files import open_scan
+from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.imaging.loading import load_volume
 from tests.conftest import DicomWriter
 

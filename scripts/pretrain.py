@@ -1,8 +1,9 @@
 """Pre-train the `fast` network on synthetic anatomy: `python scripts/pretrain.py --minutes 70`.
 
 Writes `latest.safetensors` (averaged weights, half precision, no head) every few minutes
-and at the end; that file, as `src/napari_unet/weights/fast.safetensors`, is what
-`napari_unet.learning.pretrained` loads (it has the file's `sha256sum`, to be changed with it).
+and at the end; that file, as `fast.safetensors` in `src/napari_unet/learning/network/weights`, is
+what
+`napari_unet.learning.network.pretrained` loads (it has the `sha256sum`, to be changed with it).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from tissue_contrasts import Target
 from torch import Tensor, nn
 
 from napari_unet.learning.config import PRESETS
-from napari_unet.learning.losses import class_weights, segmentation_loss
-from napari_unet.learning.network import ConvBlock, UNet
-from napari_unet.learning.optimiser import AdamW, AveragedWeights
+from napari_unet.learning.network.unet import ConvBlock, UNet
+from napari_unet.learning.training.losses import class_weights, segmentation_loss
+from napari_unet.learning.training.optimiser import AdamW, AveragedWeights
 
 logger = logging.getLogger("pretrain")
 

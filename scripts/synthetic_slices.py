@@ -32,14 +32,14 @@ from tissue_contrasts import (
 from torch import Tensor
 from torch.nn import functional
 
-from napari_unet.learning.augmentation import (
+from napari_unet.annotation.states import IGNORE_LABEL
+from napari_unet.learning.training.augmentation import (
     AugmentationRange,
     apply_augmentation,
     sample_augmentation,
 )
-from napari_unet.learning.config import IGNORE_LABEL
-from napari_unet.synthetic import make_phantom
-from napari_unet.synthetic_canvas import Tissue
+from napari_unet.phantom.metastases import make_phantom
+from napari_unet.phantom.tissues import Tissue
 
 HEAD_SHAPE, VOXEL_MM = (144, 173, 147), 1.2
 SIDE = 173

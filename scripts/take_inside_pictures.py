@@ -20,7 +20,7 @@ from scipy.ndimage import distance_transform_edt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.window import wait_until
-from napari_unet.plugin.annotator import ROUND_SECONDS
+from napari_unet.plugin.app.annotator import ROUND_SECONDS
 from scripts.take_pictures import SIZE
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     annotator.config = type(annotator.config)(seconds=arguments.seconds)
     session = annotator.session
     annotator.train()
-    wait_until(lambda: not annotator.rounds.running)
+    wait_until(lambda: not annotator.work.running)
     _, panel = viewer.window.add_plugin_dock_widget("napari-unet-mri", "Look inside")
     wait_until(lambda: bool(panel.inside.levels))
 
@@ -63,9 +63,9 @@ def main() -> None:
     take("7-inside-channels")
     panel.inside.see(level="decoder 1", grid=False)
     take("8-inside-level")
-    panel.inside.see(level="", doubt=True)
-    take("9-inside-doubt")
-    panel.inside.see(doubt=False, probabilities=True)
+    panel.inside.see(level="", uncertainty=True)
+    take("9-inside-uncertainty")
+    panel.inside.see(uncertainty=False, probabilities=True)
     take("11-inside-probabilities")
     panel.inside.see(probabilities=False, variation="elastic (paper)")
     take("12-inside-varied")

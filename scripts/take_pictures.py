@@ -68,10 +68,10 @@ def main() -> None:
 
     session.bridge.go_to(middle + 5)
     widget.train.start.click()
-    wait_until(lambda: annotator.rounds.running)
+    wait_until(lambda: annotator.work.running)
     QTest.qWait(int(700 * annotator.config.seconds))
     take("3-train")
-    wait_until(lambda: not annotator.rounds.running)
+    wait_until(lambda: not annotator.work.running)
 
     annotator.slice.next()
     take("4-correct")
@@ -79,11 +79,11 @@ def main() -> None:
         correct(session, truth)
         annotator.slice.next()
     widget.train.start.click()
-    wait_until(lambda: not annotator.rounds.running)
+    wait_until(lambda: not annotator.work.running)
 
     session.bridge.go_to(middle + 5)
     widget.result.segment.click()
-    wait_until(lambda: not annotator.rounds.running)
+    wait_until(lambda: not annotator.work.running)
     take("5-segment")
     found = session.labels.data == 1
     done = session.record.slices_in(type(session.record.state(0)).ANNOTATED)

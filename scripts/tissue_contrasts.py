@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import torch
 
-from napari_unet.synthetic_canvas import Tissue
+from napari_unet.phantom.tissues import Tissue
 
 BLOB, CAVITY = len(Tissue), len(Tissue) + 1
 """Tissues that no head has: a foreign body and what is inside it."""

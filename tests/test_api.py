@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import napari_unet
-from napari_unet.api import LabelsMoved, ScanUnlikeTraining, TrainingCutShort
+from napari_unet.annotation.label_files import choose_slices
+from napari_unet.annotation.states import IGNORE_LABEL
+from napari_unet.api import LabelsMoved, ScanUnlikeTraining, TrainingCutShort, as_checkpoint
 from napari_unet.errors import (
     AnnotationError,
     CheckpointError,
@@ -16,11 +18,9 @@ from napari_unet.errors import (
     NapariUnetError,
     VolumeError,
 )
-from napari_unet.given import as_checkpoint
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.config import IGNORE_LABEL, TrainConfig
+from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import StepDone
-from napari_unet.sparse_labels import choose_slices, structure_rows
 
 SHAPE = (14, 40, 36)
 QUICK = TrainConfig(seconds=60, max_steps=120, threads=1)
@@ -118,7 +118,7 @@ def test_a_name_that_looks_like_a_label_value_is_only_a_name(truth, names, tmp_p
     model = napari_unet.train(scan_of(labels, (1, 2)), labels, class_names=names, config=ONE_STEP)
     model.save(tmp_path / "model.safetensors")
     card = as_checkpoint(tmp_path / "model.safetensors").card
-    assert structure_rows(card)[0][:2] == (1, names[0])
+    assert card.structure_rows()[0][:2] == (1, names[0])
     kept = napari_unet.segment(scan_of(labels, (1, 2)), model, labels=labels, slices=[6, 9])
     np.testing.assert_array_equal(kept[[6, 9]], labels[[6, 9]])
 
@@ -317,16 +317,16 @@ def test_a_failure_in_mid_training_is_a_warning_and_the_model_is_kept(truth, mon
 
 def fail_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let memory run out while training."""
-    from napari_unet.learning.trainer import Trainer
+    from napari_unet.learning.training.training_round import TrainingRound
 
-    real, steps = Trainer.step, iter(range(1, 1000))
+    real, steps = TrainingRound.step, iter(range(1, 1000))
 
-    def step(self: Trainer, progress: float) -> float:
+    def step(self: TrainingRound, progress: float) -> float:
         if next(steps) == number:
             raise MemoryError
         return real(self, progress)
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(TrainingRound, "step", step)
 
 
 def test_public_names_are_there(tmp_path: Path, truth):

@@ -9,10 +9,10 @@ import pytest
 
 import napari_unet
 from napari_unet.api import OddVoxelsFound, SlowerThanExpected
-from napari_unet.cli import main
+from napari_unet.cli.main import main
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import Notice
-from napari_unet.synthetic import make_phantom
+from napari_unet.phantom.metastases import make_phantom
 
 TEXT = "The graphics card ran out of memory."
 QUICK = TrainConfig(max_steps=2, threads=1, device="cpu")
@@ -21,10 +21,10 @@ QUICK = TrainConfig(max_steps=2, threads=1, device="cpu")
 @pytest.fixture
 def full_card(monkeypatch):
     """Training and predicting both have a notice to give, once."""
-    from napari_unet.learning.inference import Predictor
-    from napari_unet.learning.trainer import Trainer
+    from napari_unet.learning.prediction.segmentation import Predictor
+    from napari_unet.learning.training.training_round import TrainingRound
 
-    for owner in (Predictor, Trainer):
+    for owner in (Predictor, TrainingRound):
         notices = [[Notice(TEXT)]]
         monkeypatch.setattr(
             owner, "take_notices", lambda _self, notices=notices: notices.pop() if notices else []

@@ -12,10 +12,10 @@ def main() -> int:
     Returns
     -------
     int
-        Exit status, see `napari_unet.cli.main`.
+        Exit status, see `napari_unet.cli.main.main`.
     """
     try:
-        from napari_unet.cli import main as run
+        from napari_unet.cli.main import main as run
 
         return run()
     except KeyboardInterrupt:

@@ -9,35 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.errors import NapariUnetError, VolumeError
-from napari_unet.given import (
-    FilePath,
-    Image,
-    LabelsMoved,
-    as_checkpoint,
-    as_volume,
-    labels_on,
-)
-from napari_unet.imaging.interpolation import labels_between
-from napari_unet.imaging.loading import load_labels, load_volume
-from napari_unet.imaging.saving import GeometryReceipt, save_mask
-from napari_unet.imaging.sidecar import values_beside
-from napari_unet.imaging.volume import Grid
-from napari_unet.learning.config import AUTO, NORMALISATION, PRESETS, TrainConfig
-from napari_unet.learning.events import (
-    Doubt,
-    LabelledSlice,
-    Notice,
-    RoundDone,
-    SegmentEvent,
-    TrainEvent,
-)
-from napari_unet.sparse_labels import (
+from napari_unet.annotation.label_files import (
     FOUND_OUT,
     IgnoreLabel,
     choose_slices,
@@ -45,9 +22,18 @@ from napari_unet.sparse_labels import (
     structures,
     to_classes,
 )
+from napari_unet.annotation.states import LabelledSlice
+from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
+from napari_unet.imaging.interpolation import labels_between
+from napari_unet.imaging.loading import load_labels, load_labels_onto, load_volume
+from napari_unet.imaging.saving import GeometryReceipt, save_mask
+from napari_unet.imaging.sidecar import values_beside
+from napari_unet.imaging.volume import Grid, Volume
+from napari_unet.learning.config import AUTO, NORMALISATION, PRESETS, TrainConfig
+from napari_unet.learning.events import Notice, RoundDone, SegmentEvent, TrainEvent, UnlikeTraining
 
 if TYPE_CHECKING:
-    from napari_unet.learning.checkpoint import Checkpoint
+    from napari_unet.learning.network.checkpoint import Checkpoint
 
 __all__ = [
     "GeometryReceipt",
@@ -82,7 +68,7 @@ def _tell(event: TrainEvent | SegmentEvent, progress: Callable[[Any], None] | No
         progress(event)
     elif isinstance(event, Notice):
         odd = OddVoxelsFound if event.about == "scan" else SlowerThanExpected
-        kind = ScanUnlikeTraining if isinstance(event, Doubt) else odd
+        kind = ScanUnlikeTraining if isinstance(event, UnlikeTraining) else odd
         warnings.warn(event.text, kind, stacklevel=3)
 
 
@@ -110,7 +96,7 @@ def train(
         The annotation: a file, which is brought onto the scan's grid where it is on
         another one (a `LabelsMoved` warning says so), or an array on that grid in display
         order, like ``volume.data[0]``. 0 is background, 255 a voxel that nobody annotated
-        (see `learning.presumption`), any other value a structure.
+        (see `learning.training.assumed_background`), any other value a structure.
     slices : sequence of int, optional
         The annotated slices, counted along `axis` as stored in the file.
         Default: every slice that shows a structure. An annotated slice without
@@ -161,7 +147,7 @@ def train(
         raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(presets)}.")
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
-    truth = labels_on(labels, volume.grid, volume.name)
+    truth = read_labels_on_grid(labels, volume.grid, volume.name)
     known = start.card.label_values if start else None
     ignore = _ignored_in(truth, labels, ignore_label, known)
     along = _choose_axis(volume.grid, axis, start)
@@ -170,7 +156,7 @@ def train(
     chosen = choose_slices(truth, volume.grid, along, slices, ignore=ignore)
     stack = np.moveaxis(truth, along, 0)[chosen]
     values, names = structures(
-        stack, names=class_names, known=start.card if start else None, ignore=ignore
+        stack, names=class_names, known=start.card.structures if start else None, ignore=ignore
     )
     if start is not None:
         start = start.with_classes(names)
@@ -178,7 +164,7 @@ def train(
 
     # Imported here: they load torch, and bad input should be told at once.
     from napari_unet.learning.preparation import prepare
-    from napari_unet.learning.training import train as events
+    from napari_unet.learning.training.train import train as events
 
     scan = prepare(volume, along, start.card.normalisation if start else NORMALISATION)
     for note in scan.notes:
@@ -255,14 +241,14 @@ def segment(
     if slices is not None and labels is None:
         raise ValueError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
-        truth = labels_on(labels, volume.grid, volume.name)
+        truth = read_labels_on_grid(labels, volume.grid, volume.name)
         ignore = _ignored_in(truth, labels, ignore_label, card.label_values)
         chosen = choose_slices(truth, volume.grid, card.slice_axis, slices, ignore=ignore)
         stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
-        known = structures(stack, known=card, ignore=ignore)[0]
+        known = structures(stack, known=card.structures, ignore=ignore)[0]
         annotations = _annotations(chosen, stack, known, ignore)
 
-    from napari_unet.learning.inference import predict_volume
+    from napari_unet.learning.prediction.segmentation import predict_volume
 
     classes = predict_volume(
         volume,
@@ -315,11 +301,11 @@ def fill_between(
         if grid is None:
             truth, grid = load_labels(labels)
         else:
-            truth = labels_on(labels, grid)
+            truth = read_labels_on_grid(labels, grid)
     elif grid is None:
         raise VolumeError("An array of labels needs the grid of its scan: pass grid=volume.grid.")
     else:
-        truth = labels_on(labels, grid)
+        truth = read_labels_on_grid(labels, grid)
     along = _choose_axis(grid, axis)
     ignore = _ignored_in(truth, labels, ignore_label)
     chosen = choose_slices(truth, grid, along, slices, ignore=ignore)
@@ -376,3 +362,56 @@ def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -
     if name is not None:
         return grid.axis_named(name)
     return grid.default_axis() if init is None else init.card.slice_axis
+
+
+if TYPE_CHECKING:
+    from napari_unet.learning.network.checkpoint import Checkpoint
+
+
+class LabelsMoved(UserWarning):
+    """The labels lay on another grid, and were brought onto that of the scan."""
+
+
+FilePath: TypeAlias = str | Path
+Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
+"""A scan: a `Volume`, its file, or its files (one per sequence)."""
+
+
+def as_volume(image: Image) -> Volume:
+    """Read a scan unless it is one already."""
+    return image if isinstance(image, Volume) else load_volume(image)
+
+
+def as_checkpoint(model: Checkpoint | FilePath) -> Checkpoint:
+    """Read a model unless it is one already."""
+    if isinstance(model, str | Path):
+        from napari_unet.learning.network.checkpoint import Checkpoint
+
+        return Checkpoint.load(model)
+    return model
+
+
+def read_labels_on_grid(
+    labels: NDArray[Any] | FilePath, grid: Grid, reference: str = "the scan"
+) -> NDArray[Any]:
+    """Annotation (z, y, x) on `grid`; a file on another one is brought there, with a warning."""
+    if isinstance(labels, str | Path):
+        found, note = load_labels_onto(labels, grid, reference)
+        if note:
+            warnings.warn(note, LabelsMoved, stacklevel=3)
+        return found
+    if not isinstance(labels, np.ndarray):
+        raise VolumeError(
+            f"The labels are a {type(labels).__name__}, not a mask file or an array (z, y, x). "
+            "Convert them with numpy.asarray first."
+        )
+    if labels.dtype.kind not in "bui":
+        raise VolumeError(
+            f"The labels are {labels.dtype}, not whole numbers. Convert them to integers first."
+        )
+    if labels.shape != grid.shape_zyx:
+        raise GridMismatchError(
+            f"The labels have shape {labels.shape} but the scan has {grid.shape_zyx} (z, y, x). "
+            "Use labels that were painted on this scan."
+        )
+    return labels

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.outlook import outlook
+from napari_unet.annotation.expected_errors import count_expected
+from napari_unet.annotation.progress import human_fraction, interpolated_fraction
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import slice_overlap
-from napari_unet.annotation.shares import human_share, interpolated_share
-from napari_unet.annotation.states import NOT_ANNOTATED, Origin, SliceState
+from napari_unet.annotation.states import IGNORE_LABEL, Origin, SliceState
 
 SHAPE = (5, 8, 6)
 STROKE = (slice(2, 3), slice(0, 2), slice(0, 3))
@@ -45,7 +45,7 @@ def test_a_filled_slice_shows_its_labels_and_teaches_nothing(record):
     np.testing.assert_array_equal(record.labels[2], square())
     assert record.state(2) is SliceState.EMPTY
     assert record.filled_slices() == [1, 2, 3]
-    assert (record.truth(2) == NOT_ANNOTATED).all()
+    assert (record.truth(2) == IGNORE_LABEL).all()
     assert record.slices_in(SliceState.ANNOTATED, SliceState.PARTIAL) == [0, 4]
     assert record.sync() == []
 
@@ -62,12 +62,12 @@ def test_slices_are_filled_along_every_axis(axis):
 def test_the_shares_tell_painted_and_filled_apart(record):
     fill(record)
     record.write_prediction(3, square())
-    assert human_share(record) == pytest.approx(2 / 5)
-    assert interpolated_share(record) == pytest.approx(2 / 5)
+    assert human_fraction(record) == pytest.approx(2 / 5)
+    assert interpolated_fraction(record) == pytest.approx(2 / 5)
     assert (record.origin()[2][square() > 0] == Origin.INTERPOLATED).all()
     assert (record.origin()[3][square() > 0] == Origin.MODEL).all()
     record.accept(2)
-    assert interpolated_share(record) == pytest.approx(1 / 5)
+    assert interpolated_fraction(record) == pytest.approx(1 / 5)
     assert not record.human_voxels()[1].any()
 
 
@@ -80,7 +80,7 @@ def test_a_prediction_takes_the_place_of_a_filling(record):
     record.write_volume(volume)
     assert record.filled_slices() == []
     assert not record.labels[1:4].any()
-    assert interpolated_share(record) == 0
+    assert interpolated_fraction(record) == 0
 
 
 def test_a_stroke_on_a_filled_slice_annotates_all_of_it(record):
@@ -100,13 +100,13 @@ def test_undoing_that_stroke_brings_the_filling_back(record):
     record.sync()
     assert record.filled_slices() == [1, 2, 3]
     np.testing.assert_array_equal(record.labels[2], square())
-    assert interpolated_share(record) == pytest.approx(3 / 5)
+    assert interpolated_fraction(record) == pytest.approx(3 / 5)
 
 
 def test_a_released_slice_shows_its_filling_again(record):
     fill(record)
     stroke(record)
-    record.release(2)
+    record.reset(2)
     np.testing.assert_array_equal(record.labels[2], square())
     assert record.filled_slices() == [1, 2, 3]
     assert (record.origin()[2][square() > 0] == Origin.INTERPOLATED).all()
@@ -120,7 +120,7 @@ def test_only_what_nobody_painted_is_filled_on_a_partial_slice(record):
     assert fill(record) == [1, 2, 3]
     assert record.state(2) is SliceState.PARTIAL
     assert record.labels[2, 2:5, 3].tolist() == [3, 3, 1]
-    assert set(np.unique(record.truth(2))) == {3, NOT_ANNOTATED}
+    assert set(np.unique(record.truth(2))) == {3, IGNORE_LABEL}
 
 
 def test_a_stroke_is_undone_also_after_what_lay_under_it_is_gone(record):
@@ -144,7 +144,7 @@ def test_correcting_a_filling_says_nothing_about_the_model(record):
 
 
 def test_the_score_is_about_the_prediction_under_a_filling(record):
-    record.write_prediction(2, square(2), outlook(square(2), np.ones((2, 3), np.float32)))
+    record.write_prediction(2, square(2), count_expected(square(2), np.ones((2, 3), np.float32)))
     fill(record)
     record.accept(2)
     np.testing.assert_array_equal(record.held_out_prediction(2), square(2))

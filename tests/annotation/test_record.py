@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.outlook import outlook
+from napari_unet.annotation.expected_errors import count_expected
+from napari_unet.annotation.progress import human_fraction
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.shares import human_share
-from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, Origin, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, Origin, SliceState
 from napari_unet.errors import AnnotationError
 
 SHAPE = (5, 8, 6)
@@ -32,7 +32,7 @@ def stroke(record: AnnotationRecord, index: int, value: int, rows: slice = slice
 
 def test_everything_starts_empty(record):
     assert set(record.states()) == {SliceState.EMPTY}
-    assert (record.truth(0) == NOT_ANNOTATED).all()
+    assert (record.truth(0) == IGNORE_LABEL).all()
 
 
 def test_a_stroke_annotates_its_slice(record):
@@ -136,7 +136,7 @@ def test_partial_slices_trust_only_painted_voxels_and_let_the_model_fill_in(reco
     stroke(record, 2, BACKGROUND_BRUSH)
     truth = record.truth(2)
     assert (truth[0:2, 0:3] == 0).all()
-    assert (truth == NOT_ANNOTATED).sum() == truth.size - 6
+    assert (truth == IGNORE_LABEL).sum() == truth.size - 6
     full = np.ones(SHAPE[1:], np.uint8)
     assert record.write_prediction(2, full)
     assert (record.labels[2, 0:2, 0:3] == BACKGROUND_BRUSH).all()
@@ -149,19 +149,19 @@ def test_a_partial_slice_with_a_prediction_keeps_the_strokes_when_undone(record)
     stroke(record, 2, 1)
     record.labels[2, 0:2, 0:3] = 0
     record.sync()
-    assert (record.truth(2) == NOT_ANNOTATED).all()
+    assert (record.truth(2) == IGNORE_LABEL).all()
 
 
 def test_release_returns_the_models_opinion(record):
     record.write_prediction(1, opinion())
     stroke(record, 1, 2)
-    record.release(1)
+    record.reset(1)
     np.testing.assert_array_equal(record.labels[1], opinion())
     assert record.state(1) is SliceState.PREDICTED
 
 
 def test_only_predictions_of_unseen_slices_are_held_out(record):
-    record.write_prediction(1, opinion(), outlook(opinion(), np.ones((2, 3), np.float32)))
+    record.write_prediction(1, opinion(), count_expected(opinion(), np.ones((2, 3), np.float32)))
     record.write_prediction(2, opinion())
     for index in (1, 2):
         stroke(record, index, 2)
@@ -175,7 +175,7 @@ def test_origin_and_human_share_follow_the_states(record):
     record.accept(1)
     assert (record.origin()[0][opinion() > 0] == Origin.MODEL).all()
     assert (record.origin()[1] == Origin.HUMAN).all()
-    assert human_share(record) == pytest.approx(0.5)
+    assert human_fraction(record) == pytest.approx(0.5)
 
 
 def test_another_array_counts_as_human_edits_and_a_wrong_one_is_refused(record):

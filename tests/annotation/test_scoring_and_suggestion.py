@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.outlook import outlook
+from napari_unet.annotation.expected_errors import count_expected
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import USUAL_RATIO, Overlap, estimate, slice_overlap
 from napari_unet.annotation.states import SliceState
@@ -12,7 +12,7 @@ P, A = SliceState.PREDICTED, SliceState.ANNOTATED
 
 def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecord:
     record = AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0)
-    record.write_prediction(0, predicted, outlook(predicted, np.ones((2, 2), np.float32)))
+    record.write_prediction(0, predicted, count_expected(predicted, np.ones((2, 2), np.float32)))
     record.labels[0] = corrected
     record.sync()
     record.accept(0)
@@ -43,7 +43,7 @@ def one(both: int, total: int, true: int) -> Overlap:
     return Overlap(*(np.array([900, n, 0]) for n in (both, total, true)))
 
 
-def outlooks(*areas_and_errors: tuple[int, float]) -> list[np.ndarray]:
+def expectations(*areas_and_errors: tuple[int, float]) -> list[np.ndarray]:
     """Each prediction of label 1: its pixels, and how many of them it expects to be wrong."""
     found = np.zeros((len(areas_and_errors), 3, 3), np.float32)
     for position, (area, errors) in enumerate(areas_and_errors):
@@ -54,7 +54,9 @@ def outlooks(*areas_and_errors: tuple[int, float]) -> list[np.ndarray]:
 def test_a_prediction_is_as_good_elsewhere_as_it_expects_and_corrections_bear_out():
     corrected = [one(80, 200, 100)] * 50  # 40 errors on each
     for expected in (20, 10):  # twice, and four times as many as expected
-        found = estimate(corrected, outlooks((100, expected)) * 50, outlooks((100, 5), (0, 0)))
+        found = estimate(
+            corrected, expectations((100, expected)) * 50, expectations((100, 5), (0, 0))
+        )
         observed = 40 / expected
         ratio = (50 * 40 + USUAL_RATIO * 8 * 5) / (50 * expected + 8 * 5)
         assert found.dice == pytest.approx(1 - ratio * 5 / 200)
@@ -64,28 +66,28 @@ def test_a_prediction_is_as_good_elsewhere_as_it_expects_and_corrections_bear_ou
 
 def test_one_slice_that_surprised_an_early_model_does_not_decide_the_score():
     corrected = [one(0, 200, 100), one(95, 200, 100)]
-    found = estimate(corrected, outlooks((100, 4), (100, 4)), outlooks(*[(100, 4)] * 20))
+    found = estimate(corrected, expectations((100, 4), (100, 4)), expectations(*[(100, 4)] * 20))
     assert found.dice > 0.75
     assert (found.lowest, found.highest) == (0.0, 0.95)
 
 
 def test_hard_slices_do_not_make_the_score_of_easy_ones_worse():
     corrected = [one(50, 200, 100)] * 8  # errors on half of them, as foreseen
-    foreseen = outlooks((100, 100 / USUAL_RATIO)) * 8
-    assert estimate(corrected, foreseen, outlooks((100, 2), (100, 2))).dice > 0.96
+    foreseen = expectations((100, 100 / USUAL_RATIO)) * 8
+    assert estimate(corrected, foreseen, expectations((100, 2), (100, 2))).dice > 0.96
 
 
 def test_structures_count_alike_however_small():
     ahead = np.zeros((1, 3, 3), np.float32)
     ahead[0, 0] = 0, 1000, 10
     ahead[0, 1] = 0, 0, 10 / USUAL_RATIO
-    foreseen = outlooks((100, 40 / USUAL_RATIO)) * 2
+    foreseen = expectations((100, 40 / USUAL_RATIO)) * 2
     found = estimate([one(80, 200, 100)] * 2, foreseen, list(ahead))
     assert found.dice == pytest.approx((1 + 1 - 10 / (20 - 10 / USUAL_RATIO)) / 2)
 
 
 def test_a_structure_added_since_is_not_held_against_the_model():
-    foreseen = outlooks((100, 10)) * 2
+    foreseen = expectations((100, 10)) * 2
     for each in foreseen:
         each[1:, 2] = np.nan
     new = Overlap(np.array([900, 90, 0]), np.array([0, 200, 50]), np.array([0, 100, 50]))
@@ -94,7 +96,7 @@ def test_a_structure_added_since_is_not_held_against_the_model():
 
 
 def test_a_structure_missed_wherever_it_was_corrected_counts_as_missed_elsewhere():
-    foreseen = outlooks((100, 10)) * 2
+    foreseen = expectations((100, 10)) * 2
     missed = Overlap(np.array([900, 90, 0]), np.array([0, 200, 50]), np.array([0, 100, 50]))
     assert estimate([missed] * 2, foreseen, foreseen).dice < 0.5
     found = Overlap(np.array([900, 90, 45]), np.array([0, 200, 95]), np.array([0, 100, 50]))
@@ -103,16 +105,16 @@ def test_a_structure_missed_wherever_it_was_corrected_counts_as_missed_elsewhere
 
 def test_there_is_no_score_before_two_corrected_slices_show_a_structure():
     alarm, shown = one(0, 9, 0), one(5, 10, 5)
-    foreseen, ahead = outlooks((5, 1)) * 2, outlooks((5, 1))
-    assert estimate([], outlooks(), ahead) is None
+    foreseen, ahead = expectations((5, 1)) * 2, expectations((5, 1))
+    assert estimate([], expectations(), ahead) is None
     assert estimate([alarm, shown], foreseen, ahead) is None
     assert estimate([shown, shown], foreseen, ahead) is not None
-    assert estimate([shown, shown], foreseen, outlooks()) is None, "nothing is left to judge"
+    assert estimate([shown, shown], foreseen, expectations()) is None, "nothing is left to judge"
 
 
 def test_what_a_prediction_says_of_itself_is_counted_by_label():
     labels = np.array([[0, 1, 1], [2, 0, 0]], np.uint8)
-    found = outlook(labels, np.array([[0.5, 0.25, 0], [0, 0, 1.5]], np.float32))
+    found = count_expected(labels, np.array([[0.5, 0.25, 0], [0, 0, 1.5]], np.float32))
     assert found[0, :4].tolist() == [3, 2, 1, 0]
     assert found[1, :3].tolist() == [0.5, 0.25, 0]
     assert found[2, :3].tolist() == [0, 0, 1.5]

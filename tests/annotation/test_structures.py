@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.states import NOT_ANNOTATED, PALETTE, Structure
+from napari_unet.annotation.states import IGNORE_LABEL, PALETTE, Structure
 from napari_unet.annotation.structures import (
     FIRST,
     pair,
@@ -31,8 +31,8 @@ def test_values_come_back_from_classes_whatever_they_are(highest):
 
 
 def test_what_nobody_annotated_stays_so():
-    labels = np.array([[[0, 17, NOT_ANNOTATED]]], np.uint8)
-    np.testing.assert_array_equal(to_classes(labels, {17: 1}), [[[0, 1, NOT_ANNOTATED]]])
+    labels = np.array([[[0, 17, IGNORE_LABEL]]], np.uint8)
+    np.testing.assert_array_equal(to_classes(labels, {17: 1}), [[[0, 1, IGNORE_LABEL]]])
 
 
 def test_an_untouched_scan_has_the_structures_of_the_mask_and_no_others():

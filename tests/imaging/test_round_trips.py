@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from napari_unet.imaging.converting import convert
+from napari_unet.imaging.convert import convert
 from napari_unet.imaging.loading import load_volume
 from napari_unet.imaging.saving import save_mask
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from napari_unet.errors import SaveError
+from napari_unet.imaging.formats.registry import WRITABLE
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.imaging.volume import Grid
-from napari_unet.imaging.writers import WRITABLE
 
 SHAPE = (5, 6, 7)
 MARKED = (1, 4, 2)

@@ -10,12 +10,12 @@ import pytest
 
 from napari_unet import __version__
 from napari_unet.errors import SaveError
-from napari_unet.imaging import nifti_writer
+from napari_unet.imaging.formats import nifti as nifti_writer
+from napari_unet.imaging.formats.registry import WRITERS
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.imaging.volume import Grid
-from napari_unet.imaging.writers import WRITERS
 
 GRID = Grid.from_spacing((4, 5, 6), (3.0, 1.0, 1.0))
 MASK = np.ones((4, 5, 6), np.uint8)
@@ -158,7 +158,7 @@ def written_elsewhere(monkeypatch, change):
     for suffix in (".nii", ".nii.gz"):
         writer = WRITERS[suffix]
         replaced = type(writer)(
-            writer.format, writer.types, write, writer.look, has_nifti_fields=True
+            writer.format, writer.types, write, writer.read_back, has_nifti_fields=True
         )
         monkeypatch.setitem(WRITERS, suffix, replaced)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.errors import GridMismatchError
-from napari_unet.imaging.converting import convert
+from napari_unet.imaging.convert import convert
 from napari_unet.imaging.loading import load_labels_onto, load_volume
 from napari_unet.imaging.nifti_header import itk_affine
 from napari_unet.imaging.saving import save_mask

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_unet.cli import main
-from napari_unet.imaging.converting import convert
-from napari_unet.imaging.files import open_scan
+from napari_unet.cli.main import main
+from napari_unet.imaging.convert import convert
+from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.imaging.loading import load_volume
 from napari_unet.imaging.saving import save_mask
 
@@ -73,7 +73,7 @@ def test_a_known_orientation_carries_no_warning(tmp_path):
     nib.Nifti1Image(VOXELS, np.eye(4)).to_filename(tmp_path / "scan.nii")
     for name in ("a.nrrd", "a.mgz"):
         assert "swapped" not in convert(tmp_path / "scan.nii", tmp_path / name).summary()
-        assert open_scan(tmp_path / name).grid.placed
+        assert open_scan(tmp_path / name).grid.has_orientation
 
 
 def test_a_picture_saved_as_a_picture_claims_nothing(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from napari_unet.annotation.states import LabelledSlice
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import LabelledSlice, RoundDone
+from napari_unet.learning.events import RoundDone
 from napari_unet.learning.preparation import PreparedScan, prepare
 
 
@@ -66,7 +67,7 @@ def quick() -> TrainConfig:
 @pytest.fixture(scope="session")
 def trained(scene: Scene) -> RoundDone:
     """A model that has learned the ball."""
-    from napari_unet.learning.training import train
+    from napari_unet.learning.training.train import train
 
     config = TrainConfig(seconds=300, max_steps=80, threads=1, device="cpu")
     *_, done = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
@@ -87,8 +88,9 @@ class GraphicsCard:
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> GraphicsCard:
     """A graphics card whose memory runs out as the test likes it."""
-    from napari_unet.learning import inference, trainer
-    from napari_unet.learning.network import UNet
+    from napari_unet.learning.network.unet import UNet
+    from napari_unet.learning.prediction import segmentation as inference
+    from napari_unet.learning.training import training_round as trainer
 
     card = GraphicsCard()
     for owner in (torch.Tensor, torch.nn.Module):

@@ -6,22 +6,22 @@ import torch
 
 from benchmarks import shapes
 from benchmarks.peers import interpolate
+from napari_unet.annotation.states import LabelledSlice
 from napari_unet.imaging.measurement import dice
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.answer import Answerer
 from napari_unet.learning.calibration import (
     NEVER,
     Calibration,
     Continuity,
     strengths,
 )
-from napari_unet.learning.checkpoint import Checkpoint
 from napari_unet.learning.config import TrainConfig
-from napari_unet.learning.events import LabelledSlice
-from napari_unet.learning.inference import predict_volume
-from napari_unet.learning.knowledge import Knowledge
+from napari_unet.learning.network.checkpoint import Checkpoint
+from napari_unet.learning.prediction.annotation_prior import AnnotationPrior
+from napari_unet.learning.prediction.fusion import SliceFusion
+from napari_unet.learning.prediction.segmentation import predict_volume
 from napari_unet.learning.preparation import PreparedScan, prepare
-from napari_unet.learning.training import train
+from napari_unet.learning.training.train import train
 
 
 class Opinions:
@@ -52,13 +52,13 @@ def scan_of(case):
 
 
 def answer(scan, probabilities, painted, steps=150):
-    knowledge = Knowledge(scan, [LabelledSlice(0, i, each) for i, each in painted.items()], 1)
+    knowledge = AnnotationPrior(scan, [LabelledSlice(0, i, each) for i, each in painted.items()], 1)
     known = [(probabilities[i], knowledge.truth(i)) for i in painted]
     calibration = Calibration(strengths(known, 1, steps), knowledge.continuity)
-    answerer = Answerer(
+    fusion = SliceFusion(
         Opinions(probabilities), scan, knowledge, calibration=calibration, steps=steps
     )
-    events = answerer.answer(range(scan.n_slices))
+    events = fusion.answer(range(scan.n_slices))
     return np.stack([scan.crop(event.labels) for event in events])
 
 
@@ -119,7 +119,7 @@ def continuity(slices, n_structures=1):
     pixels = np.zeros((1 + max(slices), 1, size, size), np.float32)
     scan = PreparedScan(pixels, window, (size, size), (1.0, 1.0), 1.0, 0)
     annotations = [LabelledSlice(0, index, labels) for index, labels in slices.items()]
-    return Knowledge(scan, annotations, n_structures).continuity
+    return AnnotationPrior(scan, annotations, n_structures).continuity
 
 
 def squares(*corners, side=2, size=60):
@@ -201,5 +201,5 @@ def test_structures_added_to_a_model_count_by_its_steps():
     probabilities = np.full((3, 3, 20, 20), 0.1, np.float32)
     probabilities[:, 2] = 0.8
     calibration = Calibration(strengths=(1.0,))  # of a model with one structure
-    answerer = Answerer(Opinions(probabilities), scan, calibration=calibration)
-    assert (answerer.answer([1])[0].labels == 2).all()
+    fusion = SliceFusion(Opinions(probabilities), scan, calibration=calibration)
+    assert (fusion.answer([1])[0].labels == 2).all()

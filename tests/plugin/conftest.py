@@ -13,10 +13,10 @@ from qtpy.QtCore import QSettings, QThreadPool
 
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import TrainConfig
-from napari_unet.plugin.annotator import Annotator
-from napari_unet.plugin.scan_layers import METADATA_KEY, spatial_arguments
-from napari_unet.plugin.session import ScanSession
-from napari_unet.plugin.widget import AnnotatorWidget
+from napari_unet.plugin.app.annotator import Annotator
+from napari_unet.plugin.app.session import ScanSession
+from napari_unet.plugin.layers.scan_layers import METADATA_KEY, spatial_arguments
+from napari_unet.plugin.widgets.annotator_widget import AnnotatorWidget
 
 PLUGIN = "napari-unet-mri"
 SHAPE = (16, 48, 40)
@@ -61,14 +61,14 @@ class Bench:
     def train(self) -> None:
         """Press Train and wait for the end."""
         self.widget.train.start.click()
-        assert self.annotator.rounds.running, self.widget.message.text
+        assert self.annotator.work.running, self.widget.message.text
         self.wait_for_job()
 
     def wait_for_job(self) -> None:
-        self.qtbot.waitUntil(lambda: not self.annotator.rounds.running, timeout=120_000)
+        self.qtbot.waitUntil(lambda: not self.annotator.work.running, timeout=120_000)
 
     def wait_for_step(self) -> None:
-        with self.qtbot.waitSignal(self.annotator.rounds.step, timeout=60_000):
+        with self.qtbot.waitSignal(self.annotator.work.step, timeout=60_000):
             pass
 
     def dice(self, index: int) -> float:

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.outlook import Outlook
+from napari_unet.annotation.expected_errors import ExpectedErrors
 from napari_unet.annotation.states import (
     BACKGROUND_BRUSH,
-    NOT_ANNOTATED,
+    IGNORE_LABEL,
     UNTOUCHED,
     Origin,
     SliceState,
@@ -100,7 +100,7 @@ class AnnotationRecord:
         self._partial = np.zeros(n, bool)
         self._revision = np.zeros(n, np.int64)
         self._crossed: set[int] = set()  # made partial by a stroke through several slices
-        self._released: dict[int, SliceSnapshot] = {}
+        self._before_reset: dict[int, SliceSnapshot] = {}
         self._accepted[list(annotated)] = True
         if unknown is not None:
             unsaid = np.moveaxis(unknown, axis, 0)
@@ -173,28 +173,28 @@ class AnnotationRecord:
     def truth(self, index: int) -> NDArray[np.uint8]:
         """What a person says about a slice, shape (h, w).
 
-        0 is background, 1..K the structures; `NOT_ANNOTATED` (255) where nobody
+        0 is background, 1..K the structures; `IGNORE_LABEL` (255) where nobody
         said anything: everywhere but on annotated slices and on the HUMAN
         voxels of partial ones.
         """
         labels = self._voxels.live(index)
         truth = np.where(labels == BACKGROUND_BRUSH, np.uint8(0), labels)
         if self.state(index) is not SliceState.ANNOTATED:
-            truth[self._voxels.origin[index] != Origin.HUMAN] = NOT_ANNOTATED
+            truth[self._voxels.origin[index] != Origin.HUMAN] = IGNORE_LABEL
         return truth
 
     def held_out_prediction(self, index: int) -> NDArray[np.uint8] | None:
         """What the model said before a person corrected this slice.
 
-        Only if that prediction has an `outlook`; None otherwise. Shape (h, w).
+        Only if that prediction has an `expected_errors`; None otherwise. Shape (h, w).
         """
-        if self.state(index) is not SliceState.ANNOTATED or self.outlook(index) is None:
+        if self.state(index) is not SliceState.ANNOTATED or self.expected_errors(index) is None:
             return None
         return self._voxels.underlay.model(index).copy()
 
-    def outlook(self, index: int) -> Outlook | None:
+    def expected_errors(self, index: int) -> ExpectedErrors | None:
         """What the model's opinion of a slice says of itself, see `write_prediction`."""
-        return self._voxels.underlay.outlook.get(index)
+        return self._voxels.underlay.expected_errors.get(index)
 
     def mask(self) -> NDArray[np.uint8]:
         """Return the mask to save, shape (z, y, x): the background brush becomes background."""
@@ -243,7 +243,7 @@ class AnnotationRecord:
         """
         touched = self._voxels.slices_of(region)
         for index in touched:
-            self._released.pop(index, None)  # the next edit undone is this one, not the release
+            self._before_reset.pop(index, None)  # the next edit undone is this one, not the release
             if len(touched) > 1 and self.state(index) in UNTOUCHED:
                 self._partial[index] = True
                 self._crossed.add(index)
@@ -264,10 +264,15 @@ class AnnotationRecord:
         if not self._voxels.is_edited(index):
             return []
         self._revision[index] += 1
-        released = self._released.pop(index, None)
-        if released is not None and np.array_equal(self._voxels.live(index), released.labels):
-            self._voxels.restore(index, released.origin)  # the release is undone
-            self._accepted[index], self._partial[index] = released.accepted, released.partial
+        before_reset = self._before_reset.pop(index, None)
+        if before_reset is not None and np.array_equal(
+            self._voxels.live(index), before_reset.labels
+        ):
+            self._voxels.restore(index, before_reset.origin)  # the reset is undone
+            self._accepted[index], self._partial[index] = (
+                before_reset.accepted,
+                before_reset.partial,
+            )
             return [index]
         had_strokes = self._voxels.human[index]
         undone = self._voxels.take_edit(index)
@@ -334,8 +339,8 @@ class AnnotationRecord:
         self._revision[index] += 1
 
     def unrelease(self, index: int, before: SliceSnapshot) -> None:
-        """Have a slice as it was before it was released, labels and all."""
-        self._released.pop(index, None)
+        """Have a slice as it was before it was reset, labels and all."""
+        self._before_reset.pop(index, None)
         self._voxels.live(index)[...] = before.labels
         self._voxels.restore(index, before.origin)
         self._accepted[index], self._partial[index] = before.accepted, before.partial
@@ -350,7 +355,7 @@ class AnnotationRecord:
             bool(self._partial[index]),
         )
 
-    def release(self, index: int, before: SliceSnapshot | None = None) -> None:
+    def reset(self, index: int, before: SliceSnapshot | None = None) -> None:
         """Take back everything a person said about a slice; its `opinion` returns.
 
         Parameters
@@ -361,7 +366,7 @@ class AnnotationRecord:
             The slice before its labels were changed; once they are those again (undo),
             all of it is as it was.
         """
-        self._released[index] = before or self.snapshot(index)
+        self._before_reset[index] = before or self.snapshot(index)
         self._voxels.forget(index)
         self._accepted[index] = self._partial[index] = False
         self._revision[index] += 1
@@ -376,7 +381,7 @@ class AnnotationRecord:
     # -- what the model does ---------------------------------------------------
 
     def write_prediction(
-        self, index: int, labels: NDArray[np.uint8], outlook: Outlook | None = None
+        self, index: int, labels: NDArray[np.uint8], expected_errors: ExpectedErrors | None = None
     ) -> bool:
         """Let the model label a slice, wherever no person has.
 
@@ -386,7 +391,7 @@ class AnnotationRecord:
             Slice number.
         labels : ndarray of uint8, shape (h, w)
             The model's opinion.
-        outlook : Outlook, optional
+        expected_errors : ExpectedErrors, optional
             What it says of itself. None: the model has been trained on this slice, or has
             learned too little to know.
 
@@ -399,7 +404,7 @@ class AnnotationRecord:
         if self.state(index) is SliceState.ANNOTATED:
             return False
         self._revision[index] += 1
-        if self._voxels.predict(index, labels, outlook):
+        if self._voxels.predict(index, labels, expected_errors):
             self._voxels.write_back([index])
         return True
 
@@ -420,8 +425,8 @@ class AnnotationRecord:
         stack = np.ascontiguousarray(np.moveaxis(labels, self.axis, 0))
         for index in range(self.n_slices) if mask_slices is None else mask_slices:
             if self.state(index) is not SliceState.ANNOTATED:
-                outlook = self.outlook(index) if mask_slices is None else None
-                self._voxels.predict(index, stack[index], outlook)
+                expected_errors = self.expected_errors(index) if mask_slices is None else None
+                self._voxels.predict(index, stack[index], expected_errors)
                 self._revision[index] += 1
         self._voxels.write_back(range(self.n_slices))
 

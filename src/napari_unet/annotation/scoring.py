@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.outlook import Outlook, count
+from napari_unet.annotation.expected_errors import ExpectedErrors, count
 from napari_unet.annotation.record import AnnotationRecord
 
 FEWEST = 2
@@ -110,7 +110,9 @@ def slice_overlap(record: AnnotationRecord, index: int) -> Overlap | None:
 
 
 def estimate(
-    corrected: Sequence[Overlap], foreseen: Sequence[Outlook], ahead: Sequence[Outlook]
+    corrected: Sequence[Overlap],
+    foreseen: Sequence[ExpectedErrors],
+    ahead: Sequence[ExpectedErrors],
 ) -> CorrectionScore | None:
     """Estimate the Dice of slices that nobody has corrected.
 
@@ -118,9 +120,9 @@ def estimate(
     ----------
     corrected : sequence of Overlap
         What corrections have shown.
-    foreseen : sequence of Outlook
+    foreseen : sequence of ExpectedErrors
         What the predictions that were corrected had said of themselves.
-    ahead : sequence of Outlook
+    ahead : sequence of ExpectedErrors
         What the present predictions of slices that are not annotated say.
 
     Returns
@@ -130,8 +132,8 @@ def estimate(
     """
     if sum(each.true[1:].any() for each in corrected) < FEWEST or not ahead:
         return None
-    outlooks = np.stack(ahead)[:, :, 1:]
-    area, excess, missing = np.nansum(outlooks, axis=0)
+    expectations = np.stack(ahead)[:, :, 1:]
+    area, excess, missing = np.nansum(expectations, axis=0)
     expected = excess + missing
     seen = area > 0
     if not expected[seen].any():
@@ -141,13 +143,13 @@ def estimate(
         known = ~np.isnan(said[1])  # no model is blamed for a structure added since
         made += int(each.errors[known][1:].sum())
         thought += float(said[1:, known][:, 1:].sum())
-    prior = PRIOR_SLICES * expected.sum() / np.count_nonzero(outlooks[:, 0].any(axis=1))
+    prior = PRIOR_SLICES * expected.sum() / np.count_nonzero(expectations[:, 0].any(axis=1))
     ratio = (made + USUAL_RATIO * prior) / (thought + prior)
     total = 2 * area - excess + missing
     errors = np.minimum(1, ratio * expected[seen] / total[seen])
     # A structure that was missed on all corrected slices is being missed on the others.
     true, both = (sum(getattr(each, name)[1:] for each in corrected) for name in ("true", "both"))
-    learned = ~np.isnan(outlooks[:, 1]).any(axis=0)
+    learned = ~np.isnan(expectations[:, 1]).any(axis=0)
     n_missed = np.count_nonzero(~seen & learned & (true > 0) & (both == 0))
     slices = [each.dice for each in corrected]
     dice = float((1 - errors).sum() / (len(errors) + n_missed))

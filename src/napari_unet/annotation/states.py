@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-NOT_ANNOTATED = 255
-"""Value of voxels without truth in `AnnotationRecord.truth`."""
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE_LABEL = 255
+"""Label value that means "not annotated": such voxels do not count in the loss (but see
+`learning.training.assumed_background`)."""
 
 BACKGROUND_BRUSH = 254
 """Label painted to say "not a structure" on a partial slice; saved as background (0)."""
@@ -57,3 +61,23 @@ class Structure:
     name: str
     color: str
     value: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledSlice:
+    """One annotated slice: the human's truth.
+
+    Parameters
+    ----------
+    scan : int
+        Index of the scan in the list given to `train`.
+    index : int
+        Slice number along the scan's slicing axis (display order).
+    labels : ndarray of uint8, shape (h, w)
+        Class of each voxel of the whole slice; 0 is background and
+        `IGNORE_LABEL` marks voxels that nobody annotated.
+    """
+
+    scan: int
+    index: int
+    labels: NDArray[np.uint8]

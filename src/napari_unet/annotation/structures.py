@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, NOT_ANNOTATED, PALETTE, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, PALETTE, Structure
 
 MOST = BACKGROUND_BRUSH - 1
 """Structures of one scan: classes are bytes, of which two are taken."""
@@ -40,14 +40,14 @@ def is_named(structure: Structure) -> bool:
 
 
 def values_in(labels: NDArray[Any]) -> list[int]:
-    """Values of structures in a mask, ascending: neither 0 nor `NOT_ANNOTATED`."""
+    """Values of structures in a mask, ascending: neither 0 nor `IGNORE_LABEL`."""
     found: set[int] = set()
     for plane in labels:
         if plane.max(initial=0) < _FEW:  # quicker than sorting
             found.update(np.flatnonzero(np.bincount(plane.ravel().astype(np.intp))).tolist())
         else:
             found.update(int(value) for value in np.unique(plane))
-    return sorted(found - {0, NOT_ANNOTATED})
+    return sorted(found - {0, IGNORE_LABEL})
 
 
 def to_classes(labels: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -58,13 +58,13 @@ def to_classes(labels: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.u
     labels : ndarray of integer
         Values as in files.
     classes : mapping of int to int
-        Class of each value; what is not in it becomes 0. `NOT_ANNOTATED` stays.
+        Class of each value; what is not in it becomes 0. `IGNORE_LABEL` stays.
 
     Returns
     -------
     ndarray of uint8, same shape and memory order
     """
-    known = {**classes, NOT_ANNOTATED: NOT_ANNOTATED}
+    known = {**classes, IGNORE_LABEL: IGNORE_LABEL}
     found = np.zeros_like(labels, dtype=np.uint8)
     highest = int(labels.max(initial=0))
     if highest < _FEW:
@@ -79,7 +79,7 @@ def to_values(
     classes: NDArray[np.uint8], structures: Sequence[Structure]
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Turn classes 1..K into the values of their structures; other classes stay as they are."""
-    table = np.arange(NOT_ANNOTATED + 1, dtype=np.uint32)
+    table = np.arange(IGNORE_LABEL + 1, dtype=np.uint32)
     table[1 : len(structures) + 1] = [structure.value for structure in structures]
     table = table[: int(classes.max(initial=0)) + 1]
     return np.asarray(table.astype(np.min_scalar_type(int(table.max())))[classes])
@@ -165,5 +165,5 @@ def _same_names(named: Sequence[Structure], here: Sequence[Structure]) -> dict[i
 
 def _free(value: int, structures: Sequence[Structure]) -> int:
     """Give `value`, or the next one that no structure has."""
-    taken = {NOT_ANNOTATED, *(each.value for each in structures)}
+    taken = {IGNORE_LABEL, *(each.value for each in structures)}
     return next(v for v in itertools.count(value) if v not in taken)

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.outlook import Outlook
+from napari_unet.annotation.expected_errors import ExpectedErrors
 from napari_unet.annotation.states import Origin
-from napari_unet.annotation.underlay import Underlay
 
 
 class LabelledVoxels:
@@ -126,9 +125,11 @@ class LabelledVoxels:
 
     # -- what others write -----------------------------------------------------
 
-    def predict(self, index: int, labels: NDArray[np.uint8], outlook: Outlook | None) -> bool:
+    def predict(
+        self, index: int, labels: NDArray[np.uint8], expected_errors: ExpectedErrors | None
+    ) -> bool:
         """Note the model's opinion (h, w) for `write_back`; True if that makes a difference."""
-        self.underlay.predict(index, labels, self.free(index), outlook)
+        self.underlay.predict(index, labels, self.free(index), expected_errors)
         return self._see(index, labels, Origin.MODEL)
 
     def fill(self, index: int, labels: NDArray[np.uint8]) -> None:
@@ -161,3 +162,115 @@ class LabelledVoxels:
             return False
         self._seen[index][free] = labels[free]
         return True
+
+
+class Underlay:
+    """What every slice of a scan shows where no person has decided.
+
+    Parameters
+    ----------
+    model : ndarray of uint8, shape (n, h, w)
+        The model's opinion so far, slice by slice; copied.
+
+    Attributes
+    ----------
+    predicted : ndarray of bool, shape (n,)
+        Slices of which the model has an opinion.
+    expected_errors : dict of int to ExpectedErrors
+        What its opinions say of themselves, by slice: of slices that it has not been trained on.
+    """
+
+    def __init__(self, model: NDArray[np.uint8]) -> None:
+        self._model = model.copy()
+        self._filled: dict[int, NDArray[np.uint8]] = {}  # interpolated since the last prediction
+        self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
+        self.predicted = np.asarray(model.any(axis=(1, 2)))
+        self.expected_errors: dict[int, ExpectedErrors] = {}
+
+    def model(self, index: int) -> NDArray[np.uint8]:
+        """What the model says of a slice, shape (h, w); zeros where it has said nothing."""
+        return np.asarray(self._model[index])
+
+    def top(self, index: int) -> NDArray[np.uint8]:
+        """What is uppermost on a slice, shape (h, w): a filling, else the model's opinion."""
+        return self._filled[index] if index in self._filled else self.model(index)
+
+    def source(self, index: int) -> NDArray[np.uint8]:
+        """Who decided each voxel of `top` (`Origin`), shape (h, w)."""
+        source = Origin.INTERPOLATED if index in self._filled else Origin.MODEL
+        return np.where(self.top(index) > 0, source, Origin.NONE).astype(np.uint8)
+
+    def filled(self) -> list[int]:
+        """Slices with interpolated labels, ascending."""
+        return sorted(self._filled)
+
+    def predict(
+        self,
+        index: int,
+        labels: NDArray[np.uint8],
+        free: NDArray[np.bool_] | None,
+        expected_errors: ExpectedErrors | None,
+    ) -> None:
+        """Note what the model says of a slice; it takes the place of a filling.
+
+        Parameters
+        ----------
+        index : int
+            Slice number.
+        labels : ndarray of uint8, shape (h, w)
+            The model's opinion.
+        free : ndarray of bool, shape (h, w), optional
+            Where no person has decided: elsewhere its earlier opinion stays. None: everywhere.
+        expected_errors : ExpectedErrors or None
+            See `AnnotationRecord.write_prediction`.
+        """
+        self.drop_filling(index, free)
+        np.copyto(self._model[index], labels, where=True if free is None else free)
+        self.predicted[index] = True
+        self.expected_errors.pop(index, None)
+        if expected_errors is not None:
+            self.expected_errors[index] = expected_errors
+
+    def fill(self, index: int, labels: NDArray[np.uint8], free: NDArray[np.bool_] | None) -> None:
+        """Lay interpolated labels (h, w) over the model's opinion; `free` as of `predict`."""
+        self.drop_filling(index, free)
+        self._filled[index] = labels
+
+    def drop_filling(self, index: int, free: NDArray[np.bool_] | None) -> None:
+        """Forget what was interpolated; strokes over it can still be undone."""
+        filling = self._filled.pop(index, None)
+        if filling is not None and free is not None:
+            self._restore(index, filling, ~free)
+
+    def undone(
+        self,
+        index: int,
+        labels: NDArray[np.uint8],
+        changed: NDArray[np.bool_],
+        human: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """Find the voxels whose strokes were undone, shape (h, w).
+
+        Parameters
+        ----------
+        index : int
+            Slice number.
+        labels : ndarray of uint8, shape (h, w)
+            What the slice shows now.
+        changed, human : ndarray of bool, shape (h, w)
+            Voxels that changed just now, and those that a person had decided.
+        """
+        # A human voxel back at the value beneath it is an undone stroke. So is a voxel
+        # back at what a stroke that was undone before had restored: the model may
+        # have written there since, and the history does not know.
+        undone = changed & human & (labels == self.top(index))
+        if index in self._restored:
+            undone |= changed & (labels == self._restored[index])
+        if undone.any():
+            self._restore(index, labels, undone)
+        return np.asarray(undone)
+
+    def _restore(self, index: int, labels: NDArray[np.uint8], where: NDArray[np.bool_]) -> None:
+        """Remember values that undoing has brought back, or may bring back."""
+        restored = self._restored.setdefault(index, np.full(labels.shape, -1, np.int16))
+        restored[where] = labels[where]

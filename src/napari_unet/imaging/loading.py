@@ -11,20 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, VolumeError
-from napari_unet.imaging.files import open_scan
-from napari_unet.imaging.header_checks import too_large
+from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.imaging.odd_voxels import find_odd
 from napari_unet.imaging.regridding import (
     SameVoxels,
-    apart_mm,
     check_overlap,
+    grid_distance_mm,
     labels_onto,
     resample,
     resampling_note,
     same_grid,
     same_voxels,
 )
-from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.scan_file import ScanFile, Voxels, too_large
 from napari_unet.imaging.volume import Grid, Volume
 
 LARGEST_LABEL = 2**32 - 1
@@ -322,7 +321,7 @@ def _read_into(
 
 def _another_grid(found: Grid, wanted: Grid, path: Path, owner: str) -> GridMismatchError:
     """Say how the voxels of a file, in display order, are not those of `wanted`."""
-    apart = apart_mm(found, wanted)
+    apart = grid_distance_mm(found, wanted)
     if apart is None:
         return GridMismatchError(
             f"{path.name} has {found.shape_zyx} voxels (z, y, x) but {owner} has "

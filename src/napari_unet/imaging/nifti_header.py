@@ -51,7 +51,7 @@ def grid_of_header(image: nib.Nifti1Pair) -> Grid:
         sform_code=int(header["sform_code"]),
         units_code=int(header["xyzt_units"]),
         trailing_ones=len(shape) - 3,
-        placed=int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0,
+        has_orientation=int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0,
     )
 
 

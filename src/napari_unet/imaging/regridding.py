@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet.errors import GridMismatchError
-from napari_unet.imaging.header_checks import spans_space
 from napari_unet.imaging.nifti_header import itk_affine
+from napari_unet.imaging.scan_file import spans_space
 from napari_unet.imaging.volume import Grid
 
 GRID_TOLERANCE = 0.05
@@ -46,7 +46,7 @@ DIGITS = 6
 """Decimals of a voxel that count: a point halfway between two must not flip with rounding."""
 
 
-def apart_mm(found: Grid, wanted: Grid) -> float | None:
+def grid_distance_mm(found: Grid, wanted: Grid) -> float | None:
     """How far corners of two grids lie apart, in mm; None if they differ in shape.
 
     Both are compared in display order, so that the axis order of the files does not matter.
@@ -60,7 +60,7 @@ def apart_mm(found: Grid, wanted: Grid) -> float | None:
 
 def same_grid(found: Grid, wanted: Grid) -> bool:
     """Whether two grids have the same voxels, in whatever axis order their files store them."""
-    apart = apart_mm(found, wanted)
+    apart = grid_distance_mm(found, wanted)
     return apart is not None and apart <= GRID_TOLERANCE * min(wanted.spacing_mm)
 
 
@@ -118,7 +118,7 @@ def same_voxels(own: Grid, onto: Grid, name: str, reference: str) -> SameVoxels 
         if same_grid(first, second):
             return SameVoxels(own, onto, first, second, _elsewhere(own, onto, name, mine, theirs))
     if own.shape == onto.shape:
-        which = name if _says_no_place(own, onto) else "" if onto.placed else reference
+        which = name if _says_no_place(own, onto) else "" if onto.has_orientation else reference
         if which:
             note = (
                 f"The header of {which} does not say where it lies. {name} has the shape of "
@@ -142,7 +142,7 @@ def _places(grid: Grid, name: str) -> Iterator[tuple[str, Grid]]:
 
 def _elsewhere(own: Grid, onto: Grid, name: str, mine: str, theirs: str) -> str:
     """Say by which of two places grids agree that lie apart as they are placed here."""
-    apart = apart_mm(own, onto)
+    apart = grid_distance_mm(own, onto)
     off = "" if apart is None else f" (as placed here, they lie up to {apart:.2g} mm apart)"
     lies = f"{mine[0].upper() if mine != name else mine[0]}{mine[1:]} lies on {theirs}"
     return f"{lies}{off}, and both have the same voxels: {name} was taken voxel by voxel."
@@ -150,7 +150,7 @@ def _elsewhere(own: Grid, onto: Grid, name: str, mine: str, theirs: str) -> str:
 
 def _says_no_place(grid: Grid, other: Grid) -> bool:
     """Whether a header is one that nobody filled in: voxels counted from zero along the axes."""
-    if not grid.placed:
+    if not grid.has_orientation:
         return True
     sizes, wanted = (np.linalg.norm(g.affine[:3, :3], axis=0) for g in (grid, other))
     along = np.abs(grid.affine[:3, :3] - np.diag(np.diag(grid.affine[:3, :3])))
@@ -300,7 +300,9 @@ def resampling_note(own: Grid, onto: Grid, name: str, reference: str) -> str:
     covered = overlap(own, onto)
     part = "" if covered > 0.99 else f"; it covers {covered:.0%} of it"
     said = f"{name} was resampled from {size_mm(own)} onto the grid of {reference}{part}."
-    guessed = [which for grid, which in ((own, name), (onto, reference)) if not grid.placed]
+    guessed = [
+        which for grid, which in ((own, name), (onto, reference)) if not grid.has_orientation
+    ]
     if not guessed:
         return said
     return f"{said} {guessed[0]} does not say where it lies in the patient: check the place."

@@ -13,15 +13,25 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, SaveError
 from napari_unet.imaging.atomic import atomic_path, check_free, check_may_write
-from napari_unet.imaging.dicom_seg import check_can_refer, is_dicom_seg, save_dicom_seg
-from napari_unet.imaging.nifti import UNREADABLE
-from napari_unet.imaging.output import Contents, StructureRow, Writer
-from napari_unet.imaging.receipt import GeometryReceipt, compare, displacement_mm
+from napari_unet.imaging.dicom.segmentation_writer import (
+    check_can_refer,
+    is_dicom_seg,
+    save_dicom_seg,
+)
+from napari_unet.imaging.formats.nifti import UNREADABLE
+from napari_unet.imaging.formats.registry import writer_for
+from napari_unet.imaging.receipt import (
+    Contents,
+    GeometryReceipt,
+    StructureRow,
+    Writer,
+    compare,
+    displacement_mm,
+)
 from napari_unet.imaging.regridding import same_grid
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.sidecar import sidecar_of, store_beside
 from napari_unet.imaging.volume import Grid
-from napari_unet.imaging.writers import writer_for
 
 __all__ = ["GeometryReceipt", "check_may_save", "check_may_write", "save_image", "save_mask"]
 
@@ -65,7 +75,7 @@ def save_mask(
         Grid of the scan.
     path : str or Path
         File to write, in an existing folder; its suffix chooses the format, see
-        `napari_unet.imaging.writers.WRITABLE`; ``.dcm`` is a DICOM segmentation.
+        `napari_unet.imaging.formats.registry.WRITABLE`; ``.dcm`` is a DICOM segmentation.
     structures : sequence of (int, str, str)
         Value, name and colour (``#rrggbb``) of the structures.
     sources : sequence of Path
@@ -153,7 +163,7 @@ def _write(contents: Contents, writer: Writer, path: Path, *, overwrite: bool) -
     with atomic_path(path, overwrite=overwrite) as temporary:
         writer.write(contents, temporary)
         try:
-            found = writer.look(temporary)
+            found = writer.read_back(temporary)
         except (*UNREADABLE, NRRDError) as error:
             raise SaveError(f"{path} was written but cannot be read back: {error}") from error
         receipt = compare(found, contents, writer, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.imaging.volume import Grid
+from napari_unet.errors import VolumeError
+from napari_unet.imaging.volume import Grid, shape_text
 
 
 class Voxels(NamedTuple):
@@ -74,3 +76,136 @@ class ScanFile:
         # A name with bytes that are no text would break whatever it is written into.
         name = self.name.encode(errors="backslashreplace").decode()
         object.__setattr__(self, "name", name)
+
+
+FLATTEST_VOXEL = 1e-3
+"""Volume of a voxel over that of a rectangular one below which its axes lie in one plane."""
+
+SHEAR_TOLD = 0.5
+"""Degrees off the right angle from which on sheared voxels are spoken of."""
+
+DEFLATE_LIMIT = 1032
+"""Deflate (gzip, zlib) cannot shrink anything by more than this factor."""
+
+
+def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Give the three spatial lengths of an image; refuse what is no volume.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for the message.
+    shape : tuple of int
+        Its axes as stored; those after the third are for the caller to judge.
+    """
+    size = shape_text(shape)
+    if len(shape) < 3:
+        raise VolumeError(
+            f"{path.name} is two-dimensional ({size}). Choose a 3D scan, or stack its slices "
+            "into one file."
+        )
+    if min(shape) < 1:
+        raise VolumeError(f"{path.name} has no voxels ({size}). Export it again.")
+    i, j, k = shape[:3]
+    if (i > 1) + (j > 1) + (k > 1) < 2:
+        raise VolumeError(f"{path.name} is not a volume: its shape is {size}. Choose a 3D scan.")
+    return (i, j, k)
+
+
+def check_directions(path: Path, grid: Grid) -> None:
+    """Refuse an affine that is not finite, or whose voxel axes do not span space."""
+    if not spans_space(grid.affine):
+        raise VolumeError(
+            f"The header of {path.name} gives its voxels no volume or no position (its affine "
+            "is singular or not a number). Export it again, or repair its orientation."
+        )
+
+
+def spans_space(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine (4, 4) is finite and gives voxels a volume."""
+    directions = affine[:3, :3]
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(directions, axis=0)
+    # Lengths that overflow or vanish when squared would fail in every later use.
+    usable = np.isfinite(affine).all() and np.isfinite(lengths).all() and (lengths > 0).all()
+    return bool(usable and abs(np.linalg.det(directions / lengths)) > FLATTEST_VOXEL)
+
+
+def check_size(path: Path, claimed: int, held: int, *, factor: int = 1) -> None:
+    """Refuse a header that claims more bytes than its file can hold, before any is reserved.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for the message.
+    claimed : int
+        Bytes of voxels according to the header.
+    held : int
+        Bytes of voxels in the file, as they are stored.
+    factor : int
+        How many times smaller its compression can make them; 1 without compression.
+    """
+    if claimed > held * factor:
+        raise VolumeError(
+            f"{path.name} cannot be read: its header announces {claimed:,} bytes of voxels, but "
+            f"the file holds {'at most ' if factor > 1 else ''}{max(0, held * factor):,}. It is "
+            "damaged or incomplete. Copy or export it again."
+        )
+
+
+def shear_notes(grid: Grid) -> tuple[str, ...]:
+    """Say that voxels are not rectangular, where they are not."""
+    directions = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
+    cosines = np.abs(directions.T @ directions)[np.triu_indices(3, 1)]
+    off = float(np.degrees(np.arcsin(min(1.0, float(cosines.max())))))
+    if off < SHEAR_TOLD:
+        return ()
+    return (
+        f"Its voxels are sheared (edges {off:.1f} degrees off a right angle): the view draws "
+        "them as boxes, masks are saved with the shear.",
+    )
+
+
+def no_orientation(grid: Grid, why: str) -> str:
+    """Say that left and right are a guess, and which one."""
+    return (
+        f"{why}: its axes are taken to run towards {', '.join(grid.orientation)}. "
+        "Left and right may be swapped; check them."
+    )
+
+
+def unit_notes(unit: str) -> tuple[str, ...]:
+    """Say that a header names another unit of length than millimetres."""
+    return (f"Its header gives lengths in {unit}; they are taken as millimetres.",)
+
+
+def volume_names(count: int) -> tuple[str, ...]:
+    """Names of the volumes of a series whose header has none, counted from 0 as slices are."""
+    return tuple(f"volume {index}" for index in range(count)) if count > 1 else ("",)
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; 0 if it cannot be told."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def too_large(path: Path, grid: Grid) -> str:
+    """Say that a scan does not fit into memory."""
+    return (
+        f"{path.name} ({shape_text(grid.shape)} voxels) does not fit into memory. "
+        "Close other programs, or crop the scan."
+    )
+
+
+def unreadable(path: Path, kind: str, error: BaseException | str) -> str:
+    """Put a reader's complaint into one line."""
+    if isinstance(error, PermissionError):
+        return f"{path.name} may not be read: no permission. Ask its owner, or copy it."
+    reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
+    return (
+        f"{path.name} cannot be read as {kind}: it is damaged, incomplete or of another kind "
+        f"({reason}). Copy or export it again."
+    )

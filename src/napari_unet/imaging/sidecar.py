@@ -27,12 +27,11 @@ from typing import Any
 from napari_unet import __version__
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
-from napari_unet.imaging.dicom_headers import is_dicom
-from napari_unet.imaging.dicom_seg_reader import segments_of as dicom_segments_of
-from napari_unet.imaging.nrrd import segments_of
-from napari_unet.imaging.output import PROGRAM, StructureRow, structure_row
-from napari_unet.imaging.receipt import GeometryReceipt
-from napari_unet.imaging.writers import suffix_of
+from napari_unet.imaging.dicom.headers import is_dicom
+from napari_unet.imaging.dicom.segmentation_file import segments_of as dicom_segments_of
+from napari_unet.imaging.formats.nrrd import segments_of
+from napari_unet.imaging.formats.registry import suffix_of
+from napari_unet.imaging.receipt import PROGRAM, GeometryReceipt, StructureRow, structure_row
 
 
 def sidecar_of(mask: Path) -> Path:

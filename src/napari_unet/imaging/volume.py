@@ -76,7 +76,7 @@ class Grid:
         NIfTI ``xyzt_units``; 2 is millimetres, 10 millimetres and seconds.
     trailing_ones : int
         How many axes of length one follow the three spatial ones in the file.
-    placed : bool
+    has_orientation : bool
         Whether the file says how its axes lie in the patient; else left and right are a guess.
     """
 
@@ -88,7 +88,7 @@ class Grid:
     sform_code: int = 2
     units_code: int = 2
     trailing_ones: int = 0
-    placed: bool = True
+    has_orientation: bool = True
 
     @classmethod
     def from_spacing(

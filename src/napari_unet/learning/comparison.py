@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.learning.wording import counted
+from napari_unet.text import counted
 
 TOLERANCE = 0.1
 """Dice that new weights may lose on a single held-back slice: they have learned from more, and a

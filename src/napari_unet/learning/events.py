@@ -11,27 +11,7 @@ from numpy.typing import NDArray
 from napari_unet.learning.comparison import Comparison
 
 if TYPE_CHECKING:
-    from napari_unet.learning.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelledSlice:
-    """One annotated slice: the human's truth.
-
-    Parameters
-    ----------
-    scan : int
-        Index of the scan in the list given to `train`.
-    index : int
-        Slice number along the scan's slicing axis (display order).
-    labels : ndarray of uint8, shape (h, w)
-        Class of each voxel of the whole slice; 0 is background and
-        `IGNORE_LABEL` marks voxels that nobody annotated.
-    """
-
-    scan: int
-    index: int
-    labels: NDArray[np.uint8]
+    from napari_unet.learning.network.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +123,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt(Notice):
+class UnlikeTraining(Notice):
     """Something about a scan that makes doubtful what a model says of it."""
 
 

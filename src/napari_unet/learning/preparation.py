@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from napari_unet.errors import AnnotationError, VolumeError
 from napari_unet.imaging.odd_voxels import OddVoxels, find_odd
 from napari_unet.imaging.volume import PLANES, Volume
-from napari_unet.learning.config import NORMALISATION, Millimetres, ScanSizes
+from napari_unet.learning.config import NORMALISATION, Millimetres
+from napari_unet.learning.model_card import ScanSizes
 
 ALL_VOXELS = "foreground-zscore"
 """Normalisation of earlier models: as `NORMALISATION`, but padding and damage count too."""

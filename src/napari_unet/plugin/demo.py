@@ -5,7 +5,7 @@ from __future__ import annotations
 import napari
 
 from napari_unet.annotation.states import SliceState
-from napari_unet.plugin.widget import AnnotatorWidget
+from napari_unet.plugin.widgets.annotator_widget import AnnotatorWidget
 
 PLUGIN = "napari-unet-mri"
 

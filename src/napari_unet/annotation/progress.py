@@ -1,0 +1,175 @@
+"""What follows from a record and from the predictions of its slices: truth, score, next slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet.annotation.expected_errors import ExpectedErrors, count_expected
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.scoring import CorrectionScore, Overlap, estimate, slice_overlap
+from napari_unet.annotation.states import (
+    IGNORE_LABEL,
+    TOUCHED,
+    UNTOUCHED,
+    LabelledSlice,
+    Origin,
+    SliceState,
+)
+from napari_unet.annotation.suggestion import Suggestion, suggest
+from napari_unet.errors import AnnotationError
+
+
+class SliceNotes:
+    """Notes on the slices of one record.
+
+    Parameters
+    ----------
+    record : AnnotationRecord
+        Who labelled what.
+    """
+
+    def __init__(self, record: AnnotationRecord) -> None:
+        self._record = record
+        # Derived from the record; each entry carries the revision it was derived from.
+        self._slices: dict[int, tuple[int, LabelledSlice]] = {}
+        self._scores: dict[int, tuple[int, Overlap | None]] = {}
+        self._learned: set[int] = set()
+        self._passed: set[int] = set()
+
+    # -- what the model was told -----------------------------------------------
+
+    def training_slices(self, n_structures: int) -> list[LabelledSlice]:
+        """Copy what a person has said so far, for the worker.
+
+        Parameters
+        ----------
+        n_structures : int
+            How many structures the training knows; labels above are left out.
+
+        Raises
+        ------
+        AnnotationError
+            If no structure is painted anywhere.
+        """
+        slices = []
+        for index in self._record.slices_in(*TOUCHED):
+            revision = self._record.revision(index)
+            if self._slices.get(index, (None, None))[0] != revision:
+                given = LabelledSlice(0, index, self._record.truth(index))
+                self._slices[index] = (revision, given)
+            slices.append(_without(self._slices[index][1], n_structures))
+        slices = [s for s in slices if (s.labels != IGNORE_LABEL).any()]
+        if not any(((s.labels > 0) & (s.labels != IGNORE_LABEL)).any() for s in slices):
+            raise AnnotationError(
+                "No slice shows a structure yet. Paint it on one slice or more, then press Train."
+            )
+        return slices
+
+    def learned(self, indices: Iterable[int]) -> None:
+        """Remember for good that the model is trained on slices: they are no test any more."""
+        self._learned.update(indices)
+
+    def unlearn(self) -> None:
+        """Note that the next model starts from scratch."""
+        self._learned.clear()
+
+    # -- what the model says ---------------------------------------------------
+
+    def predicted(
+        self,
+        index: int,
+        labels: NDArray[np.uint8],
+        expected_errors: NDArray[np.float32] | None,
+        learned_from: Iterable[int],
+    ) -> ExpectedErrors | None:
+        """Note a prediction; return what it says of itself, see `AnnotationRecord`.
+
+        Parameters
+        ----------
+        index : int
+            Which slice.
+        labels : ndarray of uint8, shape (h, w)
+            What is predicted.
+        expected_errors : ndarray of float32, shape (2, k), optional
+            See `count_expected`; None: the model is too young to know.
+        learned_from : iterable of int
+            Slices that the model was trained on.
+        """
+        self.learned(learned_from)
+        if expected_errors is None or index in self._learned:
+            return None
+        return count_expected(labels, expected_errors)
+
+    def score(self) -> CorrectionScore | None:
+        """Dice of what is not annotated, as far as corrections tell."""
+        corrected: list[Overlap] = []
+        foreseen: list[ExpectedErrors] = []
+        ahead: list[ExpectedErrors] = []
+        for index, state in enumerate(self._record.states()):
+            said = self._record.expected_errors(index)
+            if said is None:
+                continue
+            if state is not SliceState.ANNOTATED:
+                ahead.append(said)
+                continue
+            revision = self._record.revision(index)
+            if self._scores.get(index, (None, None))[0] != revision:
+                self._scores[index] = (revision, slice_overlap(self._record, index))
+            overlap = self._scores[index][1]
+            if overlap is not None:
+                corrected.append(overlap)
+                foreseen.append(said)
+        return estimate(corrected, foreseen, ahead)
+
+    def suggest(self, left: int | None = None) -> Suggestion | None:
+        """Find the slice to look at next; see `annotation.suggestion.suggest`.
+
+        Parameters
+        ----------
+        left : int, optional
+            The slice that the annotator is looking at. If it was left as it was, it comes
+            again when no other is left, or after `look_again`.
+        """
+        across = tuple(axis for axis in range(3) if axis != self._record.axis)
+        area = np.count_nonzero(self._record.mask(), axis=across)
+        states = self._record.states()
+        here = set() if left is None else {left}
+        self._passed = {index for index in self._passed | here if states[index] in UNTOUCHED}
+        found = suggest(states, area, passed=self._passed)
+        if found is None:
+            self._passed = here
+            found = suggest(states, area, passed=here)
+        return found
+
+    def look_again(self) -> None:
+        """Forget which slices were left as they were: they may show something else now."""
+        self._passed.clear()
+
+
+def _without(given: LabelledSlice, known: int) -> LabelledSlice:
+    """Leave out labels above `known`: nobody can learn them in this round."""
+    unknown = (given.labels > known) & (given.labels != IGNORE_LABEL)
+    if not unknown.any():
+        return given
+    labels = np.where(unknown, np.uint8(IGNORE_LABEL), given.labels)
+    return LabelledSlice(given.scan, given.index, labels)
+
+
+def human_fraction(record: AnnotationRecord) -> float:
+    """Share of the labelled voxels that a person painted or accepted, 0 to 1."""
+    return _share(record, record.human_voxels())
+
+
+def interpolated_fraction(record: AnnotationRecord) -> float:
+    """Share of the labelled voxels that were interpolated and not accepted since, 0 to 1."""
+    return _share(record, record.origin() == Origin.INTERPOLATED)
+
+
+def _share(record: AnnotationRecord, voxels: NDArray[np.bool_]) -> float:
+    """Share of the labelled voxels that are among `voxels` (z, y, x), 0 to 1."""
+    labelled = record.mask() > 0
+    total = int(np.count_nonzero(labelled))
+    return float(np.count_nonzero(labelled & voxels) / total) if total else 0.0

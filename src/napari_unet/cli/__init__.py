@@ -1,0 +1,1 @@
+"""The shell door: ``napari-unet``, a module a command."""

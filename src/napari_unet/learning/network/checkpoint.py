@@ -1,0 +1,359 @@
+"""The model file: weights and their card in one safetensors file, no pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_unet.errors import CheckpointError
+from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.volume import PLANES
+from napari_unet.learning.calibration import SIZES, Calibration, Continuity
+from napari_unet.learning.config import ModelConfig
+from napari_unet.learning.model_card import ModelCard, Provenance, ScanSizes, further_values
+from napari_unet.learning.preparation import NORMALISATIONS
+from napari_unet.learning.runtime import load_torch
+from napari_unet.text import counted
+
+load_torch()
+
+import safetensors  # noqa: E402
+import safetensors.torch  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from napari_unet.learning.network.unet import UNet  # noqa: E402
+
+FORMAT_VERSION = 4
+"""Version of the model file; raised when older software could not read it."""
+
+_CARD_KEY = "napari_unet"
+
+_CHECKSUM_KEY = "napari_unet_sha256"
+
+_CHECKED_SINCE = 4
+"""First format whose files have a checksum."""
+
+_NEW_CLASS_DROP = 2.0
+"""How far the score of an added class is below that of the background."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A trained model.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        Weights, as of `UNet.state_dict`, on the CPU.
+    card : ModelCard
+        Everything else about it.
+    """
+
+    state: dict[str, Tensor]
+    card: ModelCard
+
+    def network(self) -> UNet:
+        """Build the network with these weights, in evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            If weights and card do not belong together.
+        """
+        net = UNet(self.card.model)
+        try:
+            net.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise CheckpointError(
+                "The weights of this model do not fit its description; the file is damaged. "
+                "Train again or use another copy."
+            ) from error
+        return net.eval()
+
+    def check_fits(
+        self,
+        n_channels: int,
+        class_names: Sequence[str] | None = None,
+        *,
+        axis: int | None = None,
+    ) -> None:
+        """Make sure that the model can be used on a scan, and for these classes.
+
+        Parameters
+        ----------
+        n_channels : int
+            Image sequences of the scan.
+        class_names : sequence of str, optional
+            Names of classes 1..K to train or show; None: whatever the model has.
+        axis : int, optional
+            Display axis that the scan is sliced along; None: whichever the model needs.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not fit.
+        """
+        card = self.card
+        if n_channels != card.model.in_channels:
+            names = f" ({', '.join(card.channel_names)})" if card.channel_names else ""
+            raise CheckpointError(
+                f"This model needs {counted(card.model.in_channels, 'image channel')}{names}, "
+                f"but the scan has {n_channels}. Choose as many images, in the same order."
+            )
+        if axis is not None and axis != card.slice_axis:
+            raise CheckpointError(
+                f"This model learned from {PLANES[card.slice_axis]} slices, but these are "
+                f"{PLANES[axis]}. Choose the {PLANES[card.slice_axis]} plane for it, or train a "
+                "new model."
+            )
+        if class_names is not None and tuple(class_names) != card.class_names:
+            raise CheckpointError(
+                f"The structures here ({_listed(class_names)}) are not those of this model "
+                f"({_listed(card.class_names)}). Rename or add structures to match, or train a "
+                "new model."
+            )
+
+    def with_classes(
+        self,
+        class_names: Sequence[str],
+        class_colors: Sequence[str] = (),
+        label_values: Sequence[int] = (),
+    ) -> Checkpoint:
+        """Give the model other names for its structures, and further structures.
+
+        Structures that were added start with the weights of the background, made
+        somewhat less likely: the model predicts what it did before, and
+        training goes on from there.
+
+        Parameters
+        ----------
+        class_names, class_colors : sequence of str
+            Names and hex colours of classes 1..K; those that the model knows come
+            first, in its order. No colours: as they are.
+        label_values : sequence of int
+            Their values in files. None: as they are, and the next ones for added structures.
+
+        Raises
+        ------
+        CheckpointError
+            If there are fewer structures than the model knows.
+        """
+        known, wanted = len(self.card.class_names), len(class_names)
+        if wanted < known:
+            raise CheckpointError(
+                f"This model knows {counted(known, 'structure')} "
+                f"({_listed(self.card.class_names)}), but there "
+                f"{'is' if wanted == 1 else 'are'} only {wanted} here. "
+                "Add the missing structures, or train a new model."
+            )
+        state = dict(self.state)
+        rows = self.card.model.stride**2  # of the last layer, per class; background comes first
+        for name, drop in (("head.weight", 0.0), ("head.bias", _NEW_CLASS_DROP)):
+            new = state[name][:rows] - drop
+            state[name] = torch.cat([state[name], *[new] * (wanted - known)])
+        values = tuple(label_values) or further_values(self.card.label_values, wanted)
+        card = dataclasses.replace(
+            self.card,
+            model=dataclasses.replace(self.card.model, n_classes=wanted + 1),
+            class_names=tuple(class_names),
+            class_colors=tuple(class_colors) or self.card.class_colors,
+            label_values=values,
+        )
+        return Checkpoint(state, card)
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the model to one file, completely or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write, in an existing folder.
+        overwrite : bool
+            Whether an existing file may be replaced. It may, unless you say otherwise: a
+            script that had to be told so would lose what it has trained.
+
+        Raises
+        ------
+        SaveError
+            If the file cannot be written; what was there before is untouched.
+        """
+        card = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self.card)}
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            state = {name: tensor.contiguous() for name, tensor in self.state.items()}
+            # In ASCII: a name that is not UTF-8 must not cost the model.
+            text = json.dumps(card)
+            # Not save_file: it puts a file of its own, readable by its owner only, in the place.
+            content = safetensors.torch.save(
+                state, metadata={_CARD_KEY: text, _CHECKSUM_KEY: _checksum(text, state)}
+            )
+            temporary.write_bytes(content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Checkpoint:
+        """Read a model file.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such file, or it is not a model of this package, or any bit of
+            it is not as it was saved.
+        """
+        path = Path(path)
+        try:
+            with (
+                _path_in_utf8(path) as readable,
+                safetensors.safe_open(readable, framework="pt") as file,
+            ):
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise CheckpointError(f"There is no model file {path}.") from error
+        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{path.name} cannot be read as a model ({error}). "
+                "It is damaged or not a .safetensors file; use another copy or train again."
+            ) from error
+        if _CARD_KEY not in metadata:
+            raise CheckpointError(
+                f"{path.name} is not a model of napari-unet: it has weights but no card. "
+                "Choose a file saved with napari-unet."
+            )
+        raw = _read_card(metadata[_CARD_KEY], path.name)
+        # Before anything is made of the card: what it says may be damage too.
+        if raw["format_version"] >= _CHECKED_SINCE:
+            _check_unchanged(metadata, state, path.name)
+        checkpoint = cls(state=state, card=_parse_card(raw, path.name))
+        checkpoint.network()  # weights and card belong together
+        if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+            raise CheckpointError(f"{path.name} has weights that are not numbers: it is damaged.")
+        return checkpoint
+
+
+@contextlib.contextmanager
+def _path_in_utf8(path: Path) -> Iterator[Path]:
+    """Give another path to a file whose own one is not UTF-8: safetensors takes no such."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "(none)"
+
+
+def _checksum(card: str, state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the card as it is written and of the tensors: names, types, shapes, bytes."""
+    found = hashlib.sha256(card.encode())
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _check_unchanged(metadata: Mapping[str, str], state: Mapping[str, Tensor], name: str) -> None:
+    """Refuse a file in which a bit has flipped: other weights would give other masks silently."""
+    if metadata.get(_CHECKSUM_KEY) != _checksum(metadata[_CARD_KEY], state):
+        raise CheckpointError(
+            f"{name} is not as it was saved: its checksum does not fit, so it was damaged or "
+            "changed since, and its masks could be wrong. Use another copy or train again."
+        )
+
+
+def _damaged_card(name: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"The card of {name} cannot be read ({error}): the file is damaged. "
+        "Use another copy or train again."
+    )
+
+
+def _read_card(text: str, name: str) -> dict[str, Any]:
+    """Card as it is written, of a format that is known here."""
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        raw["format_version"] = version = int(raw["format_version"])
+        if version < 1:
+            raise ValueError(f"format {version}")
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _damaged_card(name, error) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{name} was written by a newer napari-unet (format {version}, this one reads up "
+            f"to {FORMAT_VERSION}). Update napari-unet to use it."
+        )
+    return raw
+
+
+def _named_values(class_names: Sequence[str]) -> tuple[int, ...]:
+    """Label values of models before format 4: in names like ``label 4``, else none."""
+    found = [re.fullmatch(r"label (\d+)", name) for name in class_names]
+    values = tuple(int(match[1]) for match in found if match)
+    return values if len({*values} - {0}) == len(class_names) else ()
+
+
+def _parse_sizes(raw: Mapping[str, Sequence[float]] | None) -> ScanSizes | None:
+    if raw is None:
+        return None
+    lengths = {}
+    for name, given in raw.items():
+        z, y, x = map(float, given)
+        lengths[name] = (z, y, x)
+    return ScanSizes(**lengths)
+
+
+def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
+    try:
+        del raw["format_version"]
+        provenance: dict[str, Any] = raw.pop("provenance")
+        provenance["trained_on"] = tuple(provenance["trained_on"])
+        for key in ("learned_slices", "held_back"):  # unknown in format 1
+            slices = provenance.get(key, ())
+            provenance[key] = tuple((str(scan), int(index)) for scan, index in slices)
+        rows, columns = raw.pop("spacing_mm")
+        calibration = _parse_calibration(raw.pop("calibration", {}))  # unknown before format 4
+        names = tuple(raw.pop("class_names"))
+        card = ModelCard(
+            model=ModelConfig(**raw.pop("model")),  # formats 1 and 2: with fewer options
+            provenance=Provenance(**provenance),
+            spacing_mm=(float(rows), float(columns)),
+            class_names=names,
+            class_colors=tuple(raw.pop("class_colors")),
+            channel_names=tuple(raw.pop("channel_names")),
+            calibration=calibration,
+            label_values=tuple(raw.pop("label_values", ())) or _named_values(names),
+            scan_sizes=_parse_sizes(raw.pop("scan_sizes", None)),
+            **raw,
+        )
+        if card.model.n_classes != len(card.class_names) + 1:
+            raise ValueError("impossible network shape")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged_card(name, error) from error
+    if card.normalisation not in NORMALISATIONS:
+        raise CheckpointError(
+            f"{name} expects intensities normalised as {card.normalisation!r}, which this version "
+            "does not know. Update napari-unet to use it."
+        )
+    return card
+
+
+def _parse_calibration(raw: dict[str, Any]) -> Calibration:
+    tallies = tuple(
+        tuple((float(alone), float(chances)) for alone, chances in sizes)
+        for sizes in raw.get("continuity", {}).get("tallies", ())
+    )
+    if any(len(sizes) != SIZES for sizes in tallies):
+        raise ValueError(f"pieces are counted in {SIZES} sizes")
+    strengths = tuple(float(strength) for strength in raw.get("strengths", ()))
+    return Calibration(strengths, Continuity(tallies))

@@ -1,0 +1,1 @@
+"""From a network to labels: tiles, precision, memory, and what annotated slices add."""

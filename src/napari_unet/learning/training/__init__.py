@@ -1,0 +1,1 @@
+"""Training on a few annotated slices: data, augmentation, loss, optimiser, choice of weights."""

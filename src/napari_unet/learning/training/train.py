@@ -1,0 +1,246 @@
+"""Training a U-Net on a few annotated slices, in the time that somebody is willing to wait."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+
+from napari_unet.annotation.states import LabelledSlice
+from napari_unet.learning.compatibility import as_learned
+from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.events import StepDone, TrainEvent, UnlikeTraining
+from napari_unet.learning.network.checkpoint import Checkpoint
+from napari_unet.learning.prediction.preview import Preview
+from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.presets import choose_model
+from napari_unet.learning.runtime import choose_device, memory_errors_explained, torch_threads
+from napari_unet.learning.training.training_round import TrainingRound
+
+AnnotationSource = Sequence[LabelledSlice] | Callable[[], Sequence[LabelledSlice] | None]
+
+EXTENSION = 0.5
+"""Share of the whole budget that is left, at least, after new slices have joined."""
+
+
+class Budget:
+    """How much of the training time is used; pauses do not count.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Seconds and, possibly, a limit of steps.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._total = config.seconds
+        self._granted = config.seconds
+        self._max_steps = config.max_steps
+        self._resumed = time.perf_counter()
+        self._before = 0.0
+        self.steps = 0
+
+    @property
+    def seconds(self) -> float:
+        """Time worked so far."""
+        return self._before + time.perf_counter() - self._resumed
+
+    @property
+    def progress(self) -> float:
+        """Fraction used, 0 to 1; counted in steps where steps are limited."""
+        used = self.seconds / self._granted if self._granted > 0 else 1.0
+        if self._max_steps is not None:
+            # The learning rate must not depend on the clock: reproducible.
+            used = self.steps / self._max_steps if used < 1 and self._max_steps else 1.0
+        return min(1.0, used)
+
+    def extend(self) -> None:
+        """Make sure that a good part of the budget is left."""
+        self._granted = max(self._granted, self.seconds + EXTENSION * self._total)
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        self._before = self.seconds
+
+    def resume(self) -> None:
+        """Start the clock again."""
+        self._resumed = time.perf_counter()
+
+
+def train(
+    scans: Sequence[PreparedScan],
+    annotations: AnnotationSource,
+    config: TrainConfig,
+    *,
+    class_names: Sequence[str],
+    class_colors: Sequence[str] = (),
+    label_values: Sequence[int] = (),
+    init: Checkpoint | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    focus: Callable[[], tuple[int, int] | None] | None = None,
+) -> Iterator[TrainEvent]:
+    """Fit a U-Net to annotated slices.
+
+    Only time spent in here counts: whoever iterates pauses training by not
+    asking for the next event.
+
+    Parameters
+    ----------
+    scans : sequence of PreparedScan
+        Scans with the same channels; the first one sets the pixel size. Those of a model
+        to start from are put in its order.
+    annotations : sequence of LabelledSlice, or callable
+        What to learn from. A callable is asked at every step: None means
+        nothing new, anything else is the complete new list, which training
+        goes on with (and its budget is extended). A later list that cannot be
+        learned from is passed over.
+    config : TrainConfig
+        How to train.
+    class_names, class_colors : sequence of str
+        Names and hex colours of classes 1..K.
+    label_values : sequence of int
+        Values of classes 1..K in files, for the card; default: those of `init`, else 1..K.
+    init : Checkpoint, optional
+        Model to start from. A few of the slices that are new to it are held back
+        (see `guard`); its weights are kept where they are better on those than the
+        new ones when training ends, or, with none held back, where they still fit the
+        annotated slices better.
+    should_stop : callable
+        Asked at every step; what was learned so far is kept.
+    focus : callable, optional
+        Gives the (scan, slice) the user looks at: predicted early and often,
+        and after training all slices of that scan, outwards.
+
+    Yields
+    ------
+    StepDone, SlicePredicted
+        As they happen.
+    Notice
+        Where the graphics card has run out of memory and the work goes on without it; a
+        `UnlikeTraining` where a scan is unlike those that `init` learned from.
+    RoundDone
+        Last, also after a stop; but not if not a single step was made (of which
+        there is at least one unless `should_stop` says so before).
+
+    Raises
+    ------
+    AnnotationError
+        If there is nothing to learn from.
+    CheckpointError
+        If `init` has other channels or classes, or learned from another plane.
+    ResourceError
+        If memory runs out. After the first step this and any other failure comes
+        behind a RoundDone with what was learned until then.
+    """
+    budget = Budget(config)
+    with memory_errors_explained(_remedy(config, init)), torch_threads(config.threads):
+        first = annotations() if callable(annotations) else annotations
+        notices: list[UnlikeTraining] = []
+        if init is not None:
+            for scan in scans:
+                init.check_fits(scan.n_channels, axis=scan.axis)
+            likened = [as_learned(scan, init.card) for scan in scans]
+            scans = [scan for scan, _ in likened]
+            notices = [notice for _, found in likened for notice in found]
+        trainer = TrainingRound(
+            scans, first or (), config, class_names, class_colors, label_values, init
+        )
+        yield from notices
+        updates = annotations if callable(annotations) else lambda: None
+        live = None
+        if focus is not None:
+            live = Preview(scans, focus, trainer.card.spacing_mm, trainer.device)
+        events = _run(trainer, budget, updates, live, should_stop)
+        with contextlib.closing(events):
+            for event in events:
+                budget.pause()
+                yield event
+                budget.resume()
+
+
+def _remedy(config: TrainConfig, init: Checkpoint | None) -> str:
+    """Say what helps when memory runs out."""
+    device = choose_device(config.device).type
+    model, fast = init.card.model if init else choose_model(config, device), PRESETS["fast"]
+    if (model.width, model.stride) == (fast.width, fast.stride):
+        return "Close other programs and train again."
+    return "Close other programs, or train a new model with the fast network."
+
+
+def _run(
+    trainer: TrainingRound,
+    budget: Budget,
+    updates: Callable[[], Sequence[LabelledSlice] | None],
+    live: Preview | None,
+    should_stop: Callable[[], bool],
+) -> Generator[TrainEvent, None, None]:
+    """Train, then predict what is in view; a failure does not cost what was learned before it."""
+    stopped = False
+    seconds: float | None = None
+    failure: Exception | None = None
+    try:
+        stopped = yield from _learn(trainer, budget, updates, live, should_stop)
+        seconds = budget.seconds
+        if budget.steps:
+            trainer.keep_the_better()
+        if live is not None and not stopped:
+            for event in trainer.final_predictions(live.focused()):
+                yield event
+                stopped = should_stop()
+                if stopped:
+                    break
+    except Exception as error:
+        if not budget.steps:
+            raise
+        failure, stopped = error, True
+        traceback.clear_frames(error.__traceback__)  # let go of the memory of that step
+        if seconds is None:
+            with contextlib.suppress(Exception):  # whatever failed may fail here again
+                trainer.keep_the_better()
+    if not budget.steps:
+        return
+    if seconds is None:
+        seconds = budget.seconds
+    try:
+        done = trainer.done(budget.steps, seconds, stopped=stopped)
+    except Exception as error:
+        raise failure or error from None
+    yield done
+    if failure is not None:
+        raise failure
+
+
+def _learn(
+    trainer: TrainingRound,
+    budget: Budget,
+    updates: Callable[[], Sequence[LabelledSlice] | None],
+    live: Preview | None,
+    should_stop: Callable[[], bool],
+) -> Generator[TrainEvent, None, bool]:
+    """Train until the budget is used or a stop; return whether it was a stop."""
+    while not (stopped := should_stop()) and (budget.progress < 1 or not budget.steps):
+        if (new := updates()) is not None and trainer.take(new):
+            budget.extend()
+        # The first step counts in full however small the budget is.
+        loss = trainer.step(budget.progress if budget.steps else 0.0)
+        budget.steps += 1
+        yield from trainer.take_notices()
+        yield StepDone(
+            step=budget.steps,
+            loss=loss,
+            seconds=budget.seconds,
+            progress=budget.progress,
+            n_slices=len(trainer.examples),
+            n_held_back=trainer.n_held_back,
+        )
+        if live is not None and not should_stop():
+            yield from live.after_step(
+                trainer.network,
+                trainer.steps,
+                budget.seconds,
+                trainer.examples.learned_from,
+                trainer.prior,
+                trainer.calibrate,
+            )
+    return stopped

@@ -1,0 +1,310 @@
+"""The annotated slices a network learns from, and the batches drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
+from napari_unet.errors import AnnotationError
+from napari_unet.learning.config import ModelConfig, Recipe, SliceName
+from napari_unet.learning.network import layer_sizes
+from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.training.assumed_background import (
+    ASSUMED_LABEL,
+    SHARE,
+    assumed_background,
+    assumed_share,
+)
+from napari_unet.learning.training.assumed_empty import assumed_empty
+from napari_unet.learning.training.augmentation import (
+    apply_augmentation,
+    move_along,
+    sample_augmentation,
+    training_range,
+)
+from napari_unet.learning.training.border_weights import BorderCache
+from napari_unet.learning.training.canvas import SliceCanvas
+from napari_unet.learning.training.losses import class_weights
+from napari_unet.text import counted
+
+AIR_SPREAD = 0.05
+"""A slice is air if its intensities vary less than this share of those of the liveliest slice."""
+
+EMPTY_EVERY = 8
+"""One in so many batches shows air, and one a slice far from the structure, as empty."""
+
+
+def _shows_structure(labels: NDArray[np.uint8]) -> bool:
+    """Whether any pixel (h, w) has a class other than background."""
+    return bool(((labels > 0) & (labels != IGNORE_LABEL)).any())
+
+
+def _slice_of_air(scan: PreparedScan) -> int | None:
+    """Find a slice of air, if the scan has one.
+
+    Nobody annotates such slices, and nothing a network learns elsewhere tells it what to
+    make of a slice without any head: it may well see a structure all over.
+    """
+    # Slice by slice: of the whole array it would take a copy.
+    spread = np.array([each.std() for each in scan.slices])
+    blank = np.flatnonzero(spread < AIR_SPREAD * spread.max())
+    return int(blank[len(blank) // 2]) if len(blank) else None
+
+
+class TrainingSet:
+    """Annotated slices of one or several scans on the network's pixel grid.
+
+    Parameters
+    ----------
+    scans : sequence of PreparedScan
+        The scans that annotations refer to.
+    annotations : sequence of LabelledSlice
+        What to learn from.
+    class_names : sequence of str
+        Names of classes 1..K.
+    spacing_mm : tuple of float
+        Pixel size (rows, columns) of the network.
+    model : ModelConfig, optional
+        The network: one with valid convolutions is shown what is around a tile.
+    recipe : Recipe, optional
+        How it is trained: tiles, variations of slices, and whether and how gaps between
+        objects are weighed.
+    held_back : sequence of LabelledSlice
+        Annotated slices that are not learned from; they tell where structures are all the
+        same (see `assumed_empty`).
+    learned : collection of SliceName
+        What the network has learned from before. If some of it is not among the annotations,
+        it may know of several objects, and is not told otherwise.
+
+    Raises
+    ------
+    AnnotationError
+        If there is nothing to learn from, or an annotation does not fit.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[PreparedScan],
+        annotations: Sequence[LabelledSlice],
+        class_names: Sequence[str],
+        spacing_mm: tuple[float, float],
+        *,
+        model: ModelConfig | None = None,
+        recipe: Recipe | None = None,
+        held_back: Sequence[LabelledSlice] = (),
+        learned: Collection[SliceName] = (),
+    ) -> None:
+        self._scans = scans
+        self._learned = learned
+        self._model = model or ModelConfig()
+        recipe = recipe or Recipe()
+        self._tile = recipe.tile
+        self._n_classes = len(class_names) + 1
+        self._spacing_mm = spacing_mm
+        self._limits = training_range(self._model, recipe, scans[0].axis, class_names)
+        weighs = recipe.loss == "border-ce"
+        self._weigh_borders = BorderCache(spacing_mm, recipe) if weighs else None
+        self._aspect = spacing_mm[0] / spacing_mm[1]
+        # InspectionDone for once: annotations change with every stroke, scans do not.
+        air = [_slice_of_air(scan) for scan in scans]
+        self._air = [(scan, index) for scan, index in enumerate(air) if index is not None]
+        self.replace(annotations, held_back)
+
+    def replace(
+        self, annotations: Sequence[LabelledSlice], held_back: Sequence[LabelledSlice] = ()
+    ) -> None:
+        """Learn from these slices from now on (nothing changes if they are refused)."""
+        kept = [each for each in annotations if self._is_annotated(each)]
+        if not kept:
+            raise AnnotationError(
+                "No structure has been annotated yet. Paint at least one slice and train again."
+            )
+        if not any(_shows_structure(each.labels) for each in kept):
+            raise AnnotationError(
+                f"There is only background on {counted(len(kept), 'annotated slice')} so far. "
+                "Paint a structure on at least one slice and train again."
+            )
+        if not any(_shows_structure(self._scans[e.scan].crop(e.labels)) for e in kept):
+            raise AnnotationError(
+                "What is painted lies in the air around the head, which training leaves out. "
+                "Paint a structure inside the head."
+            )
+        scans = [self._scans[each.scan] for each in kept]
+        self._canvas = canvas = SliceCanvas.for_scans(scans, self._spacing_mm, self._model)
+        at = list(zip(scans, kept, strict=True))
+        self._images = torch.stack([canvas.image(scan, each.index) for scan, each in at])
+        self._labels = torch.stack([canvas.labels(scan, scan.crop(e.labels)) for scan, e in at])
+        self._members = [
+            torch.tensor([i for i, each in enumerate(self._labels) if bool((each == value).any())])
+            for value in range(self._n_classes)
+        ]
+        self._members = [members for members in self._members if len(members)]
+        own = [each[canvas.own(scan)] for each, scan in zip(self._labels, scans, strict=True)]
+        self._assumed = torch.zeros_like(self._labels, dtype=torch.bool)
+        for each, found, scan in zip(own, self._assumed, scans, strict=True):
+            assumed = assumed_background(each.numpy(), self._spacing_mm)
+            found[canvas.own(scan)] = torch.from_numpy(assumed)
+        also = SHARE * float(self._assumed.sum())
+        self.weights = class_weights(own, self._n_classes, background=also)
+        self.balance = class_weights(own, self._n_classes, power=1.0, background=also)
+        self._borders = None
+        if self._weigh_borders is not None:
+            self._borders = torch.from_numpy(self._weigh_borders(self._labels.numpy()))
+        self.learned_from = {
+            scan: frozenset(each.index for each in kept if each.scan == scan)
+            for scan in range(len(self._scans))
+        }
+        known = [*kept, *held_back]
+        names = {(self._scans[each.scan].name, each.index) for each in known}
+        far = assumed_empty(self._scans, known) if names.issuperset(self._learned) else []
+        self._empty = [
+            [(scan, index) for scan, index in places if self.learned_from[scan]]
+            for places in (self._air, far)
+        ]
+
+    def _is_annotated(self, each: LabelledSlice) -> bool:
+        """Check one annotation; False if all of it is ignored."""
+        if not 0 <= each.scan < len(self._scans):
+            raise AnnotationError(
+                f"An annotation refers to scan {each.scan + 1}, "
+                f"but there are {len(self._scans)}. Give the scan that it was painted on."
+            )
+        scan = self._scans[each.scan]
+        if not 0 <= each.index < scan.n_slices:
+            raise AnnotationError(
+                f"Slice {each.index} is annotated, but {scan.name} has slices 0 to "
+                f"{scan.n_slices - 1}. Check the slicing axis and the slice numbers."
+            )
+        window = scan.crop(each.labels)  # also checks the shape
+        known = window[window != IGNORE_LABEL]
+        if known.size and int(known.max()) >= self._n_classes:
+            raise AnnotationError(
+                f"Slice {each.index} of {scan.name} has label {int(known.max())}, but there "
+                f"{'is' if self._n_classes == 2 else 'are'} only "
+                f"{counted(self._n_classes - 1, 'structure')}. Add a structure for it, or erase it."
+            )
+        return bool(known.size)
+
+    def __len__(self) -> int:
+        """Count the annotated slices."""
+        return len(self._images)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of what a step shows of a slice: all of it, or a tile."""
+        rows, columns = (min(side, self._tile) for side in self._images.shape[-2:])
+        return int(rows * columns)
+
+    def batch(
+        self, size: int, generator: torch.Generator, strength: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Draw an augmented batch.
+
+        Half of the slices are drawn by class, so that a rare structure is seen
+        often however many slices show none; the others are drawn evenly.
+
+        Parameters
+        ----------
+        size : int
+            Slices in the batch.
+        generator : torch.Generator
+            Source of randomness.
+        strength : float
+            Strength of the augmentation, 0 to 1.
+
+        Returns
+        -------
+        tuple
+            Images (n, c, h, w); labels (n, h, w) of int64, on partial slices a few of them
+            `ASSUMED_LABEL`; `border_weights` (n, h, w) or None. For valid convolutions,
+            images of tiles show as much around the labels as `UNet.scores` needs.
+        """
+
+        def draw(count: int) -> int:
+            return int(torch.randint(count, (1,), generator=generator))
+
+        chosen = []
+        for position in range(size):
+            if position % 2:
+                chosen.append(draw(len(self)))
+            else:
+                members = self._members[draw(len(self._members))]
+                chosen.append(int(members[draw(len(members))]))
+        images, labels = self._images[chosen], self._labels[chosen]
+        if (assumed := self._assumed[chosen]).any():
+            used = torch.rand(labels.shape, generator=generator) < assumed_share(strength)
+            assumed &= used
+            labels = labels.short().masked_fill_(assumed, ASSUMED_LABEL)
+        borders = None if self._borders is None else self._borders[chosen]
+        kind = draw(EMPTY_EVERY)
+        if kind < len(self._empty) and (places := self._empty[kind]):
+            number, index = places[draw(len(places))]
+            scan = self._scans[number]
+            images[-1] = self._canvas.image(scan, index)
+            labels[-1] = self._canvas.labels(scan, np.zeros(scan.shape, np.uint8))
+            if borders is not None:
+                borders[-1] = 0
+        rows, columns = (min(side, self._tile) for side in images.shape[-2:])
+        centres = None
+        shown, start = (rows, columns), 0
+        if (rows, columns) != images.shape[-2:]:
+            centres = torch.stack([self._patch_centre(each, draw) for each in labels])
+            # The middle of an even side lies between two pixels.
+            centres += torch.tensor([0.5 * (rows % 2 == 0), 0.5 * (columns % 2 == 0)])
+            half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
+            last = torch.tensor(images.shape[-2:]) - 1 - half
+            centres = torch.minimum(torch.maximum(centres, half), last)
+            if self._model.padding == "valid":
+                start = layer_sizes.input_margin(self._model)
+                down, across = (layer_sizes.input_size(self._model, n) for n in (rows, columns))
+                shown = down, across
+                centres += (torch.tensor(shown) - 1) / 2 - start - half
+        drawn = sample_augmentation(
+            size, self._limits.scaled(strength), generator, aspect=self._aspect
+        )
+        images, labels = apply_augmentation(images, labels, drawn, centres=centres, size=shown)
+        inner = (..., slice(start, start + rows), slice(start, start + columns))
+        if borders is not None:
+            borders = move_along(borders, drawn, centres=centres, size=shown)[inner]
+        return images, labels[inner], borders
+
+    def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
+        """Return slices as they were annotated, whole and not augmented.
+
+        Parameters
+        ----------
+        pixels : int
+            At most so many pixels, but at least one slice of each class; slices
+            that are left out are so at even distances.
+
+        Returns
+        -------
+        tuple
+            Images (n, c, h, w) and labels (n, h, w) of int64.
+        """
+        rows, columns = self._images.shape[-2:]
+        count = min(len(self), max(1, pixels // (rows * columns)))
+        chosen = {position * len(self) // count for position in range(count)}
+        for members in self._members:
+            if not chosen.intersection(members.tolist()):
+                chosen.add(int(members[0]))
+        kept = sorted(chosen)
+        return self._images[kept], self._labels[kept].long()
+
+    @staticmethod
+    def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
+        """Choose an annotated pixel (row, column), of each class equally often.
+
+        Any pixel, where none is left on the network's grid.
+        """
+        values = labels.unique()
+        if (values < IGNORE_LABEL).any():
+            values = values[values < IGNORE_LABEL]
+        places = (labels == values[draw(len(values))]).nonzero()
+        centre: Tensor = places[draw(len(places))].float()
+        return centre

@@ -1,0 +1,1 @@
+"""Synthetic heads with contrast-enhanced metastases, and their truth."""

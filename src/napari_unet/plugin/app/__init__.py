@@ -1,0 +1,1 @@
+"""The application without widgets: annotator, sessions, work in the background."""

@@ -1,0 +1,368 @@
+"""What the plugin does: the annotation loop over one viewer, without any widget.
+
+The widget forwards intent to an `Annotator` and renders what its signals say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from qtpy.QtCore import QObject, Qt, Signal
+
+from napari_unet.annotation.states import TOUCHED, UNTOUCHED, SliceState
+from napari_unet.errors import AnnotationError
+from napari_unet.learning.config import TrainConfig
+from napari_unet.plugin.app.masks import (
+    FoundMask,
+    export_mask,
+    mask_of_file,
+    mask_of_layer,
+    take_over,
+)
+from napari_unet.plugin.app.model_choice import ModelChoice
+from napari_unet.plugin.app.scan_on_screen import ScanOnScreen
+from napari_unet.plugin.app.session import MAX_STRUCTURES, ScanSession
+from napari_unet.plugin.app.session_registry import SessionRegistry
+from napari_unet.plugin.app.slice_on_screen import SliceOnScreen
+from napari_unet.plugin.app.work_controller import WorkController
+from napari_unet.plugin.layers.label_layers import highest_label, is_from_elsewhere, lies_over
+from napari_unet.plugin.layers.reorient import reoriented
+from napari_unet.plugin.layers.scan_layers import check_scan, resampling_notes
+
+ROUND_SECONDS = 55.0
+"""Training time of a round: every slice is predicted within a minute of pressing Train."""
+
+SHOWN = (*TOUCHED, SliceState.PREDICTED)
+"""States of slices that a label layer from elsewhere may bring along."""
+
+OUTSIDE = "This slice lies outside the scan: nothing was drawn. Click the strip to go to one of it."
+"""What is said of a stroke where only another layer of the viewer has a slice."""
+
+
+class Annotator(QObject):
+    """The loop: choose a scan, paint, train, correct, segment, save.
+
+    Methods raise a `NapariUnetError` with a sentence for the annotator when they
+    cannot do what is asked; nothing has changed then.
+
+    Signals
+    -------
+    session_changed : ()
+        Another scan, or none, is being annotated.
+    slices_changed : ()
+        States of slices, or the slice on screen, have changed.
+    edited : ()
+        A person has changed the labels.
+    closing : ()
+        The annotator lets go of viewer and layers.
+    message : (str, bool)
+        A sentence for the annotator; True if something went wrong.
+    """
+
+    session_changed = Signal()
+    slices_changed = Signal()
+    edited = Signal()
+    closing = Signal()
+    message = Signal(str, bool)
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.open = True
+        self.viewer = viewer
+        self.session: ScanSession | None = None
+        self.config = TrainConfig(seconds=ROUND_SECONDS)
+        self.work = WorkController()
+        self.work.predicted.connect(self.slices_changed)
+        self.work.message.connect(self.message)
+        self.model_choice = ModelChoice(self)
+        self.slice = SliceOnScreen(self)
+        self.screen = ScanOnScreen(viewer)
+        self.screen.refused.connect(partial(self.say, failed=True))
+        self._sessions = SessionRegistry(viewer, self)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        for event in self._dims_events():
+            event.connect(self._on_dims)
+
+    def close(self) -> None:
+        """Stop the work and let go of viewer and layers; what is in the viewer stays.
+
+        Another annotator can take up the Segmentation layers where this one left them.
+        """
+        self.open = False
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self.closing.emit()
+        self.work.close()
+        self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        for event in self._dims_events():
+            event.disconnect(self._on_dims)
+        self.screen.close()
+        self._sessions.close()
+        self.session = None
+
+    # -- choosing a scan -------------------------------------------------------
+
+    def choose(
+        self,
+        images: Sequence[Image],
+        axis: int | None = None,
+        labels: Labels | None = None,
+        *,
+        fresh: bool = False,
+        complete: bool = True,
+    ) -> None:
+        """Annotate a scan; makes its Segmentation layer, or takes up the one it has.
+
+        Where that is another scan than before, or `labels` is None, the scan and its mask are
+        shown alone (see `ScanOnScreen.show_alone`).
+
+        Parameters
+        ----------
+        images : sequence of Image
+            One layer, or several as channels: those on another grid than the first are
+            resampled when they are learned from.
+        axis : int, optional
+            Slicing axis; default: as before for this scan, else the thickest.
+        labels : Labels, optional
+            An existing layer to use. One that does not lie over the scan is brought onto
+            its grid, in a new layer.
+        fresh : bool
+            Make another Segmentation layer even if the scan has one.
+        complete : bool
+            Whether slices that show a structure in a label layer from elsewhere are
+            annotated; otherwise they are predictions.
+        """
+        self.require_idle("choose another scan")
+        check_scan(images)
+        adopts = labels is not None and is_from_elsewhere(labels)
+        mask, begun = None, False
+        with reoriented(self.viewer, images) as (images, turned):
+            onto = images[0]
+            if labels is not None and adopts and labels.data.any() and not lies_over(labels, onto):
+                mask, labels, fresh = mask_of_layer(labels, onto), None, True
+            session = self._sessions.take_up(images, axis, labels, fresh=fresh)
+            if session is None:
+                session = self._sessions.begin(images, axis, labels, fresh=fresh, complete=complete)
+                begun = True
+        if begun:
+            # Queued: a stroke is announced before it has reached the labels.
+            session.bridge.edited.connect(
+                partial(self.on_edited, session), Qt.ConnectionType.QueuedConnection
+            )
+            session.bridge.stroking.connect(self.work.on_stroking)
+            session.bridge.label_picked.connect(self.slices_changed)
+            session.bridge.outside.connect(partial(self.say, OUTSIDE, failed=True))
+            session.bridge.unchanged.connect(partial(self._on_unchanged, session))
+            session.bridge.failed.connect(partial(self.say, failed=True))
+        alone = session is not self.session or labels is None
+        self.session = session
+        self._sessions.end_lost(but=session)
+        self.viewer.layers.selection.active = session.labels
+        if alone:
+            self.screen.show_alone(session, self._sessions.all)
+        else:
+            self.screen.make_seen()
+        session.labels.mode = "paint"
+        session.bridge.face_axis()
+        session.bridge.note_focus()
+        self.session_changed.emit()
+        self.slices_changed.emit()
+        if mask is not None:
+            self.take_mask(mask, complete=complete)
+        elif adopts and (shown := session.record.slices_in(*SHOWN)):
+            became = (
+                "they count as annotated. Reset those that are not."
+                if complete
+                else "correct them, or accept them as they are (Shift-Enter)."
+            )
+            self.say(f"{len(shown)} slices of “{session.labels.name}” show a structure: {became}")
+        elif notes := " ".join([*resampling_notes(images), turned]).strip():
+            self.say(notes)
+
+    def restore_labels(self) -> None:
+        """Bring a deleted Segmentation layer back, strokes and all."""
+        session = self.require_session(present=False)
+        if self.work.running:
+            raise AnnotationError("The work is still stopping. Press “Bring it back” again.")
+        self.choose(session.images, labels=session.labels)
+
+    def follow(self, layer: object) -> None:
+        """Go on with the scan whose Segmentation layer the annotator has selected.
+
+        Not where the one at hand was just deleted: napari selects another layer then.
+        """
+        if self.session is not None and self.session.labels not in self.viewer.layers:
+            return
+        session = self._sessions.of(layer)
+        if session is not None and session is not self.session and not self.work.running:
+            self.choose(session.images, labels=session.labels)
+
+    def say(self, text: str, failed: bool = False) -> None:
+        """Tell the annotator something; see `message`."""
+        self.message.emit(text, failed)
+
+    def require_session(self, *, present: bool = True) -> ScanSession:
+        """Get the scan at hand, for something that needs it; `present`: with its layer.
+
+        Raises
+        ------
+        AnnotationError
+            If there is none, or a stroke is being drawn.
+        """
+        if self.session is None:
+            raise AnnotationError("Choose a scan first: open an MRI volume with File > Open.")
+        if present and self.session.labels not in self.viewer.layers:
+            raise AnnotationError("The Segmentation layer was deleted. Bring it back first.")
+        if self.session.bridge.drawing:
+            raise AnnotationError("Finish the stroke first.")
+        return self.session
+
+    def require_idle(self, wanted: str) -> None:
+        """Make sure that no work is under way where that would be in the way.
+
+        Raises
+        ------
+        AnnotationError
+            If there is, saying what was `wanted`. A look inside just ends.
+        """
+        if self.work.running:
+            raise AnnotationError(f"Stop the running work first, then {wanted}.")
+        self.work.inspections.stop()
+
+    # -- work ------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Start to learn from the annotated slices, in the background."""
+        self.work.train(self.require_session(), self.config)
+
+    def segment(self) -> None:
+        """Predict every slice that no person has annotated, in the background."""
+        self.work.segment(self.require_session())
+
+    def fill(self) -> None:
+        """Interpolate between the annotated slices; where that is done already, take it back."""
+        session = self.require_session()
+        self.screen.make_seen()
+        if not session.filling.is_current:
+            self.work.fill(session)
+            return
+        self.require_idle("remove the filling")
+        session.filling.remove()
+        session.notes.look_again()
+        self.work.predicted.emit()
+        self.say("The filling is removed; what was there before is back.")
+
+    def stop(self) -> None:
+        """End the running work; training keeps its best weights."""
+        self.work.stop()
+
+    # -- masks in files --------------------------------------------------------
+
+    def find_mask(self, path: Path) -> FoundMask:
+        """Read a mask of this scan, which may be on another grid; nothing is shown yet."""
+        return mask_of_file(path, self.require_session().images[0])
+
+    def take_mask(self, mask: FoundMask, *, complete: bool) -> None:
+        """Show a mask, wherever no person has decided; see `masks.take_over`."""
+        session = self.require_session()
+        self.require_idle("load a mask")
+        self.screen.make_seen()
+        unsaved = session.saved.unsaved()
+        said = take_over(session, mask, complete=complete)
+        session.saved.note(but=unsaved)  # the mask has a file, or a layer, of its own
+        session.notes.look_again()
+        self.session_changed.emit()
+        self.edited.emit()
+        self.slices_changed.emit()
+        self.say(said)
+
+    def save_mask(self, path: Path, session: ScanSession | None = None) -> None:
+        """Write the mask of a scan on the grid of its file, and check what was written.
+
+        `session`: another scan than the one at hand.
+        """
+        self.say(export_mask(session or self.require_session(present=False), path))
+
+    # -- what is on no disk yet ------------------------------------------------
+
+    def unsaved(self) -> list[ScanSession]:
+        """Scans with annotation or a model that no file holds; also once this is closed."""
+        scans = (*self._sessions.all, *self._sessions.left)
+        return [each for each in scans if each.saved.unsaved() or self.has_unsaved_model(each)]
+
+    def has_unsaved_model(self, session: ScanSession) -> bool:
+        """Whether no file holds the model of a scan, or it is being trained."""
+        return session.models.unsaved or self.work.is_training(session)
+
+    # -- what happens ----------------------------------------------------------
+
+    def _on_unchanged(self, session: ScanSession) -> None:
+        if session.record.state(session.bridge.visible_index) in UNTOUCHED:
+            self.say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
+
+    def on_edited(self, session: ScanSession, indices: list[int]) -> None:
+        """Take note of slices that a person has changed, and say what follows from that."""
+        session.edited(indices)
+        planes = (session.labels.data[session.record.plane(index)] for index in indices)
+        highest = max(map(highest_label, planes))
+        training = self.work.is_training(session)
+        added = session.ensure_structures(highest)
+        if highest > len(session.structures):
+            self.say(
+                f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
+                "Repaint it with one of them.",
+                failed=True,
+            )
+        if added:
+            session.show_structures()
+            self.session_changed.emit()
+            if training:
+                self.say(f"“{session.class_names[-1]}” joins at the next training.")
+        states = [session.record.state(index) for index in indices]
+        if len(indices) > 1 and SliceState.PARTIAL in states:
+            self.say(
+                f"That stroke crossed {len(indices)} slices: on new ones only what you painted "
+                "counts. Accept a slice once it is complete."
+            )
+        if training:
+            self.work.tell_training()
+        self.edited.emit()
+        self.slices_changed.emit()
+
+    def _dims_events(self) -> tuple[Any, ...]:
+        """All that changes which slice is on screen."""
+        events = self.viewer.dims.events
+        return (events.current_step, events.order, events.ndisplay)
+
+    def _on_dims(self, _event: Any = None) -> None:
+        if self.session is not None:
+            self.session.bridge.note_focus()
+            self.slices_changed.emit()
+
+    def _on_layer_removed(self, event: Any) -> None:
+        session = self.session
+        self._sessions.end_lost(but=session)
+        if session is None:
+            return
+        if event.value == session.labels:
+            self.work.stop()
+            self.session_changed.emit()
+            self.say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
+        elif event.value in session.images[1:]:
+            self.work.stop()
+            rest = tuple(image for image in session.images if image != event.value)
+            session.use(rest, session.axis)
+            self.session_changed.emit()
+            self.say(f"“{event.value.name}” is no longer one of the sequences.", failed=True)
+        elif event.value in session.images:
+            self.work.stop()
+            self.screen.attend(None)
+            self._sessions.end(session)
+            self.session = None
+            self.session_changed.emit()
+            self.say("The scan was removed; its Segmentation layer is kept.", failed=True)

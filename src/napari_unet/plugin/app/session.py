@@ -1,0 +1,359 @@
+"""One scan being annotated: its layers, its record and its models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from napari_unet.annotation.progress import SliceNotes
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.scoring import CorrectionScore
+from napari_unet.annotation.states import TOUCHED, LabelledSlice, Structure
+from napari_unet.annotation.structures import unnamed
+from napari_unet.annotation.suggestion import Suggestion
+from napari_unet.errors import AnnotationError
+from napari_unet.imaging.cleanup import CleanUp
+from napari_unet.imaging.volume import PLANES
+from napari_unet.learning.events import SlicePredicted
+from napari_unet.learning.model_card import further_values
+from napari_unet.learning.model_history import ModelHistory
+from napari_unet.plugin.app.filling import Filling
+from napari_unet.plugin.app.tasks import ScanPrepared, ScanSource
+from napari_unet.plugin.layers.label_layers import check_place, highest_label, show_colors
+from napari_unet.plugin.layers.saved_annotation import SavedAnnotation
+from napari_unet.plugin.layers.scan_layers import (
+    METADATA_KEY,
+    check_scan,
+    grid_entry,
+    grid_of,
+    identity_of,
+    reader_of,
+)
+from napari_unet.plugin.layers.segmentation_layer import LayerBridge
+
+MAX_STRUCTURES = 30
+"""Structures that painting adds at most; masks and models may bring more."""
+
+
+class ScanSession:
+    """Everything about one Segmentation layer.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        The viewer that shows the layers.
+    images : sequence of Image
+        The sequences of the scan, on one grid.
+    labels : Labels
+        Its Segmentation layer, already made to fit.
+    axis : int
+        Slicing axis (display order).
+    structures : sequence of Structure
+        What labels 1..K mean.
+    record : AnnotationRecord
+        Who labelled what so far.
+    models : ModelHistory, optional
+        The models trained on this scan so far.
+    saved : SavedAnnotation, optional
+        What is known of these labels on disk.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        images: Sequence[Image],
+        labels: Labels,
+        axis: int,
+        structures: Sequence[Structure],
+        record: AnnotationRecord,
+        models: ModelHistory | None = None,
+        saved: SavedAnnotation | None = None,
+    ) -> None:
+        self.images: tuple[Image, ...] = ()
+        self._viewer = viewer
+        self.labels = labels
+        self.grid = grid_of(images[0])
+        self.structures = list(structures)
+        self.clean: dict[int, CleanUp] = {}
+        self.suggested: Suggestion | None = None
+        self._scan_source: ScanSource | None = None
+        self.models = models or ModelHistory()
+        self.bridge = LayerBridge(viewer, labels, record)
+        self.notes = SliceNotes(record)
+        self.saved = SavedAnnotation(record, saved)
+        self.filling = Filling(self.bridge)
+        self.use(images, axis)
+        self.ensure_structures(highest_label(np.asarray(labels.data)))
+        self.show_structures()
+
+    @property
+    def record(self) -> AnnotationRecord:
+        """Who labelled what."""
+        return self.bridge.record
+
+    @property
+    def axis(self) -> int:
+        """Slicing axis (display order)."""
+        return self.record.axis
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of labels 1..K."""
+        return tuple(s.name for s in self.structures)
+
+    @property
+    def shown_structures(self) -> list[Structure] | None:
+        """Structures whose labels mean something: None where the mask is empty and untouched."""
+        bound = self.record.slices_in(*TOUCHED) or np.any(self.labels.data)
+        return self.structures if bound else None
+
+    @property
+    def fixed_axis(self) -> int | None:
+        """Slicing axis, once slices are annotated along it; None as long as it can change."""
+        return self.axis if self.record.slices_in(*TOUCHED) else None
+
+    def follow_model(self) -> str:
+        """Slice along the plane of the present model; say so, if it was another one.
+
+        Raises
+        ------
+        AnnotationError
+            If slices are annotated in another plane.
+        """
+        model = self.models.present
+        if model is None or model.card.slice_axis == self.axis:
+            return ""
+        self.use(self.images, model.card.slice_axis)
+        self.bridge.face_axis()
+        return f" It works on {PLANES[self.axis]} slices, which are shown now."
+
+    @property
+    def present(self) -> bool:
+        """Whether the Segmentation layer and the scan are still in the viewer."""
+        return all(layer in self._viewer.layers for layer in (self.labels, *self.images))
+
+    def scan_source(self) -> ScanSource:
+        """Return what a job works on.
+
+        Raises
+        ------
+        VolumeError, GridMismatchError
+            If the image layers cannot be used (any more).
+        """
+        check_scan(self.images)
+        check_place(self.labels, self.images[0])
+        if self._scan_source is None:
+            self._scan_source = ScanSource(reader_of(self.images), self.axis, self.grid.spacing_mm)
+        return self._scan_source
+
+    def keep_prepared(self, event: ScanPrepared) -> None:
+        """Keep a prepared scan for the next job; not if images or axis have changed meanwhile."""
+        if event.scan_source is self._scan_source:
+            self._scan_source = dataclasses.replace(event.scan_source, prepared=event.scan)
+
+    def use(self, images: Sequence[Image], axis: int) -> None:
+        """Work on other sequences of the same scan, or along another axis.
+
+        Raises
+        ------
+        AnnotationError
+            If the axis is to change after slices were annotated along the present one.
+        """
+        if axis != self.axis:
+            self.bridge.record = along(self.record, axis)
+            self.bridge.forget_steps()
+            self._scan_source = None
+            self._tell(axis=axis, record=self.record)
+            self.notes = SliceNotes(self.record)
+            self.saved = SavedAnnotation(self.record)
+            self._tell(saved=self.saved)
+        if self.images != tuple(images):
+            self._watch_images(False)
+            self.images = tuple(images)
+            self.grid = grid_of(images[0])
+            self.models.n_channels = len(images)
+            self._watch_images(True)
+            self._scan_source = None
+
+    def _watch_images(self, watch: bool) -> None:
+        for image in self.images:
+            for event in _changes(image):
+                if watch:
+                    event.connect(self._on_image)
+                else:
+                    event.disconnect(self._on_image)
+
+    def _on_image(self, _event: Any = None) -> None:
+        self._scan_source = None
+
+    # -- structures ------------------------------------------------------------
+
+    def ensure_structures(self, count: int) -> bool:
+        """Add structures until there are `count`, at least one; True if any was added."""
+        before = len(self.structures)
+        wanted = min(max(count, 1), MAX_STRUCTURES)
+        values = further_values([each.value for each in self.structures], wanted)
+        for number in range(before + 1, len(values) + 1):
+            self.structures.append(unnamed(values[number - 1], number))
+        return len(self.structures) > before
+
+    def set_structures(self, structures: Sequence[Structure]) -> None:
+        """Let classes 1..K be other structures; clean-up stays with those that keep their place."""
+        pairs = enumerate(zip(self.structures, structures, strict=False), start=1)
+        same = {n for n, (old, new) in pairs if old.value == new.value or old.name == new.name}
+        self.clean = {number: clean for number, clean in self.clean.items() if number in same}
+        self.structures = list(structures)
+        self.ensure_structures(1)
+        self.show_structures()
+
+    def remove_last_structure(self) -> None:
+        """Drop the last structure.
+
+        Raises
+        ------
+        AnnotationError
+            If it is the only one, or was painted.
+        """
+        value = len(self.structures)
+        model = self.models.present
+        if model is not None and len(model.card.class_names) >= value > 1:
+            raise AnnotationError(
+                f"The model knows “{self.structures[-1].name}”. Forget the model (Advanced) first, "
+                "then remove it."
+            )
+        if value == 1:
+            raise AnnotationError("At least one structure is needed. Rename it instead.")
+        if (self.labels.data == value).any():
+            raise AnnotationError(
+                f"“{self.structures[-1].name}” is used in the mask. Erase it first, then remove it."
+            )
+        self.structures.pop()
+        self.clean.pop(value, None)
+        self.show_structures()
+
+    def show_structures(self) -> None:
+        """Colour the layer as the structures say, and tell napari's own saving their names."""
+        show_colors(self.labels, self.structures)
+        self._tell(structures=tuple(self.structures))
+
+    # -- annotation ------------------------------------------------------------
+
+    def edited(self, indices: Sequence[int]) -> None:
+        """Note that a person has changed slices."""
+        if self.suggested is not None and self.suggested.index in indices:
+            self.suggested = None
+
+    def training_slices(self, n_structures: int | None = None) -> list[LabelledSlice]:
+        """Copy what a person has said so far; see `SliceNotes.training_slices`."""
+        known = len(self.structures) if n_structures is None else n_structures
+        return self.notes.training_slices(known)
+
+    def reset(self, index: int) -> None:
+        """Give a slice back to the model, as one undoable step.
+
+        Labels and record agree afterwards, whatever napari raises while it draws.
+        """
+        opinion = self.record.opinion(index)
+        before = self.record.snapshot(index)
+        live = self.labels.data[self.record.plane(index)]
+        differs = np.nonzero(live != opinion)
+        with self.bridge.step([index], reset=before):
+            try:
+                if len(differs[0]):
+                    at: list[Any] = list(differs)
+                    at.insert(self.axis, np.full(len(differs[0]), index))
+                    if not self.labels.visible:
+                        # napari cuts no slice of a hidden layer; `data_setitem` draws into it.
+                        self.labels.set_view_slice()
+                    self.labels.data_setitem(tuple(at), opinion[differs])
+            finally:
+                if np.array_equal(live, opinion):
+                    self.record.reset(index, before)
+
+    def score(self) -> CorrectionScore | None:
+        """Dice of what is not annotated, as far as corrections tell."""
+        return self.notes.score()
+
+    # -- predictions -----------------------------------------------------------
+
+    def show_prediction(self, event: SlicePredicted) -> None:
+        """Put a prediction on screen and remember how sure it was."""
+        self.bridge.write_prediction(
+            event.index,
+            event.labels,
+            self.notes.predicted(
+                event.index, event.labels, event.expected_errors, event.learned_from
+            ),
+        )
+
+    def show_volume(self, labels: NDArray[np.uint8]) -> None:
+        """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
+        self.record.write_volume(labels)
+        self.bridge.refresh()
+
+    def suggest(self, left: int | None) -> Suggestion | None:
+        """Find the slice to look at next: another one than that on screen, which is left."""
+        self.suggested = self.notes.suggest(left)
+        return self.suggested
+
+    # -- the end ---------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the layers; the labels remember what it takes to go on with them."""
+        self._watch_images(False)
+        self.bridge.disconnect_layer()
+        self.remember()
+
+    def remember(self, owner: object = None) -> None:
+        """Keep record, structures and models in the layer's metadata, for the next session.
+
+        Parameters
+        ----------
+        owner : object, optional
+            Who works on it until then.
+        """
+        self.labels.metadata[METADATA_KEY] = {
+            **grid_entry(self.images[0]),
+            "segmentation": True,
+            "layer": self.labels.unique_id,
+            "scan": identity_of(self.images[0]),
+            "axis": self.axis,
+            "structures": tuple(self.structures),
+            "record": self.record,
+            "models": self.models,
+            "saved": self.saved,
+            **({} if owner is None else {"owner": owner}),
+        }
+
+    def _tell(self, **known: Any) -> None:
+        ours = self.labels.metadata.get(METADATA_KEY, {})
+        self.labels.metadata[METADATA_KEY] = {**ours, **known}
+
+
+def along(record: AnnotationRecord, axis: int) -> AnnotationRecord:
+    """Give a record of the same labels along another axis, all of them predictions.
+
+    Raises
+    ------
+    AnnotationError
+        If slices are annotated along the present one.
+    """
+    done = record.slices_in(*TOUCHED)
+    if done:
+        raise AnnotationError(
+            f"{len(done)} slices are annotated in the {PLANES[record.axis]} plane. Choose a new "
+            "mask to annotate in another plane."
+        )
+    return AnnotationRecord(record.labels, axis)
+
+
+def _changes(image: Image) -> tuple[Any, ...]:
+    """Events after which a scan is another one; its name says which sequence it is."""
+    events = image.events
+    return (events.data, events.scale, events.translate, events.name)

@@ -1,0 +1,283 @@
+"""Work on a scan: training, segmenting, filling; in the background, one at a time.
+
+A look into the model makes way for them: they begin when it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_unet.annotation.states import LabelledSlice
+from napari_unet.errors import AnnotationError
+from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone, UnlikeTraining
+from napari_unet.plugin.app import messages as endings
+from napari_unet.plugin.app import tasks as work
+from napari_unet.plugin.app.inspections import Inspections
+from napari_unet.plugin.app.session import ScanSession
+from napari_unet.plugin.app.worker import Job
+
+FEED_MS = 200
+"""How long after an edit the running training is told."""
+
+
+class WorkController(QObject):
+    """Run the work on a session and put what it says into the session.
+
+    Attributes
+    ----------
+    looks : Inspections
+        What looks into the model have found.
+
+    Signals
+    -------
+    changed : ()
+        Work other than a look began or ended.
+    step : StepDone
+        Training has gone a step further.
+    predicted : ()
+        Slices show something new that no person has painted.
+    segmented : VolumeSegmented
+        The whole volume is done.
+    message : (str, bool)
+        A sentence for the annotator; True if something went wrong.
+    """
+
+    changed = Signal()
+    step = Signal(object)
+    predicted = Signal()
+    segmented = Signal(object)
+    message = Signal(str, bool)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activity = ""
+        self._session: ScanSession | None = None
+        self._n_structures = 0
+        self._outcome = ""
+        self._doubts: list[str] = []
+        self._job = Job()
+        self._job.happened.connect(self._on_event)
+        self._job.ended.connect(self._on_ended)
+        self._waiting: Any = None  # work that begins when the look has ended
+        self.inspections = Inspections()
+        self.inspections.ended.connect(self._on_looked)
+        self.inspections.noted.connect(self._say)
+        self._feed = work.AnnotationFeed()
+        # A stroke tells of itself several times; the worker needs it once.
+        self._feed_timer = QTimer()
+        self._feed_timer.setSingleShot(True)
+        self._feed_timer.setInterval(FEED_MS)
+        self._feed_timer.timeout.connect(self._feed_training)
+
+    @property
+    def running(self) -> bool:
+        """Whether work other than a look is under way, or about to begin."""
+        return self._job.running or self._waiting is not None
+
+    def is_training(self, session: ScanSession) -> bool:
+        """Whether a session is being trained on."""
+        return self.activity == "training" and session is self._session
+
+    def train(self, session: ScanSession, config: TrainConfig) -> None:
+        """Start to learn from the annotated slices of a session.
+
+        Raises
+        ------
+        NapariUnetError
+            If there is nothing to learn from, or the scan cannot be used.
+        """
+        self._refuse_second()
+        session.edited(session.record.sync())
+        slices = session.training_slices()
+        model = session.models.to_train(session.structures)
+        self._n_structures = len(session.structures)
+        self._feed.put(slices)
+        session.notes.learned(s.index for s in slices)
+        self._begin(
+            "training",
+            session,
+            partial(
+                work.training,
+                session.scan_source(),
+                self._feed,
+                config,
+                tuple(session.structures),
+                model,
+                session.bridge.focus,
+            ),
+        )
+        plural = "slice" if len(slices) == 1 else "slices"
+        self._say(f"Training on {len(slices)} {plural}. Go on painting; new slices join in.")
+
+    def segment(self, session: ScanSession) -> None:
+        """Start to predict every slice of a session that no person has annotated.
+
+        Raises
+        ------
+        NapariUnetError
+            If there is no model that knows all structures, or the scan cannot be used.
+        """
+        self._refuse_second()
+        model = session.models.to_segment(session.structures)
+        session.edited(session.record.sync())
+        annotated: list[LabelledSlice] = []
+        with contextlib.suppress(AnnotationError):  # a new scan, with a model of another
+            annotated = session.training_slices()
+        self._begin(
+            "segmenting",
+            session,
+            partial(
+                work.segmentation,
+                session.scan_source(),
+                model,
+                annotated,
+                session.record.mask(),
+                session.record.human_voxels(),
+                dict(session.clean),
+                session.class_names,
+                session.bridge.visible_index,
+            ),
+        )
+        self._say("Segmenting the whole volume.")
+
+    def fill(self, session: ScanSession) -> None:
+        """Start to interpolate between the annotated slices of a session.
+
+        Raises
+        ------
+        NapariUnetError
+            If there is nothing to interpolate.
+        """
+        self._refuse_second()
+        session.edited(session.record.sync())
+        self._begin(
+            "filling",
+            session,
+            partial(work.filling, session.filling.interpolate(session.grid.spacing_mm)),
+        )
+        self._say("Filling between the annotated slices.")
+
+    def inspect(self, session: ScanSession, run: Any) -> None:
+        """Start to look into the model of a session.
+
+        Parameters
+        ----------
+        session : ScanSession
+            The session.
+        run : callable
+            Given `should_stop`, returns a generator; what it finds is emitted as `looks.seen`.
+
+        Raises
+        ------
+        NapariUnetError
+            If other work, or another look, is under way.
+        """
+        self._refuse_second()
+        self.inspections.start(session, run)
+
+    def tell_training(self) -> None:
+        """Let the running training have the latest annotation, soon."""
+        self._feed_timer.start()
+
+    def stop(self) -> None:
+        """End the running work, and the look; training keeps its best weights."""
+        self.inspections.stop()
+        if self._waiting is not None:
+            self._waiting = None
+            self._on_ended(None)
+        elif self.running:
+            self._say("Stopping.")
+            self._job.stop()
+
+    def close(self) -> None:
+        """Stop the work; a round of training that was under way is kept."""
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self._feed_timer.stop()
+        self._waiting = None
+        self.inspections.abandon()
+        last = self._job.abandon()
+        if isinstance(last, RoundDone) and self._session is not None:
+            self._session.models.put_round(last)
+        self._session = None
+
+    def on_stroking(self, begins: bool) -> None:
+        """Hold the work while a stroke is drawn."""
+        self._job.on_stroking(begins)
+        self.inspections.on_stroking(begins)
+
+    def _refuse_second(self) -> None:
+        if self.running:
+            raise AnnotationError(f"The plugin is {self.activity}. Stop it first.")
+
+    def _begin(self, activity: str, session: ScanSession, run: Any) -> None:
+        self.activity = activity
+        self._session = session
+        self._outcome = endings.STOPPED
+        self._doubts = []
+        if self.inspections.running:
+            self._waiting = run
+            self.inspections.stop()
+        else:
+            self._job.start(run)
+        self.changed.emit()
+
+    def _say(self, text: str, failed: bool = False) -> None:
+        self.message.emit(text, failed)
+
+    def _feed_training(self) -> None:
+        if self._session is None or self.activity != "training":
+            return
+        # Without any structure left, training keeps what it has.
+        with contextlib.suppress(AnnotationError):
+            slices = self._session.training_slices(self._n_structures)
+            self._session.notes.learned(s.index for s in slices)
+            self._feed.put(slices)
+
+    def _on_event(self, event: object) -> None:
+        session = self._session
+        if session is None:
+            return
+        if isinstance(event, StepDone):
+            self.step.emit(event)
+        elif isinstance(event, SlicePredicted):
+            session.show_prediction(event)
+            self.predicted.emit()
+        elif isinstance(event, Notice):
+            self._say(event.text)
+            if isinstance(event, UnlikeTraining):
+                self._doubts.append(event.text)
+        elif isinstance(event, work.ScanPrepared):
+            session.keep_prepared(event)
+            if event.scan.notes:
+                self._say(" ".join(event.scan.notes))
+        elif isinstance(event, RoundDone):
+            session.models.put_round(event)
+            self._outcome = endings.round_ended(event)
+        elif isinstance(event, work.VolumeSegmented):
+            session.show_volume(event.labels)
+            self.segmented.emit(event)
+            self._outcome = endings.SEGMENTED
+        elif isinstance(event, work.SlicesFilled):
+            self._outcome = endings.filling_ended(session.filling.show(event.labels))
+            self.predicted.emit()
+
+    def _on_ended(self, failure: Exception | None) -> None:
+        session, self._session = self._session, None
+        self.activity = ""
+        if session is not None:
+            session.notes.look_again()
+        self.changed.emit()
+        if failure is not None:
+            self._say(endings.failed(failure), failed=True)
+        elif session is not None and session.present:
+            self._say(" ".join([self._outcome, *self._doubts]))  # the result is what they are about
+
+    def _on_looked(self, _problem: str) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._job.start(waiting)

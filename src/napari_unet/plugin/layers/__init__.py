@@ -1,0 +1,1 @@
+"""What napari layers mean here: their metadata, places, reader, writer and samples."""

@@ -1,0 +1,1 @@
+"""Panels of the dock widget "U-Net annotator": they forward intent and show state."""

@@ -1,0 +1,349 @@
+"""The dock widget: forwards what the annotator wants, renders what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
+
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
+from napari_unet.errors import NapariUnetError
+from napari_unet.imaging.volume import PLANES
+from napari_unet.plugin.app.annotator import Annotator
+from napari_unet.plugin.app.structure_edits import StructureEdits
+from napari_unet.plugin.layers.scan_layers import knows_patient
+from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
+from napari_unet.plugin.widgets.close_guard import CloseGuard
+from napari_unet.plugin.widgets.dock_widget import DockedWidget
+from napari_unet.plugin.widgets.file_dialogs import FileDialogs
+from napari_unet.plugin.widgets.message_line import MessageLine
+from napari_unet.plugin.widgets.orientation_marks import OrientationMarks
+from napari_unet.plugin.widgets.paint_panel import PaintPanel
+from napari_unet.plugin.widgets.result_panel import ResultPanel
+from napari_unet.plugin.widgets.scan_choice import ScanChoice
+from napari_unet.plugin.widgets.scan_panel import ScanPanel
+from napari_unet.plugin.widgets.slice_strip import FILLED, Look
+from napari_unet.plugin.widgets.train_panel import TrainPanel
+
+if TYPE_CHECKING:
+    import napari
+
+RENDER_MS = 100
+"""Slices change hundreds of times a second while predictions arrive; ten redraws do."""
+
+
+def _let_go(
+    viewer: Viewer, annotator: Annotator, marks: OrientationMarks, connections: tuple[Any, ...]
+) -> None:
+    for emitter, callback in connections:
+        emitter.disconnect(callback)
+    if annotator.open:
+        annotator.close()
+        marks.close()
+        release_keys(viewer)
+
+
+class AnnotatorWidget(DockedWidget):
+    """U-Net annotator.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Given by napari.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer: Viewer = viewer
+        self.annotator = Annotator(viewer)
+        self.structures = StructureEdits(self.annotator, self._render_session)
+        self.marks = OrientationMarks(viewer)
+        self.scan = ScanPanel()
+        self.paint = PaintPanel()
+        self.train = TrainPanel()
+        self.result = ResultPanel()
+        self.advanced = AdvancedPanel(self.annotator.config)
+        self.message = MessageLine()
+        self.choice = ScanChoice(
+            self.annotator, self.scan, self.message, self.try_to, self._render_session
+        )
+        self._lay_out()
+        self._changed_meanwhile = False
+        self._shown: object = None  # the session that the panels tell about
+        self._render_timer = QTimer(self)
+        self._render_timer.setSingleShot(True)
+        self._render_timer.setInterval(RENDER_MS)
+        self._render_timer.timeout.connect(self._render_slices)
+        self._connect_panels()
+        self._connect_annotator()
+        self._guard: CloseGuard | None = None
+        self._connections: tuple[Any, ...] = (
+            (viewer.layers.events.inserted, self.choice.on_inserted),
+            (viewer.layers.events.removed, self.choice.offer_soon),
+            (viewer.layers.events.renamed, self.choice.offer_soon),
+            (viewer.layers.selection.events.active, self._on_active),
+            (viewer.events.theme, self._on_theme),
+        )
+        for emitter, callback in self._connections:
+            emitter.connect(callback)
+        bind_keys(viewer, self.annotator, self.try_to)
+        # When the window goes, the C++ half of this widget goes first: only Python here.
+        self.destroyed.connect(
+            partial(_let_go, viewer, self.annotator, self.marks, self._connections)
+        )
+        self._on_theme()
+        self.choice.offer()
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.setSpacing(6)
+        for panel in (self.scan, self.paint, self.train, self.result, self.advanced):
+            column.addWidget(panel)
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidget(content)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(scroll)
+        layout.addWidget(self.message)
+        self.setMinimumWidth(316)
+
+    def _connect_panels(self) -> None:
+        act, on_screen = self.annotator, self.annotator.slice
+        self.advanced.forget_model.connect(lambda: self.try_to(act.model_choice.forget))
+        self.advanced.restore_model.connect(self._restore_model)
+        self.paint.brush.connect(self.structures.pick)
+        self.paint.structures.picked.connect(self.structures.pick)
+        self.paint.structures.changed.connect(self.structures.change)
+        self.paint.structures.added.connect(self.structures.add)
+        self.paint.structures.removed.connect(partial(self.try_to, self.structures.remove_last))
+        self.paint.strip.jump.connect(self._jump)
+        self.paint.accept.clicked.connect(lambda: self.try_to(on_screen.accept))
+        self.paint.next.clicked.connect(lambda: self.try_to(on_screen.next))
+        self.paint.partial.clicked.connect(
+            lambda on: self.try_to(partial(on_screen.set_partial, on))
+        )
+        self.paint.reset.clicked.connect(lambda: self.try_to(on_screen.reset))
+        self.train.start.clicked.connect(self._train_or_stop)
+        self.advanced.config_changed.connect(partial(setattr, act, "config"))
+        self.result.segment.clicked.connect(self._segment_or_stop)
+        self.result.fill.clicked.connect(lambda: self.try_to(act.fill))
+        self.advanced.clean_changed.connect(self._set_clean)
+        self.advanced.show_display(self.marks.neurological)
+        self.advanced.neurological.connect(self.marks.set_neurological)
+        files = FileDialogs(act, self)
+        self.scan.load_mask.connect(lambda: self.try_to(files.load_mask))
+        self.scan.show_hidden.connect(act.screen.show_hidden)
+        self.scan.mend.connect(self._mend)
+        self.scan.allow.connect(act.screen.allow)
+        self.result.save_mask.clicked.connect(lambda: self.try_to(files.save_mask))
+        self.result.save_model.clicked.connect(lambda: self.try_to(files.save_model))
+        self.result.load_model.clicked.connect(lambda: self.try_to(files.load_model))
+        self.message.restore.connect(lambda: self.try_to(act.restore_labels))
+
+    def _connect_annotator(self) -> None:
+        self.annotator.session_changed.connect(self._render_session)
+        self.annotator.slices_changed.connect(self._render_timer_start)
+        self.annotator.work.changed.connect(self._render_job)
+        self.annotator.work.step.connect(self.train.add_step)
+        self.annotator.work.segmented.connect(self._on_segmented)
+        self.annotator.work.predicted.connect(self._on_predicted)
+        self.annotator.edited.connect(self._on_edited)
+        self.annotator.message.connect(self.message.say)
+        self.annotator.screen.changed.connect(self._render_screen)
+
+    def disconnect_viewer(self) -> None:
+        """Stop the work and disconnect from the viewer; safe to call twice."""
+        _let_go(self.viewer, self.annotator, self.marks, self._connections)
+        self._connections = ()
+
+    def on_docked(self, window: QMainWindow) -> None:
+        """Have the window ask for unsaved work before it closes."""
+        if self.annotator.open and self._guard is None:
+            self._guard = CloseGuard.of(window, self.viewer)
+            self._guard.watch(self.annotator)
+
+    def on_dock_closed(self) -> None:
+        """Say where the work is."""
+        if self._guard is not None:
+            self._guard.tell_left(self.annotator)
+
+    def try_to(self, action: Callable[[], object]) -> bool:
+        """Do something; show the sentence if it cannot be done."""
+        try:
+            action()
+        except NapariUnetError as error:
+            self.message.say(str(error), failed=True)
+            return False
+        return True
+
+    # -- scan ------------------------------------------------------------------
+
+    def _on_active(self, event: Any) -> None:
+        self.try_to(partial(self.annotator.follow, event.value))
+        self._render_timer_start()
+
+    def _render_session(self) -> None:
+        session = self.annotator.session
+        present = session is not None and session.labels in self.viewer.layers
+        self.message.offer_restore(session is not None and not present)
+        for panel in (self.paint, self.train, self.result):
+            panel.setEnabled(present)
+        if session is not self._shown:
+            self._shown = session
+            self.result.clear_measures()
+            self.train.reset()
+        self.marks.show(session is not None and knows_patient(session.images[0]))
+        if session is None:
+            self.paint.strip.show_states((), None, None)
+            return
+        self.choice.show()
+        self.paint.structures.show_structures(session.structures, session.labels.selected_label)
+        self.advanced.show_structures(session.class_names, session.clean)
+        self._render_slices()
+        self._render_job()
+
+    def _render_screen(self) -> None:
+        screen = self.annotator.screen
+        self.scan.show_screen(screen.hindrance, some_hidden=bool(screen.hidden))
+
+    def _mend(self) -> None:
+        session = self.annotator.session
+        if session is not None:
+            self.message.say(self.annotator.screen.make_seen())
+            self.viewer.layers.selection.active = session.labels
+            session.labels.mode = "paint"
+
+    # -- slices ----------------------------------------------------------------
+
+    def _jump(self, index: int) -> None:
+        if self.annotator.session is not None:
+            self.viewer.dims.ndisplay = 2
+            self.annotator.session.bridge.face_axis()
+            self.annotator.session.bridge.go_to(index)
+
+    def _render_timer_start(self) -> None:
+        if not self._render_timer.isActive():
+            self._render_timer.start()
+
+    def _render_slices(self) -> None:
+        session = self.annotator.session
+        if session is None:
+            return
+        states = session.record.states()
+        index, in_view = session.bridge.visible_index, session.bridge.in_view
+        suggested = session.suggested.index if session.suggested else None
+        label = int(session.labels.selected_label)  # the picker leaves a numpy one
+        if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
+            # Elsewhere it would paint what an eraser does, and look different.
+            label = session.labels.selected_label = self.paint.structures.last
+        session.bridge.refresh_if_stale()
+        known = knows_patient(session.images[0])
+        self.paint.show_place(session.grid if known and in_view else None, session.axis, index)
+        looks: list[Look] = [*states]
+        for filled in session.record.filled_slices():
+            looks[filled] = FILLED
+        self.paint.strip.show_states(looks, index if in_view else None, suggested)
+        if in_view:
+            self.paint.show_slice(index, looks[index], label)
+        else:
+            self.paint.show_no_slice(PLANES[session.axis])
+        self.result.show_filling(session.filling.is_current)
+        done = sum(s in TOUCHED for s in states)
+        self.paint.show_counts(done, len(states), PLANES[session.axis])
+        self.train.show_score(session.score())
+
+    # -- work ------------------------------------------------------------------
+
+    def _train_or_stop(self) -> None:
+        if self.annotator.work.running:
+            self.annotator.stop()
+        elif self.try_to(self.annotator.train):
+            self.train.restart(self.viewer.theme)
+
+    def _segment_or_stop(self) -> None:
+        if self.annotator.work.running:
+            self.annotator.stop()
+        else:
+            self._changed_meanwhile = False
+            self.try_to(self.annotator.segment)
+
+    def _on_segmented(self, done: Any) -> None:
+        self.result.show_measures(done.measures)
+        if self._changed_meanwhile:
+            self.result.mark_stale()
+
+    def _on_edited(self) -> None:
+        self._changed_meanwhile = True
+        self.result.mark_stale()
+
+    def _on_predicted(self) -> None:
+        if self.annotator.work.activity != "segmenting":
+            self.result.mark_stale()
+
+    def _restore_model(self, position: int) -> None:
+        if not self.try_to(partial(self.annotator.model_choice.restore, position)):
+            self._render_job()  # the box shows the present model again
+
+    def _set_clean(self, value: int, clean: Any) -> None:
+        if self.annotator.session is not None:
+            self.annotator.session.clean[value] = clean
+
+    def _render_job(self) -> None:
+        session = self.annotator.session
+        activity = self.annotator.work.activity
+        has_model = session is not None and session.models.present is not None
+        self.train.show_activity(activity)
+        self.result.show_activity(activity, has_model)
+        if session is not None:
+            history = session.models
+            self.advanced.show_models(
+                [(m.title, m.details) for m in history.kept], history.position
+            )
+        self.advanced.show_activity(activity, has_model)
+        self.scan.setEnabled(not activity)
+        if not activity:  # layers may have come, gone or been selected meanwhile
+            self.choice.offer_soon()
+            active = self.viewer.layers.selection.active
+            self.try_to(partial(self.annotator.follow, active))
+
+    def _on_theme(self, _event: Any = None) -> None:
+        self.train.follow_theme(self.viewer.theme)
+
+
+KEYS = {"Shift-Enter": "accept", "N": "next"}
+"""Viewer keys and the `SliceOnScreen` methods they call; free in napari's own settings."""
+
+
+def bind_keys(
+    viewer: Viewer, annotator: Annotator, try_to: Callable[[Callable[[], object]], object]
+) -> None:
+    """Let the keys work in a viewer; `try_to` calls the method and shows its errors."""
+    for key, name in KEYS.items():
+        viewer.bind_key(key, _key_action(getattr(annotator.slice, name), try_to), overwrite=True)
+
+
+def release_keys(viewer: Viewer) -> None:
+    """Give the keys back."""
+    for key in KEYS:
+        viewer.bind_key(key, None)
+
+
+def _key_action(
+    method: Callable[[], object], try_to: Callable[[Callable[[], object]], object]
+) -> Callable[[Viewer], None]:
+    # A function and no partial: napari asks every key binding for its __name__.
+    def napari_unet_key(_viewer: Viewer) -> None:
+        try_to(method)
+
+    return napari_unet_key

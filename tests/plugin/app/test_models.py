@@ -1,0 +1,205 @@
+"""The models of a scan: the better one is used, and any earlier one can be had again."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_unet.learning.comparison import Comparison
+from napari_unet.learning.config import ModelConfig, TrainConfig
+from napari_unet.learning.events import RoundDone
+from napari_unet.learning.model_card import ModelCard, Provenance
+from napari_unet.learning.model_history import KEPT, ModelHistory
+from napari_unet.learning.network.checkpoint import Checkpoint
+from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
+from napari_unet.plugin.widgets.train_panel import TrainPanel
+
+
+def model(slices: int = 3, **history) -> Checkpoint:
+    provenance = Provenance(annotated_slices=slices, trained_on=("scan",), **history)
+    return Checkpoint({}, ModelCard(ModelConfig(), ("Tumour",), provenance=provenance))
+
+
+def done(checkpoint: Checkpoint, **more) -> RoundDone:
+    return RoundDone(checkpoint, stopped=False, seconds=1.0, **more)
+
+
+def titles(history: ModelHistory) -> list[str]:
+    return [each.title for each in history.kept]
+
+
+# -- the history -------------------------------------------------------------------
+
+
+def test_every_round_is_kept_with_its_slices_and_its_latest_score():
+    history = ModelHistory()
+    history.put_round(done(model(3)))
+    assert titles(history) == ["Round 1 · 3 slices"]
+    history.put_round(done(model(7), comparison=Comparison(0.84, 0.79, 1)))
+    assert titles(history) == [
+        "Round 2 · 7 slices · held-back Dice 0.84",
+        "Round 1 · 3 slices · held-back Dice 0.79",
+    ]
+    assert history.position == 0
+
+
+def test_a_worse_model_is_listed_and_the_earlier_one_stays_in_use():
+    history = ModelHistory()
+    history.put_round(done(model(3)))
+    old, new = model(3, held_back=(("scan", 5),)), model(6)
+    history.put_round(done(old, kept="old", comparison=Comparison(0.7, 0.8, 1), rejected=new))
+    assert titles(history) == [
+        "Round 2 · 6 slices · held-back Dice 0.70 · not kept",
+        "Round 1 · 3 slices · held-back Dice 0.80",
+    ]
+    assert history.position == 1
+    assert history.present is old
+
+
+def test_the_oldest_models_are_let_go_of_but_not_the_one_in_use():
+    history = ModelHistory()
+    first = model(1)
+    history.put_round(done(first))
+    for number in range(2, KEPT + 5):
+        result = Comparison(0.1, 0.9, 1)
+        history.put_round(done(first, kept="old", comparison=result, rejected=model(number)))
+    assert len(history.kept) == KEPT
+    assert history.present is first
+    assert history.position == KEPT - 1
+    assert titles(history)[0].startswith(f"Round {KEPT + 4} ")
+
+
+def test_the_card_of_another_program_may_have_no_date():
+    history = ModelHistory()
+    history.put(model(3), "theirs.safetensors")
+    assert "3 slices of scan" in history.kept[0].details
+
+
+# -- the panels ------------------------------------------------------------------
+
+
+def test_the_list_shows_the_model_in_use_and_waits_for_the_end_of_work(qtbot):
+    panel = AdvancedPanel(TrainConfig())
+    qtbot.addWidget(panel)
+    panel.show_activity("", False)
+    assert not panel.model.isEnabled()
+    panel.show_models([("Round 2 · 7 slices", "later"), ("Round 1 · 3 slices", "sooner")], 1)
+    panel.show_activity("", True)
+    assert panel.model.isEnabled()
+    assert panel.model.currentText() == "Round 1 · 3 slices"
+    assert panel.model.itemData(0, Qt.ItemDataRole.ToolTipRole) == "later"
+    assert panel.model.toolTip().endswith("sooner")
+    panel.show_activity("training", True)
+    assert not panel.model.isEnabled()
+    panel.show_models([("Round 1 · 3 slices", "sooner")], None)
+    assert panel.model.currentText() == ""
+    assert panel.model.placeholderText() == "None in use"
+
+
+# -- in the window ---------------------------------------------------------------
+
+
+def choose(bench, position: int) -> None:
+    """Choose from the list as a click does."""
+    bench.widget.advanced.model.setCurrentIndex(position)
+    bench.widget.advanced.model.activated.emit(position)
+
+
+def annotate(bench, *indices: int) -> None:
+    """Paint slices, and accept them: the prediction may be right to the pixel."""
+    for index in indices:
+        bench.paint(index)
+        bench.session.record.accept(index)
+
+
+def weights(checkpoint: Checkpoint) -> np.ndarray:
+    return checkpoint.state["head.weight"].numpy()
+
+
+@pytest.fixture
+def twice(bench, monkeypatch):
+    """Two rounds, both kept: two slices, then four more, one of which is held back."""
+    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", 2)
+    annotate(bench, 6, 10)
+    bench.train()
+    annotate(bench, 5, 7, 8, 9)
+    bench.train()
+    return bench
+
+
+def test_an_earlier_model_can_be_used_again_and_trained_on(twice):
+    history, panel = twice.session.models, twice.widget.advanced
+    assert "on 1 held-back slice" in twice.widget.message.text
+    assert panel.model.count() == 2
+    assert panel.model.currentIndex() == 0
+    assert panel.model.currentText().startswith("Round 2 · 5 slices · held-back Dice ")
+    second, first = (each.checkpoint for each in history.kept)
+    choose(twice, 1)
+    assert "Round 1 is in use" in twice.widget.message.text
+    np.testing.assert_array_equal(weights(history.present), weights(first))
+    twice.annotator.segment()
+    twice.wait_for_job()
+    twice.annotator.config = TrainConfig(seconds=60, max_steps=5, threads=1)
+    twice.train()
+    assert panel.model.count() == 3
+    history = history.kept[0].checkpoint.card.provenance
+    assert history.parent == first.card.provenance.created
+    assert history.steps == 45
+    assert history.held_back == second.card.provenance.held_back
+
+
+def test_a_worse_round_says_so_and_its_model_can_be_used_anyway(bench, monkeypatch):
+    annotate(bench, 6, 10)
+    bench.train()
+    kept = weights(bench.session.models.present)
+    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", -2)
+    annotate(bench, 7, 8, 9)
+    bench.train()
+    assert "worse on 1 held-back slice" in bench.widget.message.text
+    assert "Advanced > Model" in bench.widget.message.text
+    np.testing.assert_array_equal(weights(bench.session.models.present), kept)
+    assert bench.widget.advanced.model.currentIndex() == 1
+    assert bench.widget.advanced.model.itemText(0).endswith("not kept")
+    choose(bench, 0)
+    assert not np.array_equal(weights(bench.session.models.present), kept)
+
+
+def test_a_forgotten_model_can_be_used_again_also_after_reopening(twice):
+    twice.widget.advanced.forget.click()
+    assert twice.session.models.present is None
+    assert twice.widget.advanced.model.currentIndex() == -1
+    twice.viewer.window.remove_dock_widget(twice.widget)
+    _, again = twice.viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
+    assert again.advanced.model.count() == 2
+    again.advanced.model.activated.emit(0)
+    assert again.annotator.session.models.present is not None
+    assert again.advanced.model.currentIndex() == 0
+    assert again.result.segment.isEnabled()
+    again.disconnect_viewer()
+
+
+def test_a_model_of_more_structures_is_refused_and_the_list_stays(twice):
+    twice.widget.advanced.forget.click()
+    other = np.zeros(twice.truth.shape[1:], bool)
+    other[4:9, 4:9] = True
+    twice.paint(8, 2, other)
+    twice.qtbot.waitUntil(lambda: len(twice.session.structures) == 2)
+    twice.annotator.config = TrainConfig(seconds=60, max_steps=2, threads=1)
+    twice.train()
+    assert twice.session.models.present.card.class_names == ("Tumour", "Structure 2")
+    twice.widget.advanced.forget.click()
+    twice.session.structures.pop()
+    choose(twice, 0)
+    assert twice.widget.message.failed
+    assert "2 structures" in twice.widget.message.text
+    assert twice.widget.advanced.model.currentIndex() == -1
+    choose(twice, 1)
+    assert twice.session.models.present is not None
+
+
+def test_progress_says_how_many_slices_are_held_back(qtbot):
+    from napari_unet.learning.events import StepDone
+
+    panel = TrainPanel()
+    qtbot.addWidget(panel)
+    panel.add_step(StepDone(1, 0.5, 3.0, 0.5, n_slices=5, n_held_back=1))
+    assert panel.progress.format().endswith("5 + 1 slices")

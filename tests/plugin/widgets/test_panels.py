@@ -1,0 +1,360 @@
+"""What the panels show and tell, without the loop behind them."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QScrollArea
+
+from napari_unet.annotation.scoring import CorrectionScore
+from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
+from napari_unet.errors import SaveError
+from napari_unet.imaging.cleanup import CleanUp
+from napari_unet.imaging.measurement import StructureMeasure
+from napari_unet.imaging.volume import Grid
+from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
+from napari_unet.learning.events import StepDone
+from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
+from napari_unet.plugin.widgets.file_dialogs import FileDialogs
+from napari_unet.plugin.widgets.paint_panel import PaintPanel
+from napari_unet.plugin.widgets.result_panel import ResultPanel
+from napari_unet.plugin.widgets.scan_panel import ScanPanel
+from napari_unet.plugin.widgets.train_panel import TrainPanel
+
+NAMES = ("Metastasis", "Oedema around the metastasis", "Necrosis")
+STRUCTURES = [Structure(*each) for each in zip(NAMES, PALETTE, range(1, 31))]
+MEASURES = [StructureMeasure(v, name, 131.05, 1205, 9.0) for v, name in enumerate(NAMES, start=1)]
+
+
+@pytest.fixture
+def shown(qtbot):
+    """Show a panel and let go of it after the test."""
+
+    def show(panel):
+        qtbot.addWidget(panel)
+        panel.show()
+        return panel
+
+    return show
+
+
+def click_row(qtbot, panel: PaintPanel, row: int) -> None:
+    rows = panel.structures.list
+    middle = rows.visualItemRect(rows.item(row)).center()
+    qtbot.mouseClick(rows.viewport(), Qt.MouseButton.LeftButton, pos=middle)
+
+
+def step(n_slices: int = 1) -> StepDone:
+    return StepDone(step=3, progress=0.5, loss=0.42, seconds=65.0, n_slices=n_slices)
+
+
+# -- painting ------------------------------------------------------------------
+
+
+def test_a_click_on_the_only_structure_leaves_the_background_brush(shown, qtbot):
+    panel = shown(PaintPanel())
+    panel.structures.show_structures(STRUCTURES[:1], 1)
+    panel.show_slice(4, SliceState.PARTIAL, BACKGROUND_BRUSH)
+    assert panel.background.isChecked()
+    assert not panel.structures.list.selectedItems()
+    with qtbot.waitSignal(panel.structures.picked) as picked:
+        click_row(qtbot, panel, 0)
+    assert picked.args == [1]
+    assert not panel.background.isChecked()
+
+
+def test_a_click_on_the_structure_being_painted_arms_the_brush_again(shown, qtbot):
+    panel = shown(PaintPanel())
+    panel.structures.show_structures(STRUCTURES, 2)
+    with qtbot.waitSignal(panel.structures.picked) as picked:
+        click_row(qtbot, panel, 1)
+    assert picked.args == [2]
+
+
+def test_the_background_button_goes_there_and_back_to_the_structure_painted_before(shown):
+    panel = shown(PaintPanel())
+    painted = []
+    panel.brush.connect(painted.append)
+    panel.structures.show_structures(STRUCTURES, 2)
+    panel.show_slice(4, SliceState.PARTIAL, 2)
+    panel.background.click()
+    panel.background.click()
+    assert painted == [BACKGROUND_BRUSH, 2]
+    assert [item.text() for item in panel.structures.list.selectedItems()] == [NAMES[1]]
+
+
+def test_the_background_brush_can_be_left_on_every_slice(shown):
+    panel = shown(PaintPanel())
+    panel.structures.show_structures(STRUCTURES, 1)
+    panel.show_slice(4, SliceState.EMPTY, BACKGROUND_BRUSH)
+    assert panel.background.isVisible()
+    panel.show_slice(4, SliceState.EMPTY, 1)
+    assert not panel.background.isVisible()
+
+
+def test_a_structure_is_renamed_in_its_row(shown):
+    panel = shown(PaintPanel())
+    told = []
+
+    def rename(value, structure):
+        told.append((value, structure))
+        panel.structures.show_structures([STRUCTURES[0], structure], value)
+
+    panel.structures.changed.connect(rename)
+    panel.structures.show_structures(STRUCTURES[:2], 1)
+    panel.structures.list.item(1).setText("Ventricle")
+    assert told == [(2, Structure("Ventricle", PALETTE[1], 2))]
+    assert panel.structures.list.item(1).text() == "Ventricle"
+
+
+def test_a_selected_structure_keeps_its_colour(shown):
+    panel = shown(PaintPanel())
+    panel.structures.show_structures(STRUCTURES, 1)
+    icon = panel.structures.list.item(0).icon()
+    normal, selected = (
+        icon.pixmap(14, 14, mode).toImage().pixelColor(7, 7).name()
+        for mode in (icon.Mode.Normal, icon.Mode.Selected)
+    )
+    assert selected == normal
+
+
+# -- training ------------------------------------------------------------------
+
+
+def test_progress_says_from_the_start_that_nothing_is_trained(shown):
+    panel = shown(TrainPanel())
+    assert panel.progress.text() == "not trained yet"
+    panel.restart("dark")
+    panel.add_step(step())
+    panel.show_score(CorrectionScore(0.9, 0.9, 0.9, 1))
+    panel.reset()
+    assert panel.progress.text() == "not trained yet"
+    assert not panel.score.isVisible()
+    assert not panel.plot.isVisible()
+    panel.restart("dark")
+    assert panel.plot.isVisible()
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 slice"), (2, "2 slices")])
+def test_slices_are_counted_in_words_that_fit(shown, count, words):
+    panel = shown(TrainPanel())
+    panel.add_step(step(count))
+    assert panel.progress.text() == f"1:05 · loss 0.42 · {words}"
+
+
+def test_the_score_tells_what_it_was_judged_by(shown):
+    panel = shown(TrainPanel())
+    panel.show_score(CorrectionScore(0.8, 0.7, 0.9, 2))
+    assert panel.score.text() == "Dice about 0.80 (2 corrected: 0.70–0.90)"
+
+
+def test_the_dice_axis_comes_with_the_first_score(shown):
+    panel = shown(TrainPanel())
+    panel.restart("light")
+    panel.add_step(step())
+    panel.finish()
+    assert not panel.plot.shows_dice
+    panel.show_score(CorrectionScore(0.8, 0.8, 0.8, 1))
+    panel.add_step(step())
+    panel.follow_theme("dark")
+    panel.finish()
+    assert panel.plot.shows_dice
+
+
+# -- results -------------------------------------------------------------------
+
+
+def test_disabled_buttons_say_why(shown):
+    panel = shown(ResultPanel())
+    for button in (panel.segment, panel.save_model):
+        assert not button.isEnabled()
+        assert button.toolTip() == "Train or load a model first"
+    panel.show_activity("training", True)
+    assert "training" in panel.segment.toolTip()
+    panel.show_activity("", True)
+    assert panel.segment.isEnabled()
+    assert "first" not in panel.segment.toolTip()
+
+
+def test_volumes_can_be_out_of_date_or_gone(shown):
+    panel = shown(ResultPanel())
+    panel.mark_stale()
+    assert not panel.table.isVisible()
+    panel.show_measures(MEASURES)
+    panel.mark_stale()
+    assert panel.table.horizontalHeaderItem(0).text() == "Before your last changes"
+    assert "again" in panel.table.toolTip()
+    panel.show_measures(MEASURES)
+    assert panel.table.horizontalHeaderItem(0).text() == "Structure"
+    panel.clear_measures()
+    assert not panel.table.isVisible()
+
+
+# -- scan and settings -----------------------------------------------------------
+
+
+def test_a_renamed_layer_is_offered_under_its_new_name(shown):
+    data = np.zeros((4, 5, 6), np.float32)
+    first, second = Image(data, name="t1"), Image(data, name="flair")
+    labels = Labels(data.astype(np.uint8), name="mask")
+    panel = shown(ScanPanel())
+    assert not panel.sequences.isVisible()
+    panel.show_layers([first, second], [labels])
+    panel.show_choice([second], 0, labels, Grid.from_spacing((4, 5, 6), (1.0, 1.0, 1.0)))
+    second.name, labels.name = "t2", "tumour"
+    panel.show_layers([first, second], [labels])
+    assert panel.image.currentText() == "t2"
+    assert panel.labels.currentText() == "tumour"
+    assert panel.sequences.isVisible()
+
+
+def test_scrolling_past_a_box_does_not_choose_another_scan(shown):
+    data = np.zeros((4, 5, 6), np.float32)
+    panel = shown(ScanPanel())
+    panel.show_layers([Image(data, name="a"), Image(data, name="b")], [])
+    middle = QPointF(panel.image.rect().center())
+    wheel = QWheelEvent(
+        middle,
+        panel.image.mapToGlobal(middle),
+        QPoint(),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(panel.image, wheel)
+    assert panel.image.currentText() == "a"
+    assert not wheel.isAccepted(), "the scroll area gets it"
+
+
+def test_every_preset_can_be_chosen_and_is_explained(shown):
+    panel = shown(AdvancedPanel(TrainConfig()))
+    configs = []
+    panel.config_changed.connect(configs.append)
+    assert tuple(panel.preset.choices) == (AUTO, *PRESETS)
+    assert all(f"{name}:" in panel.preset.tooltip for name in panel.preset.choices)
+    panel.preset.value = "paper"
+    assert configs[-1].preset == "paper"
+
+
+def test_the_model_can_be_forgotten(shown, qtbot):
+    panel = shown(AdvancedPanel(TrainConfig()))
+    panel.expand()
+    panel.show_activity("", False)
+    assert not panel.forget.isEnabled()
+    panel.show_activity("", True)
+    with qtbot.waitSignal(panel.forget_model):
+        panel.forget.click()
+
+
+def test_settings_show_their_units(shown):
+    panel = shown(AdvancedPanel(TrainConfig(seconds=60)))
+    assert panel.seconds.native.text() == "60 s"
+    told = []
+    panel.clean_changed.connect(lambda value, clean: told.append((value, clean)))
+    panel.show_structures(NAMES, {2: CleanUp(50, fill_holes=True)})
+    box = panel._clean_grid.itemAtPosition(2, 1).widget()
+    assert box.text() == "≥ 50 mm³"
+    box.setValue(0)
+    assert box.text() == "any size"
+    assert told == [(2, CleanUp(0, fill_holes=True))]
+
+
+def test_everything_fits_beside_a_scrollbar(bench):
+    widget = bench.widget
+    widget.paint.structures.show_structures(STRUCTURES, 1)
+    widget.paint.show_slice(144, SliceState.PARTIAL, BACKGROUND_BRUSH)
+    widget.paint.show_counts(100, 144, "axial")
+    widget.train.restart("dark")
+    widget.train.show_score(CorrectionScore(0.8, 0.7, 0.9, 12))
+    widget.train.add_step(step(12))
+    widget.result.show_measures(MEASURES)
+    widget.advanced.show_structures(NAMES, {})
+    widget.advanced.expand()
+    bench.qtbot.wait(50)
+    area = widget.findChild(QScrollArea)
+    assert area.widget().minimumSizeHint().width() <= 330 - 13
+
+
+# -- files ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def dialogs(tmp_path, qtbot, monkeypatch):
+    """File dialogs on a scan of two files; what they ask and save is noted."""
+    noted = SimpleNamespace(
+        typed="", kind="", answer=QMessageBox.StandardButton.No, asked=[], saved=[]
+    )
+    files = [tmp_path / "t1.nii.gz", tmp_path / "flair.nii.gz"]
+    for file in files:
+        file.touch()
+    images = [
+        SimpleNamespace(name=f.name, source=SimpleNamespace(path=str(f)), metadata={})
+        for f in files
+    ]
+    annotator = SimpleNamespace(
+        session=SimpleNamespace(images=images),
+        save_mask=lambda path, _session: noted.saved.append(path),
+    )
+
+    def question(_parent, _title, text, *_buttons):
+        noted.asked.append(text)
+        return noted.answer
+
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / noted.typed), noted.kind)
+    )
+    monkeypatch.setattr(QMessageBox, "question", question)
+    noted.save_mask = FileDialogs(annotator, None).save_mask
+    noted.folder = tmp_path
+    return noted
+
+
+def test_a_completed_name_replaces_a_file_only_after_asking(dialogs):
+    (dialogs.folder / "other.nii.gz").touch()
+    dialogs.typed = "other"
+    dialogs.save_mask()
+    assert dialogs.asked == ["other.nii.gz exists already. Replace it?"]
+    assert not dialogs.saved
+    dialogs.answer = QMessageBox.StandardButton.Yes
+    dialogs.save_mask()
+    assert dialogs.saved == [dialogs.folder / "other.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "name"),
+    [
+        ("new", "FreeSurfer (*.mgz)", "new.mgz"),
+        ("new", "3D Slicer segmentation (*.seg.nrrd)", "new.seg.nrrd"),
+        ("new.mha", "FreeSurfer (*.mgz)", "new.mha"),
+        ("new.nrrd", "", "new.nrrd"),
+        ("NEW.NII.GZ", "", "NEW.NII.GZ"),
+    ],
+)
+def test_the_name_decides_the_format_and_else_the_chosen_kind(dialogs, typed, kind, name):
+    dialogs.typed, dialogs.kind = typed, kind
+    dialogs.save_mask()
+    assert dialogs.saved == [dialogs.folder / name]
+
+
+@pytest.mark.parametrize("typed", ["new", "new.nii", "there.nii.gz"])
+def test_no_question_where_the_file_dialog_has_asked_or_nothing_is_lost(dialogs, typed):
+    (dialogs.folder / "there.nii.gz").touch()
+    dialogs.typed = typed
+    dialogs.save_mask()
+    assert not dialogs.asked
+    assert len(dialogs.saved) == 1
+
+
+@pytest.mark.parametrize("typed", ["t1.nii.gz", "flair.nii.gz", "flair", "link.nii.gz"])
+def test_no_file_of_the_scan_is_overwritten(dialogs, typed):
+    Path(dialogs.folder / "link.nii.gz").symlink_to(dialogs.folder / "flair.nii.gz")
+    dialogs.typed = typed
+    with pytest.raises(SaveError, match="scan itself"):
+        dialogs.save_mask()
+    assert not dialogs.saved
