@@ -49,7 +49,7 @@ def loaded_by(modules: list[str], watched: list[str]) -> list[str]:
         f"print(*[name for name in {watched!r} if name in sys.modules])"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.split()

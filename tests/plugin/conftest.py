@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from napari import Viewer
 from napari.layers import Image
 from numpy.typing import NDArray
+from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QSettings, QThreadPool
 
 from napari_unet.imaging.volume import Grid
@@ -19,6 +21,8 @@ from napari_unet.plugin.layers.scan_layers import METADATA_KEY, spatial_argument
 from napari_unet.plugin.widgets.annotator_widget import AnnotatorWidget
 
 PLUGIN = "napari-unet-mri"
+HANGS_MS = 600_000
+"""Milliseconds after which something that is waited for is taken to hang: machines are busy."""
 SHAPE = (16, 48, 40)
 
 
@@ -41,7 +45,7 @@ class Bench:
     widget: AnnotatorWidget
     image: Image
     truth: NDArray
-    qtbot: object
+    qtbot: QtBot
 
     @property
     def annotator(self) -> Annotator:
@@ -65,10 +69,10 @@ class Bench:
         self.wait_for_job()
 
     def wait_for_job(self) -> None:
-        self.qtbot.waitUntil(lambda: not self.annotator.work.running, timeout=120_000)
+        self.qtbot.waitUntil(lambda: not self.annotator.work.running)
 
     def wait_for_step(self) -> None:
-        with self.qtbot.waitSignal(self.annotator.work.step, timeout=60_000):
+        with self.qtbot.waitSignal(self.annotator.work.step):
             pass
 
     def dice(self, index: int) -> float:
@@ -83,7 +87,15 @@ def settings_of_nobody(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bench(make_napari_viewer: Callable[..., Viewer], qtbot: object) -> Iterator[Bench]:
+def qtbot(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> QtBot:
+    """pytest-qt's, which waits as long as a busy machine may need."""
+    for name in ("waitUntil", "waitSignal"):
+        monkeypatch.setattr(qtbot, name, partial(getattr(qtbot, name), timeout=HANGS_MS))
+    return qtbot
+
+
+@pytest.fixture
+def bench(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[Bench]:
     """The widget, opened on a tiny scan, with quick training."""
     viewer = make_napari_viewer()
     data, ball = bright_ball()
@@ -95,4 +107,4 @@ def bench(make_napari_viewer: Callable[..., Viewer], qtbot: object) -> Iterator[
     widget.annotator.config = TrainConfig(seconds=60, max_steps=40, threads=1)
     yield Bench(viewer, widget, image, ball, qtbot)
     widget.disconnect_viewer()
-    assert QThreadPool.globalInstance().waitForDone(20_000), "a worker thread was left behind"
+    assert QThreadPool.globalInstance().waitForDone(HANGS_MS), "a worker thread was left behind"

@@ -1,4 +1,4 @@
-"""What was found when a written file was opened again."""
+"""Proof that a written file holds what it should: what was found when it was opened again."""
 
 from __future__ import annotations
 

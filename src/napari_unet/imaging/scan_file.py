@@ -1,4 +1,4 @@
-"""An image file that has been opened but not read: what every format's reader gives."""
+"""An image file that has been opened but not read, and what its header must satisfy before."""
 
 from __future__ import annotations
 

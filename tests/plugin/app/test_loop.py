@@ -20,6 +20,8 @@ from napari_unet.plugin.app import worker as jobs
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.layers.scan_layers import AXIS_LABELS
 
+from ..conftest import HANGS_MS
+
 FOREVER = TrainConfig(seconds=600, threads=1)
 
 
@@ -72,7 +74,7 @@ def test_a_stroke_during_training_joins_it_and_survives(bench):
     bench.paint(5)
     slices = []
     bench.annotator.work.step.connect(lambda step: slices.append(step.n_slices))
-    bench.qtbot.waitUntil(lambda: bool(slices) and slices[-1] == 2, timeout=60_000)
+    bench.qtbot.waitUntil(lambda: bool(slices) and slices[-1] == 2)
     np.testing.assert_array_equal(bench.session.labels.data[5] == 1, bench.truth[5])
     bench.widget.train.start.click()
     bench.wait_for_job()
@@ -126,10 +128,10 @@ def test_drawing_holds_the_training_and_it_goes_on_afterwards(bench):
     bench.session.bridge.stroking.emit(True)
     steps = []
     bench.annotator.work.step.connect(steps.append)
-    bench.qtbot.waitUntil(lambda: _quiet(bench, steps), timeout=20_000)
+    bench.qtbot.waitUntil(lambda: _quiet(bench, steps))
     held = len(steps)
     bench.session.bridge.stroking.emit(False)
-    bench.qtbot.waitUntil(lambda: len(steps) > held + 2, timeout=20_000)
+    bench.qtbot.waitUntil(lambda: len(steps) > held + 2)
     bench.annotator.stop()
     bench.wait_for_job()
 
@@ -175,7 +177,7 @@ def test_closing_the_dock_while_training_leaves_no_thread(bench):
     bench.wait_for_step()
     bench.viewer.window.remove_dock_widget(bench.widget)
     bench.qtbot.wait(10)
-    assert QThreadPool.globalInstance().waitForDone(20_000)
+    assert QThreadPool.globalInstance().waitForDone(HANGS_MS)
 
 
 def test_reopening_the_widget_goes_on_where_it_was(bench):
@@ -200,7 +202,7 @@ def test_closing_napari_while_training_leaves_no_thread(bench):
     bench.wait_for_step()
     bench.viewer.close()
     bench.qtbot.wait(10)
-    assert QThreadPool.globalInstance().waitForDone(20_000)
+    assert QThreadPool.globalInstance().waitForDone(HANGS_MS)
 
 
 def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(bench):

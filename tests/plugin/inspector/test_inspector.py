@@ -40,8 +40,7 @@ def settle(bench: Bench, panel: InsidePanel) -> None:
             bool(inside.levels)
             and not (inside.busy or inside._stale or inside._asked or inside._timer.isActive())
             and inside.layers.complete
-        ),
-        timeout=60_000,
+        )
     )
 
 
@@ -159,9 +158,7 @@ def test_pictures_follow_the_slice_in_the_same_layers_when_asked(bench, open_pan
     assert layer.translate[0] == pytest.approx(bench.image.translate[0] + 4 * 2.0)
     assert not np.array_equal(layer.data, first)
     bench.session.bridge.go_to(12)
-    bench.qtbot.waitUntil(
-        lambda: layer.translate[0] == bench.image.translate[0] + 12 * 2.0, timeout=20_000
-    )
+    bench.qtbot.waitUntil(lambda: layer.translate[0] == bench.image.translate[0] + 12 * 2.0)
 
 
 def test_channels_can_be_stepped_through_or_seen_in_a_grid(bench, open_panel):
@@ -194,7 +191,7 @@ def test_a_look_waits_for_the_training_and_shows_the_new_model(bench, open_panel
     bench.widget.train.start.click()
     bench.wait_for_step()
     panel.given.click()
-    bench.qtbot.waitUntil(lambda: "training" in panel.message.text, timeout=5_000)
+    bench.qtbot.waitUntil(lambda: "training" in panel.message.text)
     assert not ours(bench)
     bench.widget.train.start.click()
     bench.wait_for_job()
@@ -295,7 +292,7 @@ def begin_long_look(bench: Bench, seen: list) -> None:
 
     bench.annotator.work.inspections.seen.connect(seen.append)
     bench.annotator.work.inspect(bench.session, look)
-    bench.qtbot.waitUntil(lambda: len(seen) > 2, timeout=5_000)
+    bench.qtbot.waitUntil(lambda: len(seen) > 2)
 
 
 @pytest.mark.parametrize("button", ["train.start", "result.segment", "result.fill"])
@@ -325,7 +322,7 @@ def test_work_that_waits_for_a_look_can_be_stopped(bench):
     bench.widget.train.start.click()
     assert not bench.annotator.work.running
     assert bench.widget.message.text == "Stopped."
-    bench.qtbot.waitUntil(lambda: not bench.annotator.work.inspections.running, timeout=5_000)
+    bench.qtbot.waitUntil(lambda: not bench.annotator.work.inspections.running)
     assert not bench.annotator.work.running
 
 
@@ -351,7 +348,7 @@ def test_an_explanation_nobody_wants_any_more_ends(bench, open_panel):
     begin_long_look(bench, seen)
     panel.inside._explaining = True
     panel.inside.forget_why()
-    bench.qtbot.waitUntil(lambda: not panel.inside.busy, timeout=5_000)
+    bench.qtbot.waitUntil(lambda: not panel.inside.busy)
     assert not ours(bench)
 
 
@@ -361,7 +358,7 @@ def test_the_model_can_be_changed_during_a_look(bench, open_panel):
     settle(bench, panel)
     begin_long_look(bench, [])
     bench.annotator.model_choice.forget()
-    bench.qtbot.waitUntil(lambda: not panel.inside.busy, timeout=5_000)
+    bench.qtbot.waitUntil(lambda: not panel.inside.busy)
     assert "Train a model" in panel.message.text
 
 
@@ -421,8 +418,8 @@ def test_both_docks_share_one_place_in_tabs_with_the_new_one_in_front(bench, ope
     window = bench.viewer.window._qt_window
     window.show()
     docks = panel.parent(), bench.widget.parent()
-    bench.qtbot.waitUntil(lambda: docks[1] in window.tabifiedDockWidgets(docks[0]), timeout=5_000)
-    bench.qtbot.waitUntil(lambda: not panel.visibleRegion().isEmpty(), timeout=5_000)
+    bench.qtbot.waitUntil(lambda: docks[1] in window.tabifiedDockWidgets(docks[0]))
+    bench.qtbot.waitUntil(lambda: not panel.visibleRegion().isEmpty())
     assert bench.widget.visibleRegion().isEmpty()
     bench.viewer.window.remove_dock_widget(panel)
-    bench.qtbot.waitUntil(lambda: not bench.widget.visibleRegion().isEmpty(), timeout=5_000)
+    bench.qtbot.waitUntil(lambda: not bench.widget.visibleRegion().isEmpty())

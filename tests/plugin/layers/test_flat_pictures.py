@@ -40,7 +40,7 @@ def test_a_picture_is_painted_learned_segmented_and_saved(
     annotator.config = TrainConfig(seconds=60, max_steps=5, threads=1)
     for work in (annotator.train, annotator.segment):
         work()
-        qtbot.waitUntil(lambda: not annotator.work.running, timeout=60_000)
+        qtbot.waitUntil(lambda: not annotator.work.running)
         assert not widget.message.failed, widget.message.text
     mask = tmp_path / f"mask{suffix}"
     annotator.save_mask(mask)

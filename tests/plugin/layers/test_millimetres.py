@@ -14,6 +14,8 @@ from scipy.spatial.transform import Rotation
 from napari_unet.errors import SaveError
 from napari_unet.imaging.formats.registry import open_scan
 
+from ..conftest import HANGS_MS
+
 PLUGIN = "napari-unet-mri"
 SHAPE = (11, 12, 13)
 MARKED = (2, 9, 4)
@@ -62,7 +64,7 @@ def window(make_napari_viewer, monkeypatch):
     yield window
     gc.unfreeze()
     widget.disconnect_viewer()
-    assert QThreadPool.globalInstance().waitForDone(20_000)
+    assert QThreadPool.globalInstance().waitForDone(HANGS_MS)
 
 
 def open_and_paint(window, path, millimetres) -> Labels:

@@ -1,4 +1,7 @@
-"""Opening MetaImage files, alone (``.mha``) or with their voxels beside them (``.mhd``)."""
+"""MetaImage files, alone (``.mha``) or with their voxels beside them (``.mhd``).
+
+Writing goes through SimpleITK, which comes with an extra.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening FreeSurfer's MGH and MGZ files."""
+"""FreeSurfer's MGH and MGZ files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening NIfTI and Analyze files: what can be worked on, and what to say about the rest."""
+"""NIfTI and Analyze files: what can be worked on, what to say about the rest, and writing NIfTI."""
 
 from __future__ import annotations
 

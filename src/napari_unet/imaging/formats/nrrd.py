@@ -1,4 +1,8 @@
-"""Opening NRRD files, alone (``.nrrd``) or with their voxels beside them (``.nhdr``)."""
+"""NRRD, alone (``.nrrd``), with voxels beside it (``.nhdr``), and 3D Slicer's segmentations.
+
+The fields of a segmentation (``.seg.nrrd``) are those of
+https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures (PNG, JPEG, BMP) and TIFF stacks as scans: pixels count as millimetres."""
+"""Pictures (PNG, JPEG, BMP) and TIFF stacks: pixels count as millimetres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which reader a file needs: the one door to every format."""
+"""Which format reads a file, and which one writes it."""
 
 from __future__ import annotations
 

@@ -7,6 +7,10 @@ tile that decides about a pixel has then seen what the whole slice would have
 shown. Near its borders, where it has not, its neighbour's opinion counts:
 weights fall off as a Gaussian of an eighth of the tile, as in nnU-Net (Isensee
 et al., 2021, doi:10.1038/s41592-020-01008-z).
+
+A valid convolution never looks beyond its input, so each pixel that is scored depends on
+image pixels alone. Tiles of its result lie side by side without a seam, while their inputs
+overlap: the overlap-tile strategy (Ronneberger et al., 2015, arXiv:1505.04597).
 """
 
 from __future__ import annotations
