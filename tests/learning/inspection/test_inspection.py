@@ -192,7 +192,7 @@ def test_the_most_telling_channel_is_the_one_that_separates_what_the_network_see
 
 
 def test_the_trained_network_is_shown_with_its_opinion(trained, scene):
-    activations = NetworkProbe(trained.checkpoint, scene.scan).look(6, "decoder 1")
+    activations = NetworkProbe(trained.checkpoint, scene.scan).activations(6, "decoder 1")
     np.testing.assert_allclose(activations.probabilities.sum(axis=0), 1, atol=1e-4)
     truth = scene.scan.crop(scene.truth[6]) == 1
     assert (

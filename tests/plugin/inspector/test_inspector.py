@@ -290,8 +290,8 @@ def begin_long_look(bench: Bench, seen: list) -> None:
             time.sleep(0.01)
             yield "still looking"
 
-    bench.annotator.work.inspections.seen.connect(seen.append)
-    bench.annotator.work.inspect(bench.session, look)
+    bench.annotator.work.background.happened.connect(seen.append)
+    bench.annotator.work.run_in_background(look)
     bench.qtbot.waitUntil(lambda: len(seen) > 2)
 
 
@@ -309,7 +309,7 @@ def test_a_look_makes_way_for_what_the_annotator_starts(bench, button):
     pressed.click()
     assert bench.annotator.work.running
     bench.wait_for_job()
-    assert not bench.annotator.work.inspections.running
+    assert not bench.annotator.work.background.running
     assert not bench.widget.message.failed, bench.widget.message.text
     assert bench.widget.message.text != "Stopped."
 
@@ -322,7 +322,7 @@ def test_work_that_waits_for_a_look_can_be_stopped(bench):
     bench.widget.train.start.click()
     assert not bench.annotator.work.running
     assert bench.widget.message.text == "Stopped."
-    bench.qtbot.waitUntil(lambda: not bench.annotator.work.inspections.running)
+    bench.qtbot.waitUntil(lambda: not bench.annotator.work.background.running)
     assert not bench.annotator.work.running
 
 

@@ -228,11 +228,11 @@ class Annotator(QObject):
         Raises
         ------
         AnnotationError
-            If there is, saying what was `wanted`. A look inside just ends.
+            If there is, saying what was `wanted`. Work in the background just ends.
         """
         if self.work.running:
             raise AnnotationError(f"Stop the running work first, then {wanted}.")
-        self.work.inspections.stop()
+        self.work.background.stop()
 
     # -- work ------------------------------------------------------------------
 

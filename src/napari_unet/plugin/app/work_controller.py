@@ -1,11 +1,12 @@
 """Work on a scan: training, segmenting, filling; in the background, one at a time.
 
-A look into the model makes way for them: they begin when it has ended.
+Read-only work in the background makes way for them: they begin when it has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,6 @@ from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone, UnlikeTraining
 from napari_unet.plugin.app import messages as endings
 from napari_unet.plugin.app import tasks as work
-from napari_unet.plugin.app.inspections import Inspections
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.app.worker import Job
 
@@ -30,13 +30,13 @@ class WorkController(QObject):
 
     Attributes
     ----------
-    looks : Inspections
-        What looks into the model have found.
+    background : Job
+        Read-only work, such as inspecting the model: runs only while nothing else does.
 
     Signals
     -------
     changed : ()
-        Work other than a look began or ended.
+        Work other than that in the background began or ended.
     step : StepDone
         Training has gone a step further.
     predicted : ()
@@ -63,10 +63,9 @@ class WorkController(QObject):
         self._job = Job()
         self._job.happened.connect(self._on_event)
         self._job.ended.connect(self._on_ended)
-        self._waiting: Any = None  # work that begins when the look has ended
-        self.inspections = Inspections()
-        self.inspections.ended.connect(self._on_looked)
-        self.inspections.noted.connect(self._say)
+        self._waiting: Any = None  # work that begins when the background is free
+        self.background = Job()
+        self.background.ended.connect(self._start_waiting)
         self._feed = work.AnnotationFeed()
         # A stroke tells of itself several times; the worker needs it once.
         self._feed_timer = QTimer()
@@ -76,7 +75,7 @@ class WorkController(QObject):
 
     @property
     def running(self) -> bool:
-        """Whether work other than a look is under way, or about to begin."""
+        """Whether work other than that in the background is under way, or about to begin."""
         return self._job.running or self._waiting is not None
 
     def is_training(self, session: ScanSession) -> bool:
@@ -162,31 +161,33 @@ class WorkController(QObject):
         )
         self._say("Filling between the annotated slices.")
 
-    def inspect(self, session: ScanSession, run: Any) -> None:
-        """Start to look into the model of a session.
+    def run_in_background(
+        self, run: Callable[[Callable[[], bool]], Generator[Any, None, None]]
+    ) -> None:
+        """Start read-only work that ends as soon as any other begins; see `background`.
 
         Parameters
         ----------
-        session : ScanSession
-            The session.
         run : callable
-            Given `should_stop`, returns a generator; what it finds is emitted as `looks.seen`.
+            Given `should_stop`, returns a generator of events.
 
         Raises
         ------
         NapariUnetError
-            If other work, or another look, is under way.
+            If other work is under way.
+        RuntimeError
+            If the background is busy.
         """
         self._refuse_second()
-        self.inspections.start(session, run)
+        self.background.start(run)
 
     def tell_training(self) -> None:
         """Let the running training have the latest annotation, soon."""
         self._feed_timer.start()
 
     def stop(self) -> None:
-        """End the running work, and the look; training keeps its best weights."""
-        self.inspections.stop()
+        """End the running work, and that in the background; training keeps its best weights."""
+        self.background.stop()
         if self._waiting is not None:
             self._waiting = None
             self._on_ended(None)
@@ -199,7 +200,7 @@ class WorkController(QObject):
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
             self._feed_timer.stop()
         self._waiting = None
-        self.inspections.abandon()
+        self.background.abandon()
         last = self._job.abandon()
         if isinstance(last, RoundDone) and self._session is not None:
             self._session.models.put_round(last)
@@ -208,7 +209,7 @@ class WorkController(QObject):
     def on_stroking(self, begins: bool) -> None:
         """Hold the work while a stroke is drawn."""
         self._job.on_stroking(begins)
-        self.inspections.on_stroking(begins)
+        self.background.on_stroking(begins)
 
     def _refuse_second(self) -> None:
         if self.running:
@@ -219,9 +220,9 @@ class WorkController(QObject):
         self._session = session
         self._outcome = endings.STOPPED
         self._doubts = []
-        if self.inspections.running:
+        if self.background.running:
             self._waiting = run
-            self.inspections.stop()
+            self.background.stop()
         else:
             self._job.start(run)
         self.changed.emit()
@@ -277,7 +278,7 @@ class WorkController(QObject):
         elif session is not None and session.present:
             self._say(" ".join([self._outcome, *self._doubts]))  # the result is what they are about
 
-    def _on_looked(self, _problem: str) -> None:
+    def _start_waiting(self, _failure: Exception | None) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._job.start(waiting)

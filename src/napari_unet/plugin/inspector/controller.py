@@ -17,8 +17,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.errors import AnnotationError, NapariUnetError
 from napari_unet.learning.inspection.levels import Level
+from napari_unet.plugin.app import messages
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.session import ScanSession
+from napari_unet.plugin.app.tasks import ScanPrepared
 from napari_unet.plugin.inspector.picture_layers import InsideLayers
 from napari_unet.plugin.inspector.tasks import (
     InspectionDone,
@@ -94,7 +96,7 @@ class Inside(QObject):
     @property
     def busy(self) -> bool:
         """Whether a look is under way."""
-        return self.annotator is not None and self.annotator.work.inspections.running
+        return self.annotator is not None and self.annotator.work.background.running
 
     @property
     def _wanted(self) -> dict[str, bool]:
@@ -128,8 +130,8 @@ class Inside(QObject):
             found.closing.connect(self._leave)
             found.session_changed.connect(self._check_model)
             found.work.changed.connect(self._on_work)
-            found.work.inspections.seen.connect(self._on_seen)
-            found.work.inspections.ended.connect(self._on_looked)
+            found.work.background.happened.connect(self._on_seen)
+            found.work.background.ended.connect(self._on_looked)
         self._check_model()
 
     def _leave(self) -> None:
@@ -141,8 +143,8 @@ class Inside(QObject):
         annotator.closing.disconnect(self._leave)
         annotator.session_changed.disconnect(self._check_model)
         annotator.work.changed.disconnect(self._on_work)
-        annotator.work.inspections.seen.disconnect(self._on_seen)
-        annotator.work.inspections.ended.disconnect(self._on_looked)
+        annotator.work.background.happened.disconnect(self._on_seen)
+        annotator.work.background.ended.disconnect(self._on_looked)
         self._check_model()
 
     def _check_model(self) -> None:
@@ -239,7 +241,7 @@ class Inside(QObject):
     def _stop(self) -> None:
         """Stop the look under way, if there is one."""
         if self.annotator is not None:
-            self.annotator.work.inspections.stop()
+            self.annotator.work.background.stop()
 
     def close(self) -> None:
         """Remove everything and let go of the viewer and the annotator."""
@@ -296,7 +298,7 @@ class Inside(QObject):
             run = partial(inspector.inspect, session.bridge.visible_index, self.request)
             self._stale, self._explaining = False, False
             self._unfinished = True
-        annotator.work.inspect(session, run)
+        annotator.work.run_in_background(run)
 
     def _on_slice(self, _event: Any = None) -> None:
         if self.follow and not self.request.empty:
@@ -310,9 +312,13 @@ class Inside(QObject):
 
     def _on_seen(self, event: object) -> None:
         session = self._session
-        if session is None:
+        if session is None or self.annotator is None:
             return
-        if isinstance(event, LevelsKnown):
+        if isinstance(event, ScanPrepared):
+            session.keep_prepared(event)
+            if event.scan.notes:
+                self.annotator.say(" ".join(event.scan.notes))
+        elif isinstance(event, LevelsKnown):
             self.levels = event.levels
             if self.request.level not in ("", *(level.name for level in event.levels)):
                 self.request = replace(self.request, level="")
@@ -343,11 +349,11 @@ class Inside(QObject):
             False,
         )
 
-    def _on_looked(self, failure: str) -> None:
+    def _on_looked(self, failure: Exception | None) -> None:
         unfinished, self._unfinished = self._unfinished, False
         found, self._found = self._found, None
-        if failure:
-            self.message.emit(failure, True)
+        if failure is not None:
+            self.message.emit(messages.failed(failure), True)
         elif found is not None and self._session is not None and not self._interrupted:
             missing = "what is farthest away" if found.method == "occlusion" else "some detail"
             self._tell(found, self._session, f"It ended early: {missing} is missing.")
