@@ -17,7 +17,8 @@ from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import TrainConfig
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.session import ScanSession
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, spatial_arguments
+from napari_unet.plugin.layers.metadata import LayerInfo
+from napari_unet.plugin.layers.scan_layers import spatial_arguments
 from napari_unet.plugin.widgets.annotator_widget import AnnotatorWidget
 
 PLUGIN = "napari-unet-mri"
@@ -101,7 +102,7 @@ def bench(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[B
     data, ball = bright_ball()
     grid = Grid.from_spacing(SHAPE, (2.0, 1.0, 1.0), (-10.0, 5.0, 3.0))
     image = viewer.add_image(
-        data, name="scan", metadata={METADATA_KEY: {"grid": grid}}, **spatial_arguments(grid)
+        data, name="scan", metadata=LayerInfo(grid=grid).as_metadata(), **spatial_arguments(grid)
     )
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
     widget.annotator.config = TrainConfig(seconds=60, max_steps=40, threads=1)

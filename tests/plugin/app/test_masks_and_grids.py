@@ -17,10 +17,10 @@ from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.app.masks import mask_of_file, mask_of_layer
 from napari_unet.plugin.layers import scan_layers, writer
+from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.reader import read_scans
 from napari_unet.plugin.layers.reorient import reoriented_layer
 from napari_unet.plugin.layers.scan_layers import (
-    METADATA_KEY,
     check_scan,
     grid_of,
     reader_of,
@@ -144,7 +144,7 @@ def _add_coarse_flair(bench):
     flair = bench.viewer.add_image(
         bench.image.data[::2, ::2, ::2],
         name="flair",
-        metadata={METADATA_KEY: {"grid": coarse}},
+        metadata=LayerInfo(grid=coarse).as_metadata(),
         **spatial_arguments(coarse),
     )
     bench.annotator.choose([bench.image, flair])
@@ -315,7 +315,7 @@ def test_a_mask_is_said_to_have_its_sides_from_the_viewer_where_no_file_tells(
 def test_a_layer_that_was_moved_in_the_viewer_is_not_used_as_if_it_were_not(moved):
     grid = Grid.from_spacing((12, 12, 12), (3.0, 1.0, 1.0))
     data = np.ones(grid.shape_zyx, np.uint8)
-    known = {**spatial_arguments(grid), "metadata": {METADATA_KEY: {"grid": grid}}}
+    known = {**spatial_arguments(grid), "metadata": LayerInfo(grid=grid).as_metadata()}
     assert why_not_a_scan(Image(data, **known)) is None
     assert "was moved or turned in the viewer" in why_not_a_scan(Image(data, **{**known, **moved}))
     with pytest.raises(VolumeError, match="moved in the viewer"):

@@ -11,7 +11,8 @@ from qtpy.QtTest import QTest
 
 from napari_unet.annotation.states import SliceState
 from napari_unet.imaging.volume import Grid, middle_slice
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, grid_of, spatial_arguments
+from napari_unet.plugin.layers.metadata import LayerInfo
+from napari_unet.plugin.layers.scan_layers import grid_of, spatial_arguments
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
 
 
@@ -21,7 +22,11 @@ def open_scan(bench, name: str, *, grid: Grid | None = None, **looks: object) ->
     data = np.zeros(grid.shape_zyx, np.float32)
     data[-5:-1, 4:-4, 4:-4] = 100  # a head in slices of its own
     layer = bench.viewer.add_image(
-        data, name=name, metadata={METADATA_KEY: {"grid": grid}}, **spatial_arguments(grid), **looks
+        data,
+        name=name,
+        metadata=LayerInfo(grid=grid).as_metadata(),
+        **spatial_arguments(grid),
+        **looks,
     )
     bench.qtbot.wait(5)
     return layer
@@ -56,7 +61,7 @@ def test_a_scan_that_is_opened_or_chosen_is_shown_alone_where_it_was_left(bench)
 def test_what_was_seen_with_a_scan_goes_and_comes_with_it(bench):
     place = {"scale": bench.image.scale, "translate": bench.image.translate}
     flair = bench.viewer.add_image(bench.image.data, name="flair", opacity=0.4, **place)
-    entry = {METADATA_KEY: {"grid": grid_of(bench.image)}}
+    entry = LayerInfo(grid=grid_of(bench.image)).as_metadata()
     bench.viewer.add_labels(bench.truth.astype(np.uint8), name="truth", metadata=entry, **place)
     bench.annotator.choose([bench.image, flair])
     assert visible(bench) == {"scan", "flair", "truth", "Segmentation of scan"}

@@ -18,8 +18,9 @@ from napari_unet.imaging.dicom.series import series_in
 from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.plugin.layers import reader
 from napari_unet.plugin.layers.choose_dialog import ChooseDialog
+from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.reader import get_reader, read_scans
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, identity_of
+from napari_unet.plugin.layers.scan_layers import identity_of
 
 PLUGIN = "napari-unet-mri"
 
@@ -131,7 +132,7 @@ def test_in_a_window_the_series_is_chosen_by_name(series_folder, asked):
     assert kind == "image"
     assert data.shape == (8, 24, 20)
     assert (data.min() >= 100) == chosen.startswith("FLAIR")
-    assert arguments["metadata"][METADATA_KEY]["grid"].shape_zyx == (8, 24, 20)
+    assert LayerInfo.in_metadata(arguments["metadata"]).grid.shape_zyx == (8, 24, 20)
 
 
 def test_all_files_of_a_series_open_as_one_layer(make_napari_viewer, series_folder):
@@ -218,7 +219,7 @@ def test_of_a_file_with_two_stacks_one_is_chosen_like_of_a_folder(
     )
     [(_, arguments, _)] = read_scans(str(file))
     assert len(asked[0]) == 2
-    assert arguments["metadata"][METADATA_KEY]["series"] == both[1].uid
+    assert LayerInfo.in_metadata(arguments["metadata"]).series == both[1].uid
 
 
 def test_volumes_of_a_file_and_series_of_a_folder_are_told_apart(tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from napari_unet.imaging.volume import Grid
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, spatial_arguments
+from napari_unet.plugin.layers.metadata import LayerInfo
+from napari_unet.plugin.layers.scan_layers import spatial_arguments
 from napari_unet.plugin.widgets.orientation_marks import OrientationMarks
 
 PLUGIN = "napari-unet-mri"
@@ -98,7 +99,7 @@ def test_an_oblique_scan_is_said_to_be_oblique(bench):
     grid = Grid((40, 48, 16), affine, sform=affine)
     data = np.random.default_rng(0).normal(size=grid.shape_zyx)
     other = bench.viewer.add_image(
-        data, name="oblique", metadata={METADATA_KEY: {"grid": grid}}, **spatial_arguments(grid)
+        data, name="oblique", metadata=LayerInfo(grid=grid).as_metadata(), **spatial_arguments(grid)
     )
     bench.annotator.choose([other])
     assert bench.widget.scan.axis.currentText() == "Axial (1 mm, oblique 17°)"
@@ -122,7 +123,7 @@ def test_no_letters_where_the_file_does_not_say_left_from_right(bench):
     other = bench.viewer.add_image(
         bench.image.data,
         name="analyze",
-        metadata={METADATA_KEY: {"grid": grid}},
+        metadata=LayerInfo(grid=grid).as_metadata(),
         **spatial_arguments(grid),
     )
     bench.annotator.choose([other])

@@ -24,9 +24,9 @@ from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.layers.foreign_layers import is_aligned, matrix_of
 from napari_unet.plugin.layers.label_layers import check_255, check_values, values_of_file
+from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.scan_layers import (
     GUESSED,
-    METADATA_KEY,
     display_data,
     file_grid_of,
     files_of,
@@ -113,8 +113,7 @@ def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
     check_255(values, name, values_of_file(layer))
     own, grid = grids_of(layer, image)
     found = _found(values, own, grid, name, image)
-    named = layer.metadata.get(METADATA_KEY, {}).get("structures", ())
-    return replace(found, structures=named)
+    return replace(found, structures=LayerInfo.of(layer).structures)
 
 
 def _found(values: NDArray[Any], own: Grid, grid: Grid, name: str, image: Image) -> FoundMask:

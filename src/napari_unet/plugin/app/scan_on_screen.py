@@ -16,7 +16,8 @@ from napari_unet.annotation.states import TOUCHED
 from napari_unet.imaging.volume import middle_slice
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.layers.label_layers import MASK_OPACITY
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, stored_grid
+from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
+from napari_unet.plugin.layers.scan_layers import stored_grid
 
 COVERS = 0.8
 """Opacity from which an image hides what lies beneath; below it is an overlay."""
@@ -207,8 +208,8 @@ class ScanOnScreen(QObject):
         if layer == session.labels:
             return False
         if isinstance(layer, Labels):
-            ours = layer.metadata.get(METADATA_KEY, {})
-            return bool(ours.get("segmentation")) or (came and stored_grid(layer) is not None)
+            is_segmentation = LayerInfo.of(layer).is_segmentation
+            return is_segmentation or (came and stored_grid(layer) is not None)
         if not isinstance(layer, Image) or _is_inside(layer) or self._are_same(layer, session):
             return False
         return _is_scan_or_mask(layer, others) or self._covers(layer, session)
@@ -393,16 +394,15 @@ def _show(layer: Layer) -> None:
 
 def _is_scan_or_mask(layer: Layer, sessions: Sequence[ScanSession]) -> bool:
     """Whether a layer is a scan by itself, or its Segmentation layer."""
-    ours = layer.metadata.get(METADATA_KEY, {})
     if isinstance(layer, Labels):
-        return bool(ours.get("segmentation"))
+        return LayerInfo.of(layer).is_segmentation
     annotated = any(layer in session.images for session in sessions)
     return isinstance(layer, Image) and (annotated or stored_grid(layer) is not None)
 
 
 def _is_inside(layer: Layer) -> bool:
     """Whether a layer shows what the model sees."""
-    return bool(layer.metadata.get(METADATA_KEY, {}).get("inside"))
+    return LayerInfo.of(layer).role is LayerRole.INSPECTION
 
 
 def _is_opaque(layer: Image) -> bool:

@@ -15,7 +15,7 @@ from napari_unet.annotation.progress import SliceNotes
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.annotation.states import TOUCHED, LabelledSlice, Structure
-from napari_unet.annotation.structures import unnamed
+from napari_unet.annotation.structures import FIRST, unnamed
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
@@ -26,11 +26,17 @@ from napari_unet.learning.model_history import ModelHistory
 from napari_unet.plugin.app.filling import Filling
 from napari_unet.plugin.app.tasks import ScanPrepared, ScanSource
 from napari_unet.plugin.layers.label_layers import check_place, highest_label, show_colors
+from napari_unet.plugin.layers.metadata import (
+    AnnotationState,
+    LayerInfo,
+    LayerRole,
+    Owner,
+    update_info,
+)
 from napari_unet.plugin.layers.saved_annotation import SavedAnnotation
 from napari_unet.plugin.layers.scan_layers import (
-    METADATA_KEY,
     check_scan,
-    grid_entry,
+    grid_info,
     grid_of,
     identity_of,
     reader_of,
@@ -52,16 +58,10 @@ class ScanSession:
         The sequences of the scan, on one grid.
     labels : Labels
         Its Segmentation layer, already made to fit.
-    axis : int
-        Slicing axis (display order).
-    structures : sequence of Structure
-        What labels 1..K mean.
     record : AnnotationRecord
         Who labelled what so far.
-    models : ModelHistory, optional
-        The models trained on this scan so far.
-    saved : SavedAnnotation, optional
-        What is known of these labels on disk.
+    owner : Owner
+        Who annotates.
     """
 
     def __init__(
@@ -69,28 +69,29 @@ class ScanSession:
         viewer: Viewer,
         images: Sequence[Image],
         labels: Labels,
-        axis: int,
-        structures: Sequence[Structure],
         record: AnnotationRecord,
-        models: ModelHistory | None = None,
-        saved: SavedAnnotation | None = None,
+        owner: Owner,
     ) -> None:
+        info = LayerInfo.of(labels)
+        before = info.annotation
         self.images: tuple[Image, ...] = ()
         self._viewer = viewer
+        self._owner: Owner | None = owner
         self.labels = labels
         self.grid = grid_of(images[0])
-        self.structures = list(structures)
+        self.structures = list(info.structures or (FIRST,))
         self.clean: dict[int, CleanUp] = {}
         self.suggested: Suggestion | None = None
         self._scan_source: ScanSource | None = None
-        self.models = models or ModelHistory()
+        self.models = ModelHistory() if before is None else before.models
         self.bridge = LayerBridge(viewer, labels, record)
         self.notes = SliceNotes(record)
-        self.saved = SavedAnnotation(record, saved)
+        self.saved = SavedAnnotation(record, None if before is None else before.saved)
         self.filling = Filling(self.bridge)
-        self.use(images, axis)
+        self.use(images, record.axis)
         self.ensure_structures(highest_label(np.asarray(labels.data)))
         self.show_structures()
+        self.remember()
 
     @property
     def record(self) -> AnnotationRecord:
@@ -169,10 +170,9 @@ class ScanSession:
             self.bridge.record = along(self.record, axis)
             self.bridge.forget_steps()
             self._scan_source = None
-            self._tell(axis=axis, record=self.record)
             self.notes = SliceNotes(self.record)
             self.saved = SavedAnnotation(self.record)
-            self._tell(saved=self.saved)
+            update_info(self.labels, axis=axis, annotation=self._state())
         if self.images != tuple(images):
             self._watch_images(False)
             self.images = tuple(images)
@@ -240,7 +240,7 @@ class ScanSession:
     def show_structures(self) -> None:
         """Colour the layer as the structures say, and tell napari's own saving their names."""
         show_colors(self.labels, self.structures)
-        self._tell(structures=tuple(self.structures))
+        update_info(self.labels, structures=tuple(self.structures))
 
     # -- annotation ------------------------------------------------------------
 
@@ -308,32 +308,24 @@ class ScanSession:
         """Let go of the layers; the labels remember what it takes to go on with them."""
         self._watch_images(False)
         self.bridge.disconnect_layer()
+        self._owner = None
         self.remember()
 
-    def remember(self, owner: object = None) -> None:
-        """Keep record, structures and models in the layer's metadata, for the next session.
+    def remember(self) -> None:
+        """Keep record, structures and models in the layer's metadata, for the next session."""
+        info = dataclasses.replace(
+            grid_info(self.images[0]),
+            role=LayerRole.SEGMENTATION,
+            axis=self.axis,
+            structures=tuple(self.structures),
+            annotation=self._state(),
+        )
+        info.put(self.labels)
 
-        Parameters
-        ----------
-        owner : object, optional
-            Who works on it until then.
-        """
-        self.labels.metadata[METADATA_KEY] = {
-            **grid_entry(self.images[0]),
-            "segmentation": True,
-            "layer": self.labels.unique_id,
-            "scan": identity_of(self.images[0]),
-            "axis": self.axis,
-            "structures": tuple(self.structures),
-            "record": self.record,
-            "models": self.models,
-            "saved": self.saved,
-            **({} if owner is None else {"owner": owner}),
-        }
-
-    def _tell(self, **known: Any) -> None:
-        ours = self.labels.metadata.get(METADATA_KEY, {})
-        self.labels.metadata[METADATA_KEY] = {**ours, **known}
+    def _state(self) -> AnnotationState:
+        scan_id = identity_of(self.images[0])
+        known = (self.record, self.models, self.saved, self._owner)
+        return AnnotationState(self.labels.unique_id, scan_id, *known)
 
 
 def along(record: AnnotationRecord, axis: int) -> AnnotationRecord:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -12,27 +13,17 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.states import IGNORE_LABEL
-from napari_unet.annotation.structures import FIRST
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import slices_where
 from napari_unet.plugin.app.session import ScanSession, along
 from napari_unet.plugin.layers.label_layers import adopt_segmentation, new_segmentation
+from napari_unet.plugin.layers.metadata import LayerInfo, Owner
 from napari_unet.plugin.layers.scan_layers import (
-    METADATA_KEY,
     check_scan,
     grid_of,
     identity_of,
     same_grid,
 )
-
-_OF_ANY_MASK = ("grid", "in_viewer", "file_grid", "structures")
-"""Entries of our metadata that hold for whatever was made from a Segmentation layer."""
-
-
-class Owner(Protocol):
-    """Who annotates: an `Annotator`, until it is closed."""
-
-    open: bool
 
 
 class SessionRegistry:
@@ -116,21 +107,20 @@ class SessionRegistry:
             self._part(layer)
         if layer is None:
             layer = new_segmentation(images[0], grid_of(images[0]).default_axis())
-        owner = layer.metadata.get(METADATA_KEY, {}).get("owner")
+        known = LayerInfo.of(layer).annotation
+        owner = None if known is None else known.owner
         if owner is not None and owner.open and owner is not self._owner:
             raise AnnotationError(
                 f"“{layer.name}” is being annotated in another U-Net annotator. Go on there, or "
                 "close that one first."
             )
         adopt_segmentation(layer, images[0])
-        ours = layer.metadata[METADATA_KEY]
         if axis is None:
-            axis = ours.get("axis", grid_of(images[0]).default_axis())
-        structures = ours.get("structures", (FIRST,))
+            axis = LayerInfo.of(layer).axis
+        if axis is None:
+            axis = grid_of(images[0]).default_axis()
         record = _record_of(layer, axis, complete)
-        models, saved = ours.get("models"), ours.get("saved")
-        session = ScanSession(self._viewer, images, layer, axis, structures, record, models, saved)
-        session.remember(self._owner)
+        session = ScanSession(self._viewer, images, layer, record, self._owner)
         if layer not in self._viewer.layers:
             self._viewer.add_layer(layer)
         self._sessions.append(session)
@@ -150,8 +140,8 @@ class SessionRegistry:
         return tuple(self._left)
 
     def _is_left(self, session: ScanSession) -> bool:
-        ours = session.labels.metadata.get(METADATA_KEY, {})
-        free = ours.get("owner") is None and ours.get("record") is session.record
+        known = LayerInfo.of(session.labels).annotation
+        free = known is not None and known.owner is None and known.record is session.record
         return free and session.labels in self._viewer.layers
 
     def end_lost(self, but: ScanSession | None) -> None:
@@ -177,28 +167,38 @@ class SessionRegistry:
         knows of its slices what was known when it was made; anything else made from such
         a layer is a mask from elsewhere.
         """
-        ours = layer.metadata.get(METADATA_KEY, {})
-        record = ours.get("record")
-        if record is None or ours["layer"] == layer.unique_id:
+        info = LayerInfo.of(layer)
+        known = info.annotation
+        if known is None or known.layer_id == layer.unique_id:
             return
-        twin = record.copied(np.asarray(layer.data)) if isinstance(layer, Labels) else None
+        twin = known.record.copied(np.asarray(layer.data)) if isinstance(layer, Labels) else None
         if twin is None:
-            kept = {key: ours[key] for key in _OF_ANY_MASK if key in ours}
+            info = LayerInfo(
+                grid=info.grid,
+                in_viewer=info.in_viewer,
+                file_grid=info.file_grid,
+                structures=info.structures,
+            )
         else:
             layer.data = twin.labels
-            own = {"layer": layer.unique_id, "record": twin, "models": ours["models"].copied()}
-            kept = {**ours, **own}
-            kept.pop("owner", None)
-        layer.metadata[METADATA_KEY] = kept
+            own = replace(
+                known,
+                layer_id=layer.unique_id,
+                record=twin,
+                models=known.models.copied(),
+                owner=None,
+            )
+            info = replace(info, annotation=own)
+        info.put(layer)
 
     def _left_over(self, image: Image) -> Labels | None:
         """Find a Segmentation layer over a scan that nobody works on."""
         owned = [session.labels for session in self._sessions]
         for layer in self._viewer.layers:
-            ours = layer.metadata.get(METADATA_KEY, {})
+            info = LayerInfo.of(layer)
             # Scans of one study share their grid: only the scan itself will do.
-            same_scan = ours.get("scan") in (None, identity_of(image))
-            is_free = ours.get("segmentation") and same_scan and layer not in owned
+            same_scan = info.annotation is None or info.annotation.scan_id == identity_of(image)
+            is_free = info.is_segmentation and same_scan and layer not in owned
             if is_free and isinstance(layer, Labels) and same_grid(image, layer):
                 return layer
         return None
@@ -216,12 +216,13 @@ def _record_of(layer: Labels, axis: int, complete: bool) -> AnnotationRecord:
     AnnotationError
         If slices are annotated along another axis.
     """
-    ours = layer.metadata[METADATA_KEY]
+    info = LayerInfo.of(layer)
     data = np.asarray(layer.data)
-    record = ours.get("record")
-    if record is None and "annotated" in ours:
-        record = AnnotationRecord(data, ours.get("axis", axis), ours["annotated"])
-    if record is None:
+    if info.annotation is not None:
+        record = info.annotation.record
+    elif info.annotated is not None:
+        record = AnnotationRecord(data, axis if info.axis is None else info.axis, info.annotated)
+    else:
         return _record_of_mask(data, axis, complete)
     record.rebind(data)  # who painted there meanwhile is a person, too
     return record if record.axis == axis else along(record, axis)

@@ -30,7 +30,7 @@ from napari_unet.plugin.inspector.tasks import (
     Method,
     Picture,
 )
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY
+from napari_unet.plugin.layers.metadata import LayerInfo
 
 if TYPE_CHECKING:
     from napari_unet.learning.inspection.explanation import Explanation
@@ -46,9 +46,9 @@ READY = "Click a level of the U, or choose what to see of the slice on screen."
 def find_annotator(viewer: Viewer) -> Annotator | None:
     """Find the annotator that is open in a viewer, by the Segmentation layer it has."""
     for layer in viewer.layers:
-        owner = layer.metadata.get(METADATA_KEY, {}).get("owner")
-        if isinstance(owner, Annotator) and owner.open:
-            return owner
+        known = LayerInfo.of(layer).annotation
+        if known is not None and isinstance(known.owner, Annotator) and known.owner.open:
+            return known.owner
     return None
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet.plugin.inspector.tasks import Picture
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY
+from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 
 if TYPE_CHECKING:
     from napari_unet.learning.inspection.explanation import Explanation
@@ -250,7 +250,7 @@ def _manners(session: ScanSession) -> dict[str, Any]:
     return {
         "units": image.units,
         "axis_labels": image.axis_labels,
-        "metadata": {METADATA_KEY: {"inside": True}},
+        "metadata": LayerInfo(LayerRole.INSPECTION).as_metadata(),
     }
 
 

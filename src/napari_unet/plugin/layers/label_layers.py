@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from napari_unet.errors import AnnotationError, GridMismatchError, VolumeError
 from napari_unet.imaging.loading import LARGEST_LABEL
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.plugin.layers.foreign_layers import is_upright
+from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 from napari_unet.plugin.layers.placement import exact_place
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, grid_entry, same_grid, source_of
+from napari_unet.plugin.layers.scan_layers import grid_info, same_grid, source_of
 
 BACKGROUND_BRUSH_COLOR = "#8899aa"
 
@@ -44,13 +46,13 @@ def new_segmentation(image: Image, axis: int) -> Labels:
         units=image.units,
         axis_labels=image.axis_labels,
         opacity=MASK_OPACITY,
-        metadata={METADATA_KEY: {**grid_entry(image), "segmentation": True}},
+        metadata=replace(grid_info(image), role=LayerRole.SEGMENTATION).as_metadata(),
     )
 
 
 def is_from_elsewhere(layer: Labels) -> bool:
     """Whether a label layer is no Segmentation layer of ours."""
-    return not layer.metadata.get(METADATA_KEY, {}).get("segmentation")
+    return not LayerInfo.of(layer).is_segmentation
 
 
 def lies_over(layer: Labels, image: Image) -> bool:
@@ -102,15 +104,15 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
     """
     check_place(layer, image)
     elsewhere, data = is_from_elsewhere(layer), layer.data
-    ours = dict(layer.metadata.get(METADATA_KEY, {}))
+    info = LayerInfo.of(layer)
     if elsewhere or data.dtype != np.uint8 or not isinstance(data, np.ndarray):
         values = np.asarray(data)
         if elsewhere and values.any():
             present = check_values(values, f"“{layer.name}”")
             check_255(values, f"“{layer.name}”", values_of_file(layer))
-            found = pair(present, ours.get("structures", ()), (FIRST,), fixed=False)
+            found = pair(present, info.structures, (FIRST,), fixed=False)
             values = to_classes(values, found.classes)
-            ours["structures"] = found.structures
+            info = replace(info, structures=found.structures)
         elif not elsewhere and highest_label(values) > MOST:
             raise VolumeError(
                 f"“{layer.name}” holds the label {highest_label(values)}; {MOST} is the highest "
@@ -121,9 +123,9 @@ def adopt_segmentation(layer: Labels, image: Image) -> None:
     for what, value in zip(("scale", "translate"), place, strict=True):
         if not np.array_equal(getattr(layer, what), value):  # each draws the layer anew
             setattr(layer, what, value)
-    if "grid" not in ours:
-        ours.update(grid_entry(image))
-    layer.metadata = {**layer.metadata, METADATA_KEY: ours}
+    if info.grid is None:
+        info = replace(grid_info(image), structures=info.structures)
+    info.put(layer)
 
 
 def check_values(labels: NDArray[Any], name: str) -> list[int]:

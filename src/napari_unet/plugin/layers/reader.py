@@ -20,8 +20,11 @@ from napari_unet.imaging.formats.registry import READABLE, is_mask, open_scan
 from napari_unet.imaging.loading import load_labels, load_volume
 from napari_unet.imaging.odd_voxels import find_odd
 from napari_unet.imaging.scan_file import ScanFile
+from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.layers.choose_dialog import choose, open_window
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, files_of, spatial_arguments
+from napari_unet.plugin.layers.label_layers import MASK_OPACITY
+from napari_unet.plugin.layers.metadata import LayerInfo
+from napari_unet.plugin.layers.scan_layers import files_of, spatial_arguments
 from napari_unet.plugin.layers.writer import named_beside
 
 LayerData = tuple[Any, ...]
@@ -121,13 +124,14 @@ def _read_images(scan: ScanFile, series: str | None) -> list[LayerData]:
     volume = load_volume(scan, volumes=chosen)
     _tell(scan.name, (*volume.notes, note))
     names = [f"{scan.name} {scan.volumes[index]}".strip() for index in chosen]
+    infos = [LayerInfo(grid=scan.grid, files=scan.files, series=series, volume=v) for v in chosen]
     return [
         (
             data,
-            {**_arguments(scan, name, series, index), "colormap": "gray", **_contrast(data)},
+            {**_arguments(scan.grid, name, info), "colormap": "gray", **_contrast(data)},
             "image",
         )
-        for name, index, data in zip(names, chosen, volume.data, strict=True)
+        for name, info, data in zip(names, infos, volume.data, strict=True)
     ]
 
 
@@ -155,10 +159,9 @@ def _read_mask(scan: ScanFile, series: str | None) -> LayerData | None:
     if not scan.is_mask and labels.dtype != np.uint8 and len(values_in(labels)) > MOST:
         return None
     _tell(scan.name, scan.notes)
-    arguments = _arguments(scan, scan.name)
-    if named := named_beside(scan.path):
-        arguments["metadata"][METADATA_KEY]["structures"] = named
-    return (labels, {**arguments, "opacity": 0.5}, "labels")
+    info = LayerInfo(grid=scan.grid, files=scan.files, structures=named_beside(scan.path))
+    arguments = {**_arguments(scan.grid, scan.name, info), "opacity": MASK_OPACITY}
+    return (labels, arguments, "labels")
 
 
 def _tell(name: str, notes: Iterable[str]) -> None:
@@ -167,12 +170,5 @@ def _tell(name: str, notes: Iterable[str]) -> None:
         show_info(f"{name}: {' '.join(said)}")
 
 
-def _arguments(
-    scan: ScanFile, name: str, series: str | None = None, volume: int = 0
-) -> dict[str, Any]:
-    ours = {"grid": scan.grid, "files": scan.files, "series": series, "volume": volume}
-    return {
-        **spatial_arguments(scan.grid),
-        "name": name,
-        "metadata": {METADATA_KEY: ours},
-    }
+def _arguments(grid: Grid, name: str, info: LayerInfo) -> dict[str, Any]:
+    return {**spatial_arguments(grid), "name": name, "metadata": info.as_metadata()}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_unet.errors import NapariUnetError
 from napari_unet.plugin.layers.foreign_layers import is_upright
+from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.scan_layers import (
-    METADATA_KEY,
     display_data,
-    grid_entry,
+    grid_info,
     grid_of,
     source_of,
     spatial_arguments,
@@ -33,16 +34,16 @@ def reoriented_layer(layer: Image, others: Sequence[Layer]) -> Image:
     if is_upright(layer):
         return layer
     for other in others:
-        if other.metadata.get(METADATA_KEY, {}).get("reoriented_from") == layer.unique_id:
+        if LayerInfo.of(other).reoriented_from == layer.unique_id:
             return other
     grid = grid_of(layer)
-    ours = {**grid_entry(layer), "reoriented_from": layer.unique_id, "source": source_of(layer)}
+    info = replace(grid_info(layer), reoriented_from=layer.unique_id, source=source_of(layer))
     return Image(
         display_data(layer),
         name=f"{layer.name} ({'upright' if layer.ndim == 3 else 'one slice'})",
         colormap=layer.colormap,
         contrast_limits=layer.contrast_limits,
-        metadata={METADATA_KEY: ours},
+        metadata=info.as_metadata(),
         **spatial_arguments(grid),
     )
 

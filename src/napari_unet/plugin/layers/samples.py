@@ -8,8 +8,9 @@ from napari_unet.annotation.states import PALETTE, Structure
 from napari_unet.imaging.volume import Volume
 from napari_unet.phantom.metastases import Phantom, annotated_example, make_phantom
 from napari_unet.plugin.layers.label_layers import MASK_OPACITY, segmentation_name
+from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 from napari_unet.plugin.layers.reader import LayerData, read_scans
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, spatial_arguments
+from napari_unet.plugin.layers.scan_layers import spatial_arguments
 
 METASTASIS = Structure("Metastasis", PALETTE[0], 1)
 
@@ -23,25 +24,20 @@ def annotated_brain_metastases() -> list[LayerData]:
     """Make another such scan on which five slices are annotated already."""
     phantom = make_phantom(seed=2)
     labels, annotated = annotated_example(phantom)
-    ours = {
-        "grid": phantom.volume.grid,
-        "segmentation": True,
-        "axis": 0,
-        "annotated": annotated,
-        "structures": (METASTASIS,),
-    }
-    place = spatial_arguments(phantom.volume.grid)
-    layer = (
-        labels,
-        {
-            **place,
-            "name": segmentation_name(phantom.volume.name),
-            "opacity": MASK_OPACITY,
-            "metadata": {METADATA_KEY: ours},
-        },
-        "labels",
+    info = LayerInfo(
+        LayerRole.SEGMENTATION,
+        grid=phantom.volume.grid,
+        axis=0,
+        annotated=tuple(annotated),
+        structures=(METASTASIS,),
     )
-    return [*_layers(phantom), layer]
+    arguments = {
+        **spatial_arguments(phantom.volume.grid),
+        "name": segmentation_name(phantom.volume.name),
+        "opacity": MASK_OPACITY,
+        "metadata": info.as_metadata(),
+    }
+    return [*_layers(phantom), (labels, arguments, "labels")]
 
 
 def mni152() -> list[LayerData]:
@@ -71,12 +67,12 @@ def _layers(phantom: Phantom) -> list[LayerData]:
         **place,
         "name": volume.name,
         "colormap": "gray",
-        "metadata": {METADATA_KEY: {"grid": volume.grid}},
+        "metadata": LayerInfo(grid=volume.grid).as_metadata(),
     }
     answer = {
         **place,
         "name": "Hidden answer",
         "visible": False,
-        "metadata": {METADATA_KEY: {"grid": volume.grid, "hidden_answer": True}},
+        "metadata": LayerInfo(LayerRole.HIDDEN_ANSWER, grid=volume.grid).as_metadata(),
     }
     return [(volume.data[0], scan, "image"), (phantom.truth, answer, "labels")]

@@ -30,24 +30,11 @@ from napari_unet.plugin.layers.foreign_layers import (
     to_display,
     world_grid,
 )
+from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.placement import exact_place
 
 GUESSED = "Left and right are taken from the viewer, not from a file: check them."
 """What is said of a mask that is saved for a scan whose `file_grid_of` nobody knows."""
-
-METADATA_KEY = "napari_unet"
-"""Our entry in ``layer.metadata``.
-
-Every layer of ours has ``grid`` (`Grid`), and ``files`` where its scan has several, ``series``
-and ``volume`` where its file or folder holds more than one.
-Segmentation layers have ``segmentation`` and ``structures``, and what a `ScanSession` knows
-of them: ``scan``, ``axis``, ``record``, ``models``, ``saved`` (`SavedAnnotation`), and the
-``layer`` (its unique id) of which that is true, for napari copies metadata with a layer;
-samples have ``annotated`` or ``hidden_answer``. ``owner`` is who annotates now. Upright
-copies of other layers have ``reoriented_from`` and ``source`` (path), and grids that are only
-places in the viewer
-``in_viewer``, with the ``file_grid`` (`Grid`) of the same voxels where that is known.
-"""
 
 AXIS_LABELS = ("S-I", "A-P", "R-L")
 """Names of the three display axes, as the viewer's sliders show them."""
@@ -93,10 +80,8 @@ def why_not_a_scan(layer: Image) -> str | None:
 
 def stored_grid(layer: Layer) -> Grid | None:
     """The grid that our reader or annotator left in a layer, if it still fits."""
-    stored = layer.metadata.get(METADATA_KEY, {}).get("grid")
-    if isinstance(stored, Grid) and stored.shape_zyx == tuple(layer.data.shape):
-        return stored
-    return None
+    grid = LayerInfo.of(layer).grid
+    return grid if grid is not None and grid.shape_zyx == tuple(layer.data.shape) else None
 
 
 def was_moved(layer: Layer) -> bool:
@@ -111,7 +96,7 @@ def was_moved(layer: Layer) -> bool:
 
 def files_of(layer: Layer) -> tuple[Path, ...]:
     """All files that a layer of our reader was read from; of other layers none."""
-    return tuple(layer.metadata.get(METADATA_KEY, {}).get("files", ()))
+    return LayerInfo.of(layer).files
 
 
 def grid_of(layer: Layer) -> Grid:
@@ -127,13 +112,12 @@ def knows_patient(layer: Layer) -> bool:
 
 def _has_file_grid(layer: Layer) -> bool:
     """Whether a layer's grid is that of a file, not only a place in the viewer."""
-    in_viewer = layer.metadata.get(METADATA_KEY, {}).get("in_viewer", False)
-    return stored_grid(layer) is not None and not in_viewer
+    return stored_grid(layer) is not None and not LayerInfo.of(layer).in_viewer
 
 
 def source_of(layer: Layer) -> Path | None:
     """The file or folder that a layer, or what it is an upright copy of, was read from."""
-    path = layer.metadata.get(METADATA_KEY, {}).get("source") or layer.source.path
+    path = LayerInfo.of(layer).source or layer.source.path
     return Path(path) if path else None
 
 
@@ -145,9 +129,9 @@ def file_grid_of(layer: Layer) -> Grid | None:
     """
     if _has_file_grid(layer):
         return grid_of(layer)
-    ours, path = layer.metadata.get(METADATA_KEY, {}), source_of(layer)
-    if "file_grid" in ours or path is None:
-        return ours.get("file_grid")
+    info, path = LayerInfo.of(layer), source_of(layer)
+    if info.in_viewer or path is None:
+        return info.file_grid
     try:
         scan = open_scan(path)
         if len(scan.volumes) > 1 or scan.grid.shape[::-1] != shape_of(layer):
@@ -166,12 +150,11 @@ def reorder(display: NDArray[Any], grid: Grid, onto: Grid) -> NDArray[Any]:
     return onto.to_display(grid.to_source(display))
 
 
-def grid_entry(image: Image) -> dict[str, Any]:
-    """What the metadata of a label layer over a scan say of its grid."""
-    entry: dict[str, Any] = {"grid": grid_of(image)}
-    if not _has_file_grid(image):
-        entry |= {"in_viewer": True, "file_grid": file_grid_of(image)}
-    return entry
+def grid_info(image: Image) -> LayerInfo:
+    """Give what is known of a layer on the grid of a scan."""
+    if _has_file_grid(image):
+        return LayerInfo(grid=grid_of(image))
+    return LayerInfo(grid=grid_of(image), in_viewer=True, file_grid=file_grid_of(image))
 
 
 def grids_of(first: Layer, second: Layer) -> tuple[Grid, Grid]:
@@ -193,10 +176,8 @@ def display_data(layer: Layer) -> NDArray[Any]:
 
 def identity_of(layer: Image) -> str:
     """Tell a scan from others on the same grid: its file with series and volume, or the layer."""
-    path, ours = source_of(layer), layer.metadata.get(METADATA_KEY, {})
-    if path is None:
-        return str(layer.unique_id)
-    return f"{path} {ours.get('series') or ''} {ours.get('volume', 0)}"
+    path, info = source_of(layer), LayerInfo.of(layer)
+    return str(layer.unique_id) if path is None else f"{path} {info.series or ''} {info.volume}"
 
 
 def same_grid(first: Layer, second: Layer) -> bool:

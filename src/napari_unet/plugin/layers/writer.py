@@ -16,15 +16,14 @@ from napari_unet.errors import SaveError
 from napari_unet.imaging.receipt import StructureRow
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import structures_beside
-from napari_unet.imaging.volume import Grid
 from napari_unet.plugin.layers.foreign_layers import (
     is_aligned,
     to_display,
     world_grid,
     world_matrix,
 )
-from napari_unet.plugin.layers.saved_annotation import SavedAnnotation
-from napari_unet.plugin.layers.scan_layers import GUESSED, METADATA_KEY, reorder
+from napari_unet.plugin.layers.metadata import LayerInfo
+from napari_unet.plugin.layers.scan_layers import GUESSED, reorder
 
 
 def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -45,9 +44,9 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
         raise SaveError(
             f"Only 3D masks can be saved; this layer is {labels.ndim}D. Save a layer of one volume."
         )
-    ours = attributes.get("metadata", {}).get(METADATA_KEY, {})
-    grid = ours.get("grid")
-    if not isinstance(grid, Grid) or grid.shape_zyx != labels.shape:
+    info = LayerInfo.in_metadata(attributes.get("metadata", {}))
+    grid, guessed = info.grid, info.in_viewer
+    if grid is None or grid.shape_zyx != labels.shape:
         matrix = world_matrix(attributes)
         if not is_aligned(matrix):
             raise SaveError(
@@ -56,19 +55,17 @@ def write_mask(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
             )
         grid = world_grid(labels.shape, matrix)
         labels, guessed = to_display(labels, grid), True
-    elif isinstance(known := ours.get("file_grid"), Grid):
-        labels, grid, guessed = reorder(labels, grid, known), known, False
-    else:
-        guessed = ours.get("in_viewer", False)
-    structures = ours.get("structures", ())
-    if ours.get("segmentation"):
-        labels = to_values(np.where(labels == BACKGROUND_BRUSH, 0, labels), structures)
+    elif info.file_grid is not None:
+        labels, grid, guessed = reorder(labels, grid, info.file_grid), info.file_grid, False
+    if info.is_segmentation:
+        labels = to_values(np.where(labels == BACKGROUND_BRUSH, 0, labels), info.structures)
+    rows = rows_of(info.structures)
     # napari's dialog has asked before it chose us.
-    receipt = save_mask(labels, grid, Path(path), structures=rows_of(structures), overwrite=True)
-    saved = ours.get("saved")
+    receipt = save_mask(labels, grid, Path(path), structures=rows, overwrite=True)
+    known = info.annotation
     # A copy of the layer tells of the one it was copied from.
-    if receipt.ok and isinstance(saved, SavedAnnotation) and saved.record.labels is data:
-        saved.note()
+    if receipt.ok and known is not None and known.saved.record.labels is data:
+        known.saved.note()
     if guessed:
         receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
     (show_info if receipt.ok else show_warning)(receipt.summary())

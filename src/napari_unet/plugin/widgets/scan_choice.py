@@ -10,7 +10,8 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
 
 from napari_unet.plugin.app.annotator import Annotator
-from napari_unet.plugin.layers.scan_layers import METADATA_KEY, stored_grid, why_not_a_scan
+from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
+from napari_unet.plugin.layers.scan_layers import stored_grid, why_not_a_scan
 from napari_unet.plugin.widgets.file_dialogs import ask_complete
 from napari_unet.plugin.widgets.message_line import MessageLine
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
@@ -63,9 +64,7 @@ class ScanChoice:
         self._may_choose = self._annotator.session is None
         layer = event.value
         # Opened by our reader or as a sample; no copy, and nothing that was there before.
-        ours = (
-            stored_grid(layer) is not None and "reoriented_from" not in layer.metadata[METADATA_KEY]
-        )
+        ours = stored_grid(layer) is not None and LayerInfo.of(layer).reoriented_from is None
         if isinstance(layer, Image) and ours and layer.source.parent is None:
             self._opened.append(layer)
         self._timer.start()
@@ -80,10 +79,10 @@ class ScanChoice:
             return
         images, labels = [], []
         for layer in self._annotator.viewer.layers:
-            ours = layer.metadata.get(METADATA_KEY, {})
-            if isinstance(layer, Image) and not ours.get("inside"):
+            role = LayerInfo.of(layer).role
+            if isinstance(layer, Image) and role is not LayerRole.INSPECTION:
                 images.append(layer)
-            elif isinstance(layer, Labels) and not ours.get("hidden_answer"):
+            elif isinstance(layer, Labels) and role is not LayerRole.HIDDEN_ANSWER:
                 labels.append(layer)
         self._panel.show_layers(images, labels)
         self.show()
