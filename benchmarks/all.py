@@ -3,8 +3,9 @@
     python -m benchmarks.all --quick [--data DIR] [--out FOLDER]
 
 Quick, they take under five minutes on two cores and show that everything runs; without
-``--quick`` hours, and they give the figures that are published. (The window has a command
-of its own, as it needs a screen: ``benchmarks.window``.)
+``--quick`` hours, and they give the figures that are published. Left out are those that
+need data of their own, a screen, or no options: `paper.isbi`, `lesions.time_points`,
+`speed.window` and `speed.memory`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import time
 from collections.abc import Sequence
 
 COMMANDS = (
-    "few_slices",
-    "loop",
-    "next_scan",
-    "first_answer",
-    "speed",
-    "honesty",
-    "restart",
-    "masked_loss",
-    "shapes",
+    "learning.few_slices",
+    "learning.loop",
+    "learning.next_scan",
+    "speed.first_prediction",
+    "speed.inference",
+    "learning.honesty",
+    "learning.restart",
+    "learning.masked_loss",
+    "learning.shapes",
 )
 
 

@@ -19,7 +19,7 @@ from qtpy.QtTest import QTest
 from scipy.ndimage import distance_transform_edt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.window import wait_until
+from benchmarks.speed.window import wait_until
 from napari_unet.plugin.app.annotator import ROUND_SECONDS
 from scripts.take_pictures import SIZE
 

@@ -18,7 +18,7 @@ from PIL import Image
 from qtpy.QtTest import QTest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.window import paint_slice, wait_until
+from benchmarks.speed.window import paint_slice, wait_until
 
 SIZE = (1280, 720)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import shapes
-from benchmarks.peers import interpolate
+from benchmarks.common.peers import interpolate
+from benchmarks.learning import shapes
 from napari_unet.annotation.states import LabelledSlice
 from napari_unet.imaging.measurement import dice
 from napari_unet.imaging.volume import Grid, Volume

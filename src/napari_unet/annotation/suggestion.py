@@ -7,7 +7,8 @@ structures end, and one corrected slice there is the cure.
 
 Choosing by the model's own doubt was measured beside it, with a simulated annotator: nuclei of
 one person took 17 slices where this rule takes 8 and halving the true gaps takes 7, for doubt
-sends to the middle of structures over and over; a tumour took the same (`benchmarks.loop`).
+sends to the middle of structures over and over; a tumour took the same
+(`benchmarks.learning.loop`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What the measurements share: scans, methods, options, scores, reports."""

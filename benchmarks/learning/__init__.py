@@ -1,0 +1,1 @@
+"""How good masks get, from how few annotated slices."""

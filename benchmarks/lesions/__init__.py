@@ -1,0 +1,1 @@
+"""Lesions over time."""

@@ -1,0 +1,1 @@
+"""The U-Net paper's data."""

@@ -1,0 +1,1 @@
+"""Seconds and memory, with and without a window."""
