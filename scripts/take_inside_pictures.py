@@ -20,7 +20,7 @@ from scipy.ndimage import distance_transform_edt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.speed.window import wait_until
-from napari_unet.plugin.app.annotator import ROUND_SECONDS
+from napari_unet.learning.config import TrainConfig
 from scripts.take_pictures import SIZE
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Train on the annotated sample, look inside, and take a picture of each kind."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="of training")
+    parser.add_argument("--seconds", type=float, default=TrainConfig().seconds, help="of training")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     viewer = Viewer()

@@ -37,7 +37,7 @@ from benchmarks.lesions.phantom_series import make_series
 from benchmarks.lesions.scan_pairs import find_pairs
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.loading import load_labels, load_volume
-from napari_unet.learning.config import PRESETS, LossName
+from napari_unet.learning.config import PRESETS, RECIPES, LossName
 
 LOSSES = ("ce", "weighted-ce", "dice+ce")
 
@@ -94,8 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         lessons = [_lesson(each.case, given.k) for each in split.lessons]
         for seed in options.seeds(given):
             for loss in given.losses:
+                recipe = dataclasses.replace(RECIPES[given.preset], loss=loss)
                 config = ours.config_for(budget, seed, given.preset)
-                learned = ours.learn(lessons, dataclasses.replace(config, loss=loss))
+                learned = ours.learn(lessons, dataclasses.replace(config, recipe=recipe))
                 for exam in split.tests:
                     labels = ours.segment_case(exam.case, {}, learned.checkpoint)
                     findings = compare_lesions(exam.case.truth, labels, exam.case.volume.spacing_mm)

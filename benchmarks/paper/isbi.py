@@ -45,6 +45,7 @@ from napari_unet.learning.config import PRESETS, LossName, ModelConfig
 from napari_unet.learning.events import RoundDone, StepDone
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.presets import recipe_of
 from napari_unet.learning.runtime import choose_device, torch_threads
 from napari_unet.learning.training.train import train
 
@@ -56,7 +57,7 @@ WAYS = ("whole", "tiles", "turned")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a network is trained with; see `TrainConfig`."""
+    """What a network is trained with; see `Recipe`."""
 
     loss: LossName
     elastic: float
@@ -138,9 +139,8 @@ def learn(
     seed: int,
 ) -> tuple[Checkpoint, int]:
     """Train on all slices but some; give the model, and the steps it took."""
-    config = dataclasses.replace(
-        ours.config_for(budget, seed), model=model, loss=variant.loss, elastic=variant.elastic
-    )
+    recipe = dataclasses.replace(recipe_of(model), loss=variant.loss, elastic=variant.elastic)
+    config = dataclasses.replace(ours.config_for(budget, seed), model=model, recipe=recipe)
     seen = [z for z in range(len(stack)) if z not in held_back]
     steps = 0
     for event in train([stack.scan()], stack.annotated(seen), config, class_names=["cell"]):

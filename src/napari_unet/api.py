@@ -23,13 +23,13 @@ from napari_unet.annotation.label_files import (
     to_classes,
 )
 from napari_unet.annotation.states import LabelledSlice
-from napari_unet.errors import GridMismatchError, NapariUnetError, VolumeError
+from napari_unet.errors import GridMismatchError, NapariUnetError, UsageError, VolumeError
 from napari_unet.imaging.interpolation import labels_between
 from napari_unet.imaging.loading import load_labels, load_labels_onto, load_volume
 from napari_unet.imaging.saving import GeometryReceipt, save_mask
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.config import AUTO, NORMALISATION, PRESETS, TrainConfig
+from napari_unet.learning.config import NORMALISATION, TrainConfig
 from napari_unet.learning.events import Notice, RoundDone, SegmentEvent, TrainEvent, UnlikeTraining
 
 if TYPE_CHECKING:
@@ -143,8 +143,6 @@ def train(
         before it began; the message says why.
     """
     config = config or TrainConfig()
-    if config.model is None and config.preset not in (presets := (AUTO, *PRESETS)):
-        raise ValueError(f"Unknown preset {config.preset!r}: use one of {', '.join(presets)}.")
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
     truth = read_labels_on_grid(labels, volume.grid, volume.name)
@@ -239,7 +237,7 @@ def segment(
 
     annotations: list[LabelledSlice] = []
     if slices is not None and labels is None:
-        raise ValueError("`slices` says which slices of `labels` count: give both.")
+        raise UsageError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
         truth = read_labels_on_grid(labels, volume.grid, volume.name)
         ignore = _ignored_in(truth, labels, ignore_label, card.label_values)

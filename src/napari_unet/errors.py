@@ -68,5 +68,5 @@ class ResourceError(NapariUnetError):
     """The computer has not enough memory for this work."""
 
 
-class UsageError(NapariUnetError):
-    """The command line asks for something ambiguous or impossible."""
+class UsageError(NapariUnetError, ValueError):
+    """Settings, or the command line, ask for something ambiguous or impossible."""

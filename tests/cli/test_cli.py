@@ -19,7 +19,7 @@ from napari_unet.cli import console
 from napari_unet.cli.main import main
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.learning.config import ModelConfig, TrainConfig
+from napari_unet.learning.config import BorderWeighting, ModelConfig, Recipe, TrainConfig
 from napari_unet.learning.events import RoundDone
 from napari_unet.learning.network.checkpoint import Checkpoint
 
@@ -343,7 +343,8 @@ def test_the_losses_and_the_deformation_of_the_paper_can_be_chosen(scan, capsys,
     monkeypatch.setattr(api, "train", note)
     train(scan)
     train(scan, "--loss", "border-ce", "--elastic", "10")
-    assert [(each.loss, each.elastic) for each in given] == [(None, None), ("border-ce", 10)]
+    assert given[0].recipe is None
+    assert given[1].recipe == Recipe(loss="border-ce", elastic=10)
     with pytest.raises(SystemExit):
         train(scan, "--loss", "hinge")
 
@@ -756,13 +757,14 @@ def test_border_weights_are_chosen_in_pixels_or_millimetres(scan, monkeypatch, c
     options = ("--loss", "border-ce", "--border-weight", "4", "--flip-rows")
     for sigma in ("3", "2.5mm"):
         assert train(scan, *options, "--border-sigma", sigma) == 1
-    known = [(c.border_weight, c.border_sigma, c.border_unit, c.flip_rows) for c in given]
-    assert known == [(4.0, 3.0, "pixels", True), (4.0, 2.5, "mm", True)]
+    known = [(c.recipe.border, c.recipe.flip_rows) for c in given]
+    wanted = (BorderWeighting(4.0, 3.0, "pixels"), BorderWeighting(4.0, 2.5, "mm"))
+    assert known == [(border, True) for border in wanted]
     capsys.readouterr()
     assert train(scan, "--preset", "paper", "--border-sigma", "3") == 1  # weighs borders anyway
     capsys.readouterr()
     assert train(scan, "--preset", "fast", "--border-weight", "3") == 2
-    assert "add --loss border-ce" in error_of(capsys)
+    assert "choose that instead of dice+ce, or leave it out" in error_of(capsys)
     # The recipe is that of the network, not of its preset's name.
     plain = ("--preset", "paper", "--normalisation", "batch", "--border-weight", "3")
     assert train(scan, *plain) == 2

@@ -29,9 +29,6 @@ from napari_unet.learning.events import Notice, StepDone, TrainEvent
 from napari_unet.learning.model_card import ModelCard
 from napari_unet.phantom import metastases as synthetic
 
-SECONDS = 60.0
-"""Training time: with everything else under two minutes on two cores."""
-
 N_PICTURED = 5
 """Slices in the overview picture."""
 
@@ -50,9 +47,7 @@ NOTE = "demo.json"
 """The file beside them that says what each of them was like."""
 
 
-def run(
-    out: Path, *, headless: bool = False, seconds: float = SECONDS, overwrite: bool = False
-) -> None:
+def run(out: Path, *, headless: bool = False, config: TrainConfig, overwrite: bool = False) -> None:
     """Show the plugin on a synthetic brain with metastases.
 
     Parameters
@@ -61,15 +56,14 @@ def run(
         Folder for the report.
     headless : bool
         Write the report although there is a display.
-    seconds : float
-        Training time of the report.
+    config : TrainConfig
+        Training of the report.
     overwrite : bool
         Whether files in `out` may be replaced that an earlier demo did not write.
     """
     if headless or not has_display():
-        phantom, config = synthetic.make_phantom(), TrainConfig(seconds=seconds)
         with ended_by_signals():
-            write_report(out, phantom, config, overwrite=overwrite)
+            write_report(out, synthetic.make_phantom(), config, overwrite=overwrite)
         return
     from napari_unet.plugin.demo import open_demo
 

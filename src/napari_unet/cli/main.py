@@ -8,6 +8,7 @@ import itertools
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from napari_unet.errors import (
     SaveError,
     UsageError,
 )
-from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
+from napari_unet.learning.config import AUTO, PRESETS, BorderWeighting, Recipe, TrainConfig
 from napari_unet.text import counted
 
 # The rest is loaded by `main` and the commands, where Ctrl-C is looked after: it takes seconds.
@@ -113,16 +114,12 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.init is not None and (changes := given_options(arguments)):
         raise UsageError(f"--init keeps the network of that model: leave {', '.join(changes)} out.")
     check_may_write(out, overwrite=arguments.overwrite)
-    borders = _border_options(arguments)
     config = TrainConfig(
         seconds=arguments.seconds,
         seed=arguments.seed,
         preset=arguments.preset or TrainConfig().preset,
         model=network_of(arguments),
-        loss=arguments.loss,
-        elastic=arguments.elastic,
-        flip_rows=arguments.flip_rows,
-        **borders,
+        recipe=_recipe_of(arguments),
     )
     volume = api.load_volume(arguments.image, volumes=arguments.volume, series=arguments.series)
     _say_notes(volume)
@@ -194,25 +191,25 @@ def _train(
     return checkpoint, rounds, failures[0] if failures else ""
 
 
-def _border_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Take what shapes the border weights; refuse it where nothing is weighed."""
+def _recipe_of(arguments: argparse.Namespace) -> Recipe | None:
+    """Find the recipe that the options ask for; None if they change nothing of the network's."""
     from napari_unet.learning.presets import choose_preset, recipe_of
 
+    names = ("loss", "elastic", "flip_rows")
+    changes = {each: value for each in names if (value := getattr(arguments, each)) is not None}
     sigma, unit = arguments.border_sigma or (None, None)
-    given = {"border_weight": arguments.border_weight, "border_sigma": sigma, "border_unit": unit}
-    if all(value is None for value in given.values()):
-        return given
+    border = {"weight": arguments.border_weight, "sigma": sigma, "unit": unit}
+    if given := {name: value for name, value in border.items() if value is not None}:
+        changes["border"] = BorderWeighting(**given)
+    if not changes:
+        return None
     if arguments.init is not None:
         from napari_unet.learning.network.checkpoint import Checkpoint
 
         network = Checkpoint.load(arguments.init).card.model
     else:
         network = network_of(arguments) or choose_preset(arguments.preset or AUTO, "cpu")
-    if (arguments.loss or recipe_of(network).loss) != "border-ce":
-        raise UsageError(
-            "--border-weight and --border-sigma shape one loss only: add --loss border-ce."
-        )
-    return given
+    return replace(recipe_of(network), **changes)
 
 
 def _save_model(checkpoint: Checkpoint, out: Path, *, overwrite: bool) -> tuple[Path | None, str]:
@@ -501,7 +498,7 @@ def demo(arguments: argparse.Namespace) -> None:
         demo.run(
             arguments.out,
             headless=arguments.headless,
-            seconds=arguments.seconds or demo.SECONDS,
+            config=TrainConfig(seconds=arguments.seconds),
             overwrite=arguments.overwrite,
         )
     except AlreadyExistsError as error:

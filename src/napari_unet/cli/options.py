@@ -16,19 +16,19 @@ from napari_unet.imaging.volume import FILE_AXES, PLANES
 from napari_unet.learning.config import (
     AUTO,
     LARGEST,
-    NETWORK_CHOICES,
     PRESETS,
+    BorderWeighting,
     LengthUnit,
     LossName,
     ModelConfig,
-    Recipe,
     TrainConfig,
+    words_of,
 )
 
 MODEL_SUFFIX = ".safetensors"
 
 _DEFAULTS = TrainConfig()
-_RECIPE = Recipe()
+_BORDER = BorderWeighting()
 
 _SLICES_HELP = "the annotated slices (default: all that show a structure)"
 _SERIES_HELP = "which DICOM series of a folder: its description or UID"
@@ -174,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
     add("--headless", action="store_true", help="write the report although there is a display")
     add("--overwrite", action="store_true", help="replace files of others in that folder too")
-    add("--seconds", type=_positive, help="training time of the report")
+    add("--seconds", type=_positive, default=_DEFAULTS.seconds, help="training time of the report")
 
     train = command("train", "Train on the annotated slices of a scan.", _TRAIN_NOTES)
     add = train.add_argument
@@ -220,14 +220,14 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         metavar="W",
         help="border-ce: how much a gap between touching objects weighs "
-        f"(default: {_RECIPE.border_weight:g}, as in the U-Net paper)",
+        f"(default: {_BORDER.weight:g}, as in the U-Net paper)",
     )
     add(
         "--border-sigma",
         type=_length,
         metavar="S",
         help="border-ce: how fast that falls off with the width of the gap, in pixels of the "
-        f"network (default: {_RECIPE.border_sigma:g}, as in the U-Net paper) or millimetres: 2.5mm",
+        f"network (default: {_BORDER.sigma:g}, as in the U-Net paper) or millimetres: 2.5mm",
     )
     add(
         "--flip-rows",
@@ -391,7 +391,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     for name, text in _HELP.items():
         default = getattr(ModelConfig(), name)
-        if choices := NETWORK_CHOICES.get(name):
+        if choices := words_of(ModelConfig).get(name):
             group.add_argument(_flag(name), choices=choices, help=text)
         else:
             kind = count if isinstance(default, int) else float
@@ -433,10 +433,7 @@ def network_of(arguments: argparse.Namespace) -> ModelConfig | None:
     preset = PRESETS[arguments.preset]
     if "width" in changes:
         changes.setdefault("max_width", max(changes["width"], preset.max_width))
-    try:
-        return replace(preset, **changes)
-    except ValueError as error:
-        raise UsageError(f"{error}.") from error
+    return replace(preset, **changes)
 
 
 def _flag(name: str) -> str:

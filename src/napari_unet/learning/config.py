@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from numbers import Integral, Real
+from typing import Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+from napari_unet.errors import UsageError
 
 SliceName: TypeAlias = tuple[str, int]
 """Name of a scan and number of one of its slices, along the model's slicing axis."""
@@ -75,7 +79,7 @@ class ModelConfig:
 
     Raises
     ------
-    ValueError
+    UsageError
         If there is no such network.
     """
 
@@ -96,19 +100,15 @@ class ModelConfig:
         for name in ("in_channels", "n_classes", "width", "levels", "stride", "max_width"):
             value, most = getattr(self, name), _FEWER.get(name, LARGEST)
             if not isinstance(value, int) or not 1 <= value <= most:
-                raise ValueError(f"{name} of a network is from 1 to {most}, not {value!r}")
+                raise UsageError(f"{name} of a network is from 1 to {most}, not {value!r}.")
         kernel = self.kernel
         if not isinstance(kernel, int) or not 1 <= kernel <= LARGEST or kernel % 2 == 0:
-            raise ValueError(
-                f"kernel of a network is odd (1, 3, 5, ..., {LARGEST - 1}), not {kernel!r}"
+            raise UsageError(
+                f"kernel of a network is odd (1, 3, 5, ..., {LARGEST - 1}), not {kernel!r}."
             )
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout of a network is from 0 to below 1, not {self.dropout!r}")
-        for name, choices in NETWORK_CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(
-                    f"{name} of a network is one of {', '.join(choices)}, not {value!r}"
-                )
+            raise UsageError(f"dropout of a network is from 0 to below 1, not {self.dropout!r}.")
+        _check_words(self, "a network")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -122,18 +122,39 @@ LARGEST = 4096
 _FEWER = {"levels": 10, "stride": 16}
 """Nor these: each doubles, or multiplies, the least size of a slice."""
 
-NETWORK_CHOICES: dict[str, tuple[str, ...]] = {
-    "padding": get_args(Padding),
-    "normalisation": get_args(Normalisation),
-    "upsampling": get_args(Upsampling),
-    "initialisation": get_args(Initialisation),
-}
-"""What the options of a `ModelConfig` that are words may be."""
+
+@dataclass(frozen=True, slots=True)
+class BorderWeighting:
+    """How much more the gaps between objects weigh with the loss ``border-ce``.
+
+    Parameters
+    ----------
+    weight : float
+        What a gap between two objects that all but touch weighs on top of its class.
+    sigma : float
+        How fast that falls off with the width of the gap.
+    unit : str
+        What `sigma` counts, see `LengthUnit`; the paper's 5 are pixels.
+
+    Raises
+    ------
+    UsageError
+        If gaps cannot be weighed so.
+    """
+
+    weight: float = 10.0
+    sigma: float = 5.0
+    unit: LengthUnit = "pixels"
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "the border weighting", ["weight"], least=0)
+        _check_numbers(self, "the border weighting", ["sigma"], above=0)
+        _check_words(self, "the border weighting")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a kind of network is trained, unless `TrainConfig` says otherwise.
+    """How a kind of network is trained; see `RECIPES`.
 
     Parameters
     ----------
@@ -153,11 +174,8 @@ class Recipe:
         ``dice+ce``: Dice and cross-entropy, rare classes weighing more at first;
         ``ce``: plain cross-entropy; ``weighted-ce``: classes balanced by frequency;
         ``border-ce``: the same, and gaps between objects weigh more (the paper's).
-    border_weight, border_sigma : float
-        Of ``border-ce``: how much a gap between two objects that all but touch weighs
-        on top of its class, and how fast that falls off with the width of the gap.
-    border_unit : str
-        What `border_sigma` counts, see `LengthUnit`; the paper's 5 are pixels.
+    border : BorderWeighting or None
+        How gaps weigh with ``border-ce``; None: as in the paper. No other loss has any.
     flip_rows : bool
         Whether slices are also turned upside down half of the time: right for cells
         under a microscope, not for heads.
@@ -168,6 +186,11 @@ class Recipe:
     ramp : int
         Steps until slices are varied in full: what is where is learned first, on what
         was painted. 0: in full from the start.
+
+    Raises
+    ------
+    UsageError
+        If nothing can be trained so.
     """
 
     optimiser: OptimiserName = "adamw"
@@ -176,20 +199,22 @@ class Recipe:
     batch_size: int | None = None
     tile: int = 256
     loss: LossName = "dice+ce"
-    border_weight: float = 10.0
-    border_sigma: float = 5.0
-    border_unit: LengthUnit = "pixels"
+    border: BorderWeighting | None = None
     flip_rows: bool = False
     elastic: float = 0.0
     ramp: int = 400
 
     def __post_init__(self) -> None:
-        if not 0 <= self.border_weight < math.inf:
-            raise ValueError(f"border_weight is a number from 0, not {self.border_weight!r}")
-        if not 0 < self.border_sigma < math.inf:
-            raise ValueError(f"border_sigma is a number above 0, not {self.border_sigma!r}")
-        if self.border_unit not in get_args(LengthUnit):
-            raise ValueError(f"border_unit is pixels or mm, not {self.border_unit!r}")
+        _check_words(self, "a recipe")
+        _check_numbers(self, "a recipe", ["learning_rate"], above=0)
+        _check_numbers(self, "a recipe", ["weight_decay", "elastic"], least=0)
+        _check_whole_numbers(self, "a recipe", ["batch_size", "tile"], least=1)
+        _check_whole_numbers(self, "a recipe", ["ramp"], least=0)
+        if self.border is not None and self.loss != "border-ce":
+            raise UsageError(
+                "A border weighting shapes one loss only, border-ce: choose that instead of "
+                f"{self.loss}, or leave it out."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +227,9 @@ class TrainConfig:
         Wall-clock budget.
     max_steps : int or None
         Stop after this many steps even if time is left (tests, reproducibility).
-    optimiser, learning_rate, weight_decay, batch_size, tile, loss, elastic, ramp : optional
-        See `Recipe`; None: as the recipe of the network says.
-    border_weight, border_sigma, border_unit, flip_rows : optional
-        Likewise.
+    recipe : Recipe or None
+        How the network learns, such as ``replace(RECIPES["paper"], loss="ce")``;
+        None: by the recipe of its kind (`presets.recipe_of`).
     seed : int
         Seed of initialisation, sampling and augmentation.
     threads : int or None
@@ -222,28 +246,75 @@ class TrainConfig:
         What becomes of the weights that a round starts from: ``warm`` goes on from
         them, ``shrink`` shrinks and perturbs them first, ``scratch`` only compares
         with them at the end.
+
+    Raises
+    ------
+    UsageError
+        If there is no such training.
     """
 
     seconds: float = 60.0
     max_steps: int | None = None
-    optimiser: OptimiserName | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    batch_size: int | None = None
-    tile: int | None = None
-    loss: LossName | None = None
-    border_weight: float | None = None
-    border_sigma: float | None = None
-    border_unit: LengthUnit | None = None
-    flip_rows: bool | None = None
-    elastic: float | None = None
-    ramp: int | None = None
+    recipe: Recipe | None = None
     seed: int = 0
     threads: int | None = None
     preset: str = AUTO
     model: ModelConfig | None = None
     device: str = "auto"
     restart: Restart = "warm"
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "training", ["seconds"], above=0)
+        _check_whole_numbers(self, "training", ["max_steps", "threads"], least=1)
+        _check_whole_numbers(self, "training", ["seed"], least=0, most=2**32 - 1)
+        _check_words(self, "training")
+        if self.preset not in (known := (AUTO, *PRESETS)):
+            raise UsageError(f"Unknown preset {self.preset!r}: use one of {', '.join(known)}.")
+
+
+Settings: TypeAlias = ModelConfig | BorderWeighting | Recipe | TrainConfig
+
+
+def _check_words(settings: Settings, of: str) -> None:
+    """Refuse a word that is none of those of its type."""
+    for name, words in words_of(type(settings)).items():
+        if (value := getattr(settings, name)) not in words:
+            raise UsageError(f"{name} of {of} is one of {', '.join(words)}, not {value!r}.")
+
+
+def words_of(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
+    """Find the words that each field may be, where its type lists them."""
+    types = get_type_hints(settings)
+    return {name: get_args(each) for name, each in types.items() if get_origin(each) is Literal}
+
+
+def _check_numbers(
+    settings: Settings,
+    of: str,
+    names: Iterable[str],
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+) -> None:
+    """Refuse what is not a finite number of at least so much, or above that."""
+    for name in names:
+        value = getattr(settings, name)
+        is_number = isinstance(value, Real)
+        if not is_number or not least <= value < math.inf or value <= above:
+            where = f"from {least:g}" if above == -math.inf else f"above {above:g}"
+            raise UsageError(f"{name} of {of} is a number {where}, not {value!r}.")
+
+
+def _check_whole_numbers(
+    settings: Settings, of: str, names: Iterable[str], *, least: int, most: float = math.inf
+) -> None:
+    """Refuse what is given (not None) and no whole number in a range."""
+    for name in names:
+        value = getattr(settings, name)
+        is_whole = isinstance(value, Integral)
+        if value is not None and not (is_whole and least <= value <= most):
+            where = f"from {least}" + (f" to {most}" if most < math.inf else "")
+            raise UsageError(f"{name} of {of} is a whole number {where}, not {value!r}.")
 
 
 PRESETS: dict[str, ModelConfig] = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from napari_unet.learning.config import AUTO, PRESETS, RECIPES, ModelConfig, Recipe, TrainConfig
 from napari_unet.learning.preparation import PreparedScan
 
@@ -55,13 +53,6 @@ def recipe_of(model: ModelConfig) -> Recipe:
     network is trained as the paper's is, any other as `standard`.
     """
     return RECIPES["paper" if model.normalisation == "none" else "standard"]
-
-
-def choose_recipe(config: TrainConfig, model: ModelConfig) -> Recipe:
-    """Take the recipe of a network, and what the training settings say otherwise."""
-    given = {each.name: getattr(config, each.name) for each in dataclasses.fields(Recipe)}
-    wanted = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(recipe_of(model), **wanted)
 
 
 def slices_a_step(recipe: Recipe, n_slices: int, pixels: int) -> int:

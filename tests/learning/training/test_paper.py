@@ -19,7 +19,7 @@ from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
 from napari_unet.learning.prediction.segmentation import predict_volume, segment
 from napari_unet.learning.preparation import PreparedScan
-from napari_unet.learning.presets import choose_model, choose_recipe
+from napari_unet.learning.presets import choose_model, recipe_of
 from napari_unet.learning.training.optimiser import AdamW, Momentum
 from napari_unet.learning.training.restart import restart
 from napari_unet.learning.training.train import train
@@ -65,14 +65,12 @@ def test_the_same_seed_gives_the_same_model_in_spite_of_dropout(scene, quick):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_each_network_is_trained_by_its_recipe_unless_told_otherwise():
-    recipe = choose_recipe(TrainConfig(), dataclasses.replace(NARROW, n_classes=5))
+def test_each_network_is_trained_by_the_recipe_of_its_kind():
+    recipe = recipe_of(dataclasses.replace(NARROW, n_classes=5))
     assert recipe == RECIPES["paper"]
     assert (recipe.optimiser, recipe.batch_size) == ("sgd", 1)
     assert layer_sizes.input_size(PRESETS["paper"], recipe.tile) == 572
-    assert choose_recipe(TrainConfig(), PRESETS["fast"]) == RECIPES["fast"]
-    other = choose_recipe(TrainConfig(learning_rate=0.5, optimiser="adamw"), NARROW)
-    assert (other.optimiser, other.learning_rate, other.batch_size) == ("adamw", 0.5, 1)
+    assert recipe_of(PRESETS["fast"]) == RECIPES["fast"]
 
 
 def test_the_preset_or_a_network_of_one_s_own_is_trained():
@@ -146,7 +144,8 @@ def test_tiles_are_learned_with_what_is_around_them(tile):
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
 def test_a_step_that_is_not_finite_leaves_no_momentum_behind(scene, quick, optimiser):
-    config = dataclasses.replace(quick, model=SHALLOW, optimiser=optimiser)
+    recipe = dataclasses.replace(RECIPES["paper"], optimiser=optimiser)
+    config = dataclasses.replace(quick, model=SHALLOW, recipe=recipe)
     trainer = TrainingRound([scene.scan], scene.annotated(4, 6), config, ["ball"], [], [], None)
     trainer.step(0.0)
     learner = trainer._learner
@@ -195,7 +194,8 @@ def test_a_tile_at_the_border_shows_the_mirror_image_that_predictions_see(scene,
 
 
 def test_a_slice_larger_than_a_tile_is_learned_in_tiles(scene, quick):
-    config = dataclasses.replace(quick, model=SHALLOW, tile=32)
+    recipe = dataclasses.replace(RECIPES["paper"], tile=32)
+    config = dataclasses.replace(quick, model=SHALLOW, recipe=recipe)
     *steps, done = run(scene, config)
     assert all(np.isfinite(event.loss) for event in steps)
     assert predict_volume(scene.volume, done.checkpoint).shape == scene.truth.shape

@@ -9,7 +9,7 @@ import torch
 
 from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.errors import AnnotationError, CheckpointError, ResourceError
-from napari_unet.learning.config import TrainConfig
+from napari_unet.learning.config import Recipe, TrainConfig
 from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
 from napari_unet.learning.prediction.segmentation import segment
 from napari_unet.learning.training.train import Budget, train
@@ -135,10 +135,12 @@ def _break(monkeypatch, at_step, error):
 def test_a_failure_in_mid_round_does_not_cost_what_was_learned(
     scene, quick, monkeypatch, error, raised
 ):
-    three_steps = _train(scene, dataclasses.replace(quick, max_steps=3, learning_rate=1e-9))
+    three_steps = _train(
+        scene, dataclasses.replace(quick, max_steps=3, recipe=Recipe(learning_rate=1e-9))
+    )
     _break(monkeypatch, 4, error)
     events = []
-    config = dataclasses.replace(quick, max_steps=8, learning_rate=1e-9)
+    config = dataclasses.replace(quick, max_steps=8, recipe=Recipe(learning_rate=1e-9))
     running = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
     with pytest.raises(raised):
         events.extend(running)
@@ -261,7 +263,7 @@ def _misses(scene, checkpoint):
 def test_fine_tuning_gone_wrong_keeps_the_model_it_started_from(
     scene, trained, quick, monkeypatch, fails
 ):
-    config = dataclasses.replace(quick, learning_rate=1e4)
+    config = dataclasses.replace(quick, recipe=Recipe(learning_rate=1e4))
     if fails:
         _break(monkeypatch, 2, ZeroDivisionError("odd"))
     events = []
@@ -323,7 +325,9 @@ def test_several_scans_of_different_size_and_channels_train_together(make, quick
 
 def test_slices_larger_than_a_patch_are_learned_in_patches(make, quick):
     scene = make()
-    events = _train(scene, dataclasses.replace(quick, tile=32), scene.annotated(4, 6))
+    events = _train(
+        scene, dataclasses.replace(quick, recipe=Recipe(tile=32)), scene.annotated(4, 6)
+    )
     assert all(np.isfinite(event.loss) for event in events[:-1])
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet.annotation.states import IGNORE_LABEL
-from napari_unet.learning.config import Recipe
+from napari_unet.learning.config import BorderWeighting
 
-_PAPER = Recipe()
+_PAPER = BorderWeighting()
 
 NEGLIGIBLE = 1e-3
 """Weights below this are not computed: they are 0."""
@@ -29,8 +29,8 @@ NEGLIGIBLE = 1e-3
 def border_weights(
     labels: NDArray[np.uint8],
     *,
-    weight: float = _PAPER.border_weight,
-    sigma: float = _PAPER.border_sigma,
+    weight: float = _PAPER.weight,
+    sigma: float = _PAPER.sigma,
     spacing: tuple[float, float] = (1.0, 1.0),
 ) -> NDArray[np.float32]:
     """Weigh the gaps between the objects of a slice.
@@ -98,15 +98,15 @@ class BorderCache:
     ----------
     spacing_mm : tuple of float
         Size of a pixel (rows, columns).
-    recipe : Recipe
-        Its weight, and its sigma: millimetres, or pixels, of the shorter side where they
-        are not square.
+    weighting : BorderWeighting
+        Its sigma counts millimetres, or pixels, of the shorter side where they are not
+        square.
     """
 
-    def __init__(self, spacing_mm: tuple[float, float], recipe: Recipe) -> None:
-        unit = 1.0 if recipe.border_unit == "mm" else min(spacing_mm)
+    def __init__(self, spacing_mm: tuple[float, float], weighting: BorderWeighting) -> None:
+        unit = 1.0 if weighting.unit == "mm" else min(spacing_mm)
         self._spacing = (spacing_mm[0] / unit, spacing_mm[1] / unit)
-        self._recipe = recipe
+        self._weighting = weighting
         self._known: dict[tuple[tuple[int, ...], bytes], NDArray[np.float32]] = {}
 
     def __call__(self, labels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -117,8 +117,8 @@ class BorderCache:
             if key not in known:
                 known[key] = border_weights(
                     each,
-                    weight=self._recipe.border_weight,
-                    sigma=self._recipe.border_sigma,
+                    weight=self._weighting.weight,
+                    sigma=self._weighting.sigma,
                     spacing=self._spacing,
                 )
         self._known = known

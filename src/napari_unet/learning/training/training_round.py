@@ -22,7 +22,7 @@ from napari_unet.learning.prediction.annotation_prior import (
     share_of_learned,
 )
 from napari_unet.learning.preparation import PreparedScan
-from napari_unet.learning.presets import choose_model, choose_recipe, working_spacing
+from napari_unet.learning.presets import choose_model, recipe_of, working_spacing
 from napari_unet.learning.runtime import (
     ThreadChooser,
     available_cores,
@@ -105,7 +105,7 @@ class TrainingRound:
         for scan in scans:
             scan.check_serves(self.card.normalisation)
         self._scans = scans
-        recipe = choose_recipe(config, self.card.model)
+        recipe = config.recipe or recipe_of(self.card.model)
         self._init = init
         start = init if config.restart != "scratch" else None
         self._choice = WeightChoice()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.errors import AnnotationError
-from napari_unet.learning.config import ModelConfig, Recipe, SliceName
+from napari_unet.learning.config import BorderWeighting, ModelConfig, Recipe, SliceName
 from napari_unet.learning.network import layer_sizes
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.training.assumed_background import (
@@ -107,8 +107,9 @@ class TrainingSet:
         self._n_classes = len(class_names) + 1
         self._spacing_mm = spacing_mm
         self._limits = training_range(self._model, recipe, scans[0].axis, class_names)
+        border = recipe.border or BorderWeighting()
         weighs = recipe.loss == "border-ce"
-        self._weigh_borders = BorderCache(spacing_mm, recipe) if weighs else None
+        self._weigh_borders = BorderCache(spacing_mm, border) if weighs else None
         self._aspect = spacing_mm[0] / spacing_mm[1]
         # InspectionDone for once: annotations change with every stroke, scans do not.
         air = [_slice_of_air(scan) for scan in scans]

@@ -35,9 +35,6 @@ from napari_unet.plugin.layers.label_layers import highest_label, is_from_elsewh
 from napari_unet.plugin.layers.reorient import reoriented
 from napari_unet.plugin.layers.scan_layers import check_scan, resampling_notes
 
-ROUND_SECONDS = 55.0
-"""Training time of a round: every slice is predicted within a minute of pressing Train."""
-
 SHOWN = (*TOUCHED, SliceState.PREDICTED)
 """States of slices that a label layer from elsewhere may bring along."""
 
@@ -76,7 +73,7 @@ class Annotator(QObject):
         self.open = True
         self.viewer = viewer
         self.session: ScanSession | None = None
-        self.config = TrainConfig(seconds=ROUND_SECONDS)
+        self.config = TrainConfig()
         self.work = WorkController()
         self.work.predicted.connect(self.slices_changed)
         self.work.message.connect(self.message)
