@@ -32,7 +32,7 @@ fi
 # 2. A virtual environment with Python 3.11 or newer.
 if [[ ! -x .venv/bin/python ]]; then
   python=
-  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       python=$candidate
       break

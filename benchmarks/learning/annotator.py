@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label
 
 from benchmarks.common.cases import Case
-from napari_unet.imaging.measurement import CONNECTIVITY
 
 LOOK_SECONDS = 5.0
 """Seconds to go to a slice and look at it, painted or not."""
@@ -99,7 +99,7 @@ class Annotator:
 
 def _without_missed(case: Case, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The truth without the small lesions that are overlooked."""
-    pieces, n = ndimage.label(case.truth, structure=CONNECTIVITY)
+    pieces, n = label(case.truth > 0, return_num=True)
     sizes = np.bincount(pieces.ravel(), minlength=n + 1) * math.prod(case.spacing_mm)
     small = np.cbrt(6 * sizes / math.pi) < SMALL_MM
     missed = small & (rng.random(n + 1) < MISSED)

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import perimeter_crofton
+from skimage.measure import label, perimeter_crofton
 
-from napari_unet.imaging.measurement import CONNECTIVITY, dice
+from napari_unet.imaging.measurement import dice
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
@@ -159,8 +159,8 @@ def compare_lesions(
     spacing_mm : tuple of float
         Voxel size (z, y, x).
     """
-    lesions, n_lesions = ndimage.label(truth, structure=CONNECTIVITY)
-    pieces, n_pieces = ndimage.label(predicted, structure=CONNECTIVITY)
+    lesions, n_lesions = label(truth > 0, return_num=True)
+    pieces, n_pieces = label(predicted > 0, return_num=True)
     inside = np.bincount(pieces[lesions > 0], minlength=n_pieces + 1)[1:]
     sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)[1:]
     given = _given(lesions, np.isin(pieces, np.flatnonzero(inside) + 1), spacing_mm)
@@ -251,7 +251,7 @@ def _outlines(
 
 def _largest_part(mask: Mask) -> Mask:
     """Keep the largest part (8-connected) of a mask (h, w), without its holes."""
-    parts, n = ndimage.label(ndimage.binary_fill_holes(mask), structure=np.ones((3, 3)))
+    parts, n = label(ndimage.binary_fill_holes(mask), return_num=True)
     if n == 0:
         return mask
     return np.asarray(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1)

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage.measure import label
 
 from benchmarks.common.cases import Case
 from benchmarks.common.report import Row
 from benchmarks.lesions.metrics import SIZES_MM, size_bin
-from napari_unet.imaging.measurement import CONNECTIVITY
 
 LARGE_FROM_MM = 10.0
 """Diameter from which the volume of a lesion is asked for."""
@@ -193,7 +192,7 @@ def _overlay(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> NDArray[
 
 def _examples(case: Case) -> list[tuple[int, int, int]]:
     """Find the middles (z, y, x) of the largest, the median and the smallest lesion."""
-    pieces, n = ndimage.label(case.truth, structure=CONNECTIVITY)
+    pieces, n = label(case.truth > 0, return_num=True)
     order = np.argsort(np.bincount(pieces.ravel(), minlength=n + 1)[1:])[::-1] + 1
     chosen = dict.fromkeys(int(order[at]) for at in (0, n // 2, n - 1)) if n else {}
     middles = []

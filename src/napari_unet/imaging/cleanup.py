@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from napari_unet.imaging.measurement import CONNECTIVITY
+from skimage.measure import label
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def clean_up(
             filled = ndimage.binary_fill_holes(part == value)
             part[filled & (part == 0)] = value
         if settings.min_volume_mm3 > 0:
-            pieces, _ = ndimage.label(part == value, structure=CONNECTIVITY)
+            pieces = label(part == value)
             too_small = np.bincount(pieces.ravel()) * voxel_mm3 < settings.min_volume_mm3
             too_small[0] = False
             part[too_small[pieces]] = 0

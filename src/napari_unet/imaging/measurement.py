@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-CONNECTIVITY = np.ones((3, 3, 3), dtype=bool)
-"""Voxels that touch by a face, an edge or a corner belong together (26-connectivity)."""
+from skimage.measure import label
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def measure(
     for value, (name, box) in enumerate(zip(class_names, boxes, strict=True), start=1):
         sizes = np.zeros(0, dtype=np.int64)
         if box is not None:
-            pieces, _ = ndimage.label(labels_zyx[box] == value, structure=CONNECTIVITY)
+            pieces = label(labels_zyx[box] == value)
             sizes = np.bincount(pieces.ravel())[1:]
         measures.append(
             StructureMeasure(

@@ -272,7 +272,11 @@ def _foreground_threshold(channel: NDArray[np.float32], low: float) -> float:
 
 
 def _otsu(values: NDArray[np.float32], bins: int = 128) -> float:
-    """Threshold that maximises the variance between two classes (Otsu, 1979)."""
+    """Threshold that maximises the variance between two classes (Otsu, 1979).
+
+    Not `skimage.filters.threshold_otsu`, which counts in single precision: where two bins are
+    about equally good it may take the other one, and saved models would see other scans.
+    """
     counts, edges = np.histogram(values, bins=bins)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label
 
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.phantom.anatomy import Head, draw_head
@@ -231,7 +232,7 @@ def grow_metastasis(
 
 def _in_one_piece(outline: NDArray[Any]) -> Array:
     """Keep the largest part of a shape that the brain's surface cut apart."""
-    pieces, n = ndimage.label(outline < 0)
+    pieces, n = label(outline < 0, return_num=True, connectivity=1)
     largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1 if n else 0
     kept = np.where((pieces > 0) & (pieces != largest), 1.0, outline)
     return np.asarray(kept, dtype=np.float32)
@@ -258,7 +259,7 @@ def _gain(
     truth: NDArray[np.uint8], sizes: NDArray[np.int64], chosen: list[int]
 ) -> NDArray[np.float64]:
     """How much each slice would show of lesions that no chosen slice shows yet."""
-    pieces, n = ndimage.label(truth, structure=np.ones((3, 3, 3)))
+    pieces, n = label(truth > 0, return_num=True)
     gain = np.zeros(len(sizes))
     for box, number in zip(ndimage.find_objects(pieces), range(1, n + 1), strict=True):
         area = np.count_nonzero(pieces[box] == number, axis=(1, 2))

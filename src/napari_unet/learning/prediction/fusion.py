@@ -8,11 +8,10 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy import ndimage
+from skimage.measure import label
 from torch import Tensor
 
 from napari_unet.learning.calibration import (
-    EIGHT,
     MATURE_STEPS,
     Calibration,
     by_steps,
@@ -207,7 +206,7 @@ class SliceFusion:
         """
         found = odds.max(dim=0)[1].cpu().numpy()
         for structure in range(1, len(odds)):
-            pieces, n = ndimage.label(found == structure, EIGHT)
+            pieces, n = label(found == structure, return_num=True)
             if not n:
                 continue
             limit = partial(self._calibration.continuity.log_odds_alone, structure)

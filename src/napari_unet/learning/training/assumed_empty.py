@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage.measure import label
 
 from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.learning.preparation import PreparedScan
@@ -107,7 +107,7 @@ def _count_objects(
             planes.append(np.zeros_like(plane))
         planes.append(plane)
         before = index
-    return int(ndimage.label(np.stack(planes), structure=np.ones((3, 3, 3)))[1])
+    return int(label(np.stack(planes), return_num=True)[1])
 
 
 def _far_mm(structures: Mapping[int, NDArray[np.bool_]], spacing_mm: tuple[float, float]) -> float:
