@@ -2,7 +2,7 @@
 
 Writes `latest.safetensors` (averaged weights, half precision, no head) every few minutes
 and at the end; that file, as `fast.safetensors` in `src/napari_unet/learning/network/weights`, is
-what `napari_unet.learning.network.pretrained` loads (it has the `sha256sum`, to be changed with it).
+what `napari_unet.learning.network.pretrained` loads (it has its `sha256sum`, to be changed too).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
     names -= {*sys.stdlib_module_names, "napari_unet"}
-    return {DISTRIBUTION.get(name, name).lower() for name in names}
+    return {DISTRIBUTION.get(name, name).lower().replace("_", "-") for name in names}
 
 
 def names_of(requirements: list[str]) -> set[str]:
