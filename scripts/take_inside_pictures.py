@@ -36,7 +36,7 @@ def main() -> None:
 
     def take(name: str) -> None:
         QTest.qWait(600)
-        wait_until(lambda: not panel.inside.busy and panel.inside.layers.complete)
+        wait_until(lambda: not panel.controller.busy)
         QTest.qWait(600)
         pixels = viewer.window.screenshot(canvas_only=False, flash=False)
         Image.fromarray(pixels[..., :3]).save(arguments.folder / f"{name}.png", optimize=True)
@@ -50,28 +50,28 @@ def main() -> None:
     annotator.train()
     wait_until(lambda: not annotator.work.running)
     _, panel = viewer.window.add_plugin_dock_widget("napari-unet-mri", "Look inside")
-    wait_until(lambda: bool(panel.inside.levels))
+    wait_until(lambda: bool(panel.controller.levels))
 
     area = (viewer.layers["Hidden answer"].data > 0).sum(axis=(1, 2))
     index = int(np.argmax(area))
     session.bridge.go_to(index)
     session.labels.opacity = 0.35
 
-    panel.inside.see(given=True)
+    panel.controller.see(network_input=True)
     take("6-inside-input")
-    panel.inside.see(given=False, level="encoder 2", grid=True)
+    panel.controller.see(network_input=False, level="encoder 2", channel_grid=True)
     take("7-inside-channels")
-    panel.inside.see(level="decoder 1", grid=False)
+    panel.controller.see(level="decoder 1", channel_grid=False)
     take("8-inside-level")
-    panel.inside.see(level="", uncertainty=True)
+    panel.controller.see(level="", uncertainty=True)
     take("9-inside-uncertainty")
-    panel.inside.see(uncertainty=False, probabilities=True)
+    panel.controller.see(uncertainty=False, probabilities=True)
     take("11-inside-probabilities")
-    panel.inside.see(probabilities=False, variation="elastic (paper)")
+    panel.controller.see(probabilities=False, variation="elastic (paper)")
     take("12-inside-varied")
-    panel.inside.see(variation="")
+    panel.controller.see(variation="")
     panel.method.setCurrentIndex(1)
-    panel.inside.method = "occlusion"
+    panel.controller.method = "occlusion"
     panel.why.click()
     _click_structure(viewer, session, index)
     take("10-inside-why")

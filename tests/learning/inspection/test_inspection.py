@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from napari_unet.errors import AnnotationError, ResourceError
 from napari_unet.learning.config import PRESETS, ModelConfig
+from napari_unet.learning.inspection import explanation
 from napari_unet.learning.inspection.channel_grid import channel_grid
-from napari_unet.learning.inspection.explanation import by_gradient, by_occlusion
+from napari_unet.learning.inspection.explanation import explain
 from napari_unet.learning.inspection.levels import Place, levels, receptive_field
-from napari_unet.learning.inspection.probe import NetworkProbe, separability
+from napari_unet.learning.inspection.probe import FeatureMaps, NetworkProbe, separability
 from napari_unet.learning.model_card import ModelCard
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
@@ -27,6 +28,7 @@ NETWORKS = {
     "mirrored, shallow": ModelConfig(width=2, levels=3, stride=1, padding="mirror"),
     "nearest": replace(PRESETS["paper"], width=2, levels=3, upsampling="nearest"),
 }
+every_method = pytest.mark.parametrize("method", ["occlusion", "gradient"])
 every_network = pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
 SPACING = (0.8, 1.25)
 
@@ -86,10 +88,10 @@ def test_the_levels_are_as_large_as_what_the_network_computes(config):
 
 def test_levels_are_named_as_in_the_paper():
     titles = [level.title for level in levels(PRESETS["paper"], (388, 388))]
-    assert "encoder 2: 128 channels, 280 x 280" in titles
-    assert "bridge: 1024 channels, 28 x 28" in titles
-    assert "decoder 1, after skip: 128 channels, 392 x 392" in titles
-    assert titles[-1] == "decoder 1: 64 channels, 388 x 388"
+    assert "Encoder 2: 128 channels, 280 x 280" in titles
+    assert "Bridge: 1024 channels, 28 x 28" in titles
+    assert "Decoder 1, after skip: 128 channels, 392 x 392" in titles
+    assert titles[-1] == "Decoder 1: 64 channels, 388 x 388"
 
 
 @every_network
@@ -148,11 +150,11 @@ def test_the_input_is_shown_exactly_as_it_entered_and_in_its_place(config):
     image[0, 20, 30] = 8
     probe = NetworkProbe(checkpoint_of(UNet(config)), scan_of(image))
     activations = probe.activations(0)
-    given = probe.net.surround(probe.images(0))[0].numpy()
-    np.testing.assert_array_equal(activations.given, given)
+    entered = probe.net.surround(probe.images(0))[0].numpy()
+    np.testing.assert_array_equal(activations.network_input, entered)
+    place = activations.input_place
     inside = [
-        np.array(at) * activations.given_place.scale_mm + activations.given_place.translate_mm
-        for at in np.argwhere(given[0] == 8)
+        np.array(at) * place.scale_mm + place.translate_mm for at in np.argwhere(entered[0] == 8)
     ]
     own = np.array([(20 + 5) * SPACING[0], (30 + 11) * SPACING[1]])
     assert min(np.abs(each - own).max() for each in inside) < 1e-6
@@ -177,21 +179,21 @@ def test_the_receptive_field_is_where_the_gradient_is(config, monkeypatch):
             assert (where[0], where[-1] + 1) == (side.start, side.stop), pixel
 
 
-def test_the_most_telling_channel_is_the_one_that_separates_what_the_network_sees():
+def test_the_best_ranked_channel_is_the_one_that_separates_what_the_network_sees():
     rng = np.random.default_rng(0)
     classes = np.zeros((20, 20), dtype=np.int64)
     classes[5:15, 5:15] = 1
     noise = rng.normal(size=(3, 20, 20)).astype(np.float32)
     values = np.stack([100 * noise[0], noise[1] + 5 * classes, noise[2] + 2 * classes])
-    telling = separability(values, classes)
-    assert list(np.argsort(-telling)) == [1, 2, 0]
-    assert telling[1] > 0.5 > telling[0]
+    share = separability(values, classes)
+    assert list(np.argsort(-share)) == [1, 2, 0]
+    assert share[1] > 0.5 > share[0]
     # Where it sees but one class, the channel that varies most.
     assert np.argmax(separability(values, np.zeros_like(classes))) == 0
     assert not separability(np.zeros((2, 4, 4), np.float32), np.zeros((4, 4), np.int64)).any()
 
 
-def test_the_trained_network_is_shown_with_its_opinion(trained, scene):
+def test_a_trained_network_shows_what_it_finds(trained, scene):
     activations = NetworkProbe(trained.checkpoint, scene.scan).activations(6, "decoder 1")
     np.testing.assert_allclose(activations.probabilities.sum(axis=0), 1, atol=1e-4)
     truth = scene.scan.crop(scene.truth[6]) == 1
@@ -202,7 +204,7 @@ def test_the_trained_network_is_shown_with_its_opinion(trained, scene):
     )
     assert 0 <= activations.uncertainty.min() <= activations.uncertainty.max() <= 1
     best = activations.features.ranking[0]
-    assert activations.features.telling[best] > 0.3
+    assert activations.features.separability[best] > 0.3
 
 
 def looking_aside() -> UNet:
@@ -225,53 +227,56 @@ def aside() -> NetworkProbe:
     return NetworkProbe(checkpoint_of(looking_aside()), scan_of(image))
 
 
-@pytest.mark.parametrize("explain", [by_occlusion, by_gradient])
-def test_explanations_find_the_patch_that_matters(aside, explain):
-    *_, last = explain(aside, 0, (20 + 5, 22 + 11))
-    assert last.chosen == 1
+@every_method
+def test_explanations_find_the_patch_that_matters(aside, method):
+    *_, last = explain(aside, 0, (20 + 5, 22 + 11), method)
+    assert last.winner == 1
     assert last.probability > 0.99
-    assert last.share == 1
+    assert last.progress == 1
     strongest = np.unravel_index(np.argmax(last.values), last.values.shape)
     at_mm = np.array(strongest) * last.place.scale_mm + last.place.translate_mm
     away = np.abs(at_mm / SPACING - (20 + 5, 30 + 11)).max()
-    assert away <= (8 if explain is by_occlusion else 0.01)
+    assert away <= (8 if method == "occlusion" else 0.01)
     assert last.values.min() >= 0
-    assert [(s.start, s.stop) for s in last.seen] == [(25 - 8, 25 + 9), (33 - 8, 33 + 9)]
+    assert [(s.start, s.stop) for s in last.field] == [(25 - 8, 25 + 9), (33 - 8, 33 + 9)]
 
 
 def test_a_place_cut_away_before_the_network_has_no_explanation(aside):
     with pytest.raises(AnnotationError, match="cropped to the head"):
-        next(by_gradient(aside, 0, (1, 1)))
+        next(explain(aside, 0, (1, 1), "gradient"))
 
 
-@pytest.mark.parametrize("explain", [by_occlusion, by_gradient])
-def test_explaining_stops_when_asked(aside, explain):
-    events = explain(aside, 0, (25, 33), should_stop=iter([False, True]).__next__)
+@every_method
+def test_explaining_stops_when_asked(aside, method):
+    events = explain(aside, 0, (25, 33), method, iter([False, True]).__next__)
     assert len(list(events)) == 1
 
 
-@pytest.mark.parametrize("explain", [by_occlusion, by_gradient])
-def test_explaining_ends_after_the_time_it_may_take(trained, scene, explain):
+@every_method
+def test_explaining_ends_after_the_time_it_may_take(trained, scene, method, monkeypatch):
     probe = NetworkProbe(trained.checkpoint, scene.scan)
-    *_, last = explain(probe, 6, (30, 30), seconds=0)
-    assert 0 < last.share < 1
+    monkeypatch.setattr(explanation, "MOST_SECONDS", 0)
+    *_, last = explain(probe, 6, (30, 30), method)
+    assert 0 < last.progress < 1
 
 
 @pytest.mark.parametrize("name", ["fast", "standard", "paper"])
-def test_a_part_of_the_slice_explains_what_the_whole_slice_says(name):
+def test_a_part_of_the_slice_explains_what_the_whole_slice_says(name, monkeypatch):
+    monkeypatch.setattr(explanation, "NOISY_COPIES", 1)
+    monkeypatch.setattr(explanation, "NOISE", 0)
     torch.manual_seed(0)
     net = UNet(replace(PRESETS[name], width=2, levels=3)).eval()
     probe = NetworkProbe(
         checkpoint_of(net), scan_of(np.random.default_rng(0).normal(size=(1, 150, 170)))
     )
-    *_, last = by_gradient(probe, 0, (75, 90), copies=1, noise=0)
+    *_, last = explain(probe, 0, (75, 90), "gradient")
     image = probe.images(0).requires_grad_()
     scores = probe.net(image)[0, :, 75 - 5, 90 - 11]
     chosen = int(scores.argmax())
     (scores[chosen] - scores[1 - chosen]).backward()
     whole = (image.grad * (image - image.mean())).detach()[0, 0].numpy()
     assert last.values.size < whole.size
-    assert last.chosen == chosen
+    assert last.winner == chosen
     rows, columns = (
         round((first / spacing) - start)
         for first, spacing, start in zip(last.place.translate_mm, SPACING, (5, 11), strict=True)
@@ -282,10 +287,12 @@ def test_a_part_of_the_slice_explains_what_the_whole_slice_says(name):
     assert np.abs(whole).sum() == pytest.approx(np.abs(part).sum(), rel=1e-4)
 
 
-def test_a_mosaic_lies_over_the_slice_whatever_its_channels_cover():
+def test_a_channel_grid_lies_over_the_slice_whatever_its_channels_cover():
     values = np.random.default_rng(0).random((5, 20, 30)).astype(np.float32)
-    slice_place, slice_size = Place((1.0, 0.5), (10.0, -4.0)), (24, 60)
-    picture, where = channel_grid(values, [4, 0, 1, 2, 3], (2.0, 1.0), slice_place, slice_size)
+    level = levels(ModelConfig(), (20, 30))[0]
+    share = np.array([0.4, 0.3, 0.2, 0.1, 0.5])
+    features = FeatureMaps(level, values, Place((2.0, 1.0), (0.0, 0.0)), share, n_classes=2)
+    picture, where = channel_grid(features, Place((1.0, 0.5), (10.0, -4.0)), (24, 60))
     assert picture.shape[1] * where.scale_mm[1] <= 30 + 1e-6
     assert picture.shape[0] * where.scale_mm[0] == pytest.approx(24)
     edges = [t - s / 2 for t, s in zip(where.translate_mm, where.scale_mm, strict=True)]

@@ -6,16 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from napari.layers import Image, Shapes
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.inspection import explanation
 from napari_unet.learning.inspection.levels import Place
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
 from napari_unet.plugin.inspector.controller import NO_ANNOTATOR
-from napari_unet.plugin.inspector.panel import InsidePanel
+from napari_unet.plugin.inspector.panel import InspectorPanel
 from napari_unet.plugin.inspector.tasks import Picture
 
 from ..conftest import PLUGIN, SHAPE, Bench
@@ -32,16 +34,10 @@ def train(bench: Bench, network: str = "fast", steps: int = 6) -> None:
     bench.train()
 
 
-def settle(bench: Bench, panel: InsidePanel) -> None:
+def settle(bench: Bench, panel: InspectorPanel) -> None:
     """Wait until what is requested for is shown."""
-    inside = panel.inside
-    bench.qtbot.waitUntil(
-        lambda: (
-            bool(inside.levels)
-            and not (inside.busy or inside._stale or inside._asked or inside._timer.isActive())
-            and inside.layers.complete
-        )
-    )
+    controller = panel.controller
+    bench.qtbot.waitUntil(lambda: bool(controller.levels) and not controller.busy)
 
 
 def ours(bench: Bench) -> dict[str, object]:
@@ -53,7 +49,7 @@ def ours(bench: Bench) -> dict[str, object]:
 def open_panel(bench) -> Iterator:
     opened = []
 
-    def open_it() -> InsidePanel:
+    def open_it() -> InspectorPanel:
         _, panel = bench.viewer.window.add_plugin_dock_widget(PLUGIN, "Look inside")
         opened.append(panel)
         return panel
@@ -63,8 +59,8 @@ def open_panel(bench) -> Iterator:
         panel.disconnect_viewer()
 
 
-def click_level(bench: Bench, panel: InsidePanel, name: str) -> None:
-    level = next(each for each in panel.inside.levels if each.name == name)
+def click_level(bench: Bench, panel: InspectorPanel, name: str) -> None:
+    level = next(each for each in panel.controller.levels if each.name == name)
     at = panel.view.block(level).center().toPoint()
     QTest.mouseClick(panel.view, Qt.MouseButton.LeftButton, pos=at)
     settle(bench, panel)
@@ -87,11 +83,11 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     before = list(bench.viewer.layers)
     dims = bench.viewer.dims
     steps = dims.nsteps[0], dims.point
-    for toggle in (panel.given, panel.probabilities, panel.uncertainty):
+    for toggle in (panel.network_input, panel.probabilities, panel.uncertainty):
         toggle.click()
     click_level(bench, panel, "encoder 2")
     layers = ours(bench)
-    level = next(each for each in panel.inside.levels if each.name == "encoder 2")
+    level = next(each for each in panel.controller.levels if each.name == "encoder 2")
     features = next(layer for name, layer in layers.items() if name.startswith("Encoder 2: 8 ch"))
     assert features.data.shape == (1, *level.size)
     assert {"As the model sees it", "Probability: Tumour", "Uncertainty"} < set(layers)
@@ -121,7 +117,7 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     panel.remove.click()
     assert list(bench.viewer.layers) == before
     assert bench.session.labels.mode == "paint"
-    assert not panel.given.isChecked()
+    assert not panel.network_input.isChecked()
     assert panel._on_press not in bench.viewer.mouse_drag_callbacks
 
 
@@ -145,7 +141,7 @@ def test_pictures_follow_the_slice_in_the_same_layers_when_asked(bench, open_pan
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    panel.given.click()
+    panel.network_input.click()
     settle(bench, panel)
     layer = ours(bench)["As the model sees it"]
     first = layer.data.copy()
@@ -175,8 +171,8 @@ def test_channels_can_be_stepped_through_or_seen_in_a_grid(bench, open_panel):
     assert layer.name != name
     one = layer.data.shape
     covered_mm = one[2] * layer.scale[2]
-    panel.arrangement.setCurrentIndex(1)
-    panel.arrangement.activated.emit(1)
+    panel.channel_grid.setCurrentIndex(1)
+    panel.channel_grid.activated.emit(1)
     settle(bench, panel)
     assert layer.data.shape[2] > 2 * one[2] * 0.9
     assert layer.data.shape[2] * layer.scale[2] == pytest.approx(covered_mm, rel=0.1)
@@ -190,7 +186,7 @@ def test_a_look_waits_for_the_training_and_shows_the_new_model(bench, open_panel
     bench.annotator.config = TrainConfig(seconds=600, threads=1, model=NARROW["fast"])
     bench.widget.train.start.click()
     bench.wait_for_step()
-    panel.given.click()
+    panel.network_input.click()
     bench.qtbot.waitUntil(lambda: "training" in panel.message.text)
     assert not ours(bench)
     bench.widget.train.start.click()
@@ -216,7 +212,7 @@ def test_a_picture_that_waits_for_its_turn_goes_with_the_wish_or_the_plane(bench
     panel.uncertainty.click()
     panel.probabilities.click()
     settle(bench, panel)
-    layers = panel.inside.layers
+    layers = panel.controller.layers
     kept = ours(bench)["Probability: Tumour"]
     shown = {"Uncertainty", "Probability: Tumour"}
     picture = Picture("uncertainty", 1, "late", 8, kept.data[0], PLACE, (0.0, 1.0))
@@ -238,7 +234,7 @@ def test_a_picture_that_waits_for_its_turn_goes_with_the_wish_or_the_plane(bench
 def test_without_a_model_the_panel_says_what_is_missing(make_napari_viewer, bench, open_panel):
     panel = open_panel()
     assert "Train a model" in panel.message.text
-    assert not panel.given.isEnabled()
+    assert not panel.network_input.isEnabled()
     bench.widget.disconnect_viewer()
     assert panel.message.text == NO_ANNOTATOR
 
@@ -247,7 +243,7 @@ def test_nothing_is_left_when_the_scan_goes(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    panel.given.click()
+    panel.network_input.click()
     settle(bench, panel)
     bench.viewer.layers.remove(bench.image)
     bench.qtbot.wait(50)
@@ -258,7 +254,7 @@ def test_nothing_is_left_when_the_dock_closes(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    panel.given.click()
+    panel.network_input.click()
     settle(bench, panel)
     callbacks = list(bench.viewer.mouse_drag_callbacks)
     panel.why.click()
@@ -272,7 +268,7 @@ def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    panel.given.click()
+    panel.network_input.click()
     settle(bench, panel)
     scan = bench.widget.scan.image
     shown = [scan.itemText(at) for at in range(scan.count())]
@@ -331,25 +327,38 @@ def test_pictures_that_had_to_make_way_come_afterwards(bench, open_panel):
     panel = open_panel()
     settle(bench, panel)
     panel.uncertainty.setChecked(True)
-    panel.inside.see(uncertainty=True)
-    panel.inside._begin()
-    assert panel.inside.busy
+    panel.controller.see(uncertainty=True)
+    panel.controller._begin()
+    assert bench.annotator.work.background.running
     bench.annotator.segment()
     bench.wait_for_job()
     settle(bench, panel)
     assert "Uncertainty" in ours(bench)
 
 
-def test_an_explanation_nobody_wants_any_more_ends(bench, open_panel):
+def test_an_explanation_makes_way_for_pictures_and_ends_when_nobody_wants_it(
+    bench, open_panel, monkeypatch
+):
+    def endless(decision):
+        while True:
+            time.sleep(0.01)
+            yield torch.ones(decision.images.shape[-2:]), 0.5
+
+    monkeypatch.setattr(explanation, "_by_gradient", endless)
+    monkeypatch.setattr(explanation, "MOST_SECONDS", 1e9)
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    seen = []
-    begin_long_look(bench, seen)
-    panel.inside._explaining = True
-    panel.inside.forget_why()
-    bench.qtbot.waitUntil(lambda: not panel.inside.busy)
-    assert not ours(bench)
+    panel.why.click()
+    click_voxel(bench)
+    bench.qtbot.waitUntil(lambda: "50% done" in panel.message.text)
+    panel.uncertainty.click()
+    bench.qtbot.waitUntil(lambda: "Uncertainty" in ours(bench))
+    bench.qtbot.waitUntil(lambda: "50% done" in panel.message.text)  # it goes on
+    assert set(ours(bench)) == {"Uncertainty", "Why here: gradient", "What it can see"}
+    panel.why.click()
+    settle(bench, panel)
+    assert set(ours(bench)) == {"Uncertainty"}
 
 
 def test_the_model_can_be_changed_during_a_look(bench, open_panel):
@@ -358,7 +367,7 @@ def test_the_model_can_be_changed_during_a_look(bench, open_panel):
     settle(bench, panel)
     begin_long_look(bench, [])
     bench.annotator.model_choice.forget()
-    bench.qtbot.waitUntil(lambda: not panel.inside.busy)
+    bench.qtbot.waitUntil(lambda: not panel.controller.busy)
     assert "Train a model" in panel.message.text
 
 
@@ -390,7 +399,7 @@ def test_what_a_model_of_other_structures_and_levels_showed_goes_with_it(
     settle(bench, panel)
     assert [name.split(":")[0] for name in ours(bench)] == ["Probability"]
     assert not panel.message.failed, panel.message.text
-    assert panel.inside.request.level == ""
+    assert panel.controller.request.level == ""
 
 
 def test_a_slice_can_be_seen_as_training_varies_it(bench, open_panel):

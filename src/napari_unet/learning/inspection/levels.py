@@ -1,4 +1,4 @@
-"""Where the features of each level of a U-Net lie on the slice it looks at. No torch here.
+"""Where the features of each level of a U-Net lie on the slice that it is given. No torch here.
 
 Along a side, pixel i of a level is centred at ``start + i * step`` in pixels of the slice that
 the network is given. Folding or pooling n pixels into one multiplies the step by n and moves the
@@ -34,6 +34,8 @@ class Level:
         See `Stage`.
     number : int
         1 at the top of the U; the bridge has the highest.
+    module : str
+        Module of the `UNet` that computes them; `after skip`: that takes them.
     channels : int
         How many features there are.
     size : tuple of int
@@ -44,6 +46,7 @@ class Level:
 
     stage: Stage
     number: int
+    module: str
     channels: int
     size: tuple[int, int]
     step: float
@@ -60,12 +63,14 @@ class Level:
 
     @property
     def title(self) -> str:
-        """Name, channels and size: ``encoder 2: 128 channels, 280 x 280``."""
-        return f"{self.name}: {self.channels} channels, {self.size[0]} x {self.size[1]}"
+        """Name, channels and size: ``Encoder 2: 128 channels, 280 x 280``."""
+        return (
+            f"{self.name.capitalize()}: {self.channels} channels, {self.size[0]} x {self.size[1]}"
+        )
 
 
 def levels(config: ModelConfig, size: tuple[int, int]) -> tuple[Level, ...]:
-    """List what can be looked at in a network, in the order in which it is computed.
+    """List the levels of a network, in the order in which they are computed.
 
     Parameters
     ----------
@@ -79,26 +84,26 @@ def levels(config: ModelConfig, size: tuple[int, int]) -> tuple[Level, ...]:
     lost = config.kernel - 1 if config.padding == "valid" else 0  # pixels at one end, in a block
     result: list[Level] = []
 
-    def add(stage: Stage, level: int, layer: str, step: float, start: float) -> None:
-        row = table[layer]
-        result.append(Level(stage, level + 1, row.out_channels, row.size, step, start))
+    def add(stage: Stage, number: int, layer: str, step: float, start: float) -> None:
+        row, module = table[layer], ".".join(layer.split(".")[:2])
+        result.append(Level(stage, number + 1, module, row.out_channels, row.size, step, start))
 
     step = float(config.stride)
     start = (config.stride - 1) / 2 - input_margin(config)
     skips: list[tuple[float, float]] = []
-    for level in range(config.levels):
-        if level:
+    for number in range(config.levels):
+        if number:
             step, start = 2 * step, start + step / 2
         start += lost * step
         skips.append((step, start))
-        stage: Stage = "encoder" if level < config.levels - 1 else "bridge"
-        add(stage, level, f"encoder.{level}.conv2", step, start)
-    for level, cropped in reversed(list(enumerate(crop_starts(config)))):
-        step, start = skips[level]
+        stage: Stage = "encoder" if number < config.levels - 1 else "bridge"
+        add(stage, number, f"encoder.{number}.conv2", step, start)
+    for number, cropped in reversed(list(enumerate(crop_starts(config)))):
+        step, start = skips[number]
         start += cropped * step
-        add("before skip", level, f"upsamplers.{level}", step, start)
-        add("after skip", level, f"decoder.{level}.skip", step, start)
-        add("decoder", level, f"decoder.{level}.conv2", step, start + lost * step)
+        add("before skip", number, f"upsamplers.{number}", step, start)
+        add("after skip", number, f"decoder.{number}.skip", step, start)
+        add("decoder", number, f"decoder.{number}.conv2", step, start + lost * step)
     return tuple(result)
 
 
@@ -119,8 +124,11 @@ class Place:
     translate_mm: tuple[float, float]
 
 
-def place(
-    scan: PreparedScan, size: tuple[int, int], step: float = 1.0, start: float = 0.0
+def place_of(
+    scan: PreparedScan,
+    size: tuple[int, int],
+    step: float = 1.0,
+    start: tuple[float, float] = (0.0, 0.0),
 ) -> Place:
     """Find the place of a picture whose pixels lie at ``start + i * step`` of a slice.
 
@@ -130,25 +138,20 @@ def place(
         The scan.
     size : tuple of int
         Rows and columns to which the scan's (cropped) slices are resampled.
-    step, start : float
+    step : float
         See `Level`.
+    start : tuple of float
+        The same along rows and columns.
     """
-    return shifted_place(scan, size, step, (start, start))
-
-
-def shifted_place(
-    scan: PreparedScan, size: tuple[int, int], step: float, start: tuple[float, float]
-) -> Place:
-    """Find the place of a picture that begins elsewhere along rows than along columns."""
-    ratios = [own / given for own, given in zip(scan.shape, size, strict=True)]
-    scale = [step * ratio * spacing for ratio, spacing in zip(ratios, scan.spacing_mm, strict=True)]
-    translate = [
-        ((first + 0.5) * ratio - 0.5 + window.start) * spacing
-        for first, ratio, window, spacing in zip(
-            start, ratios, scan.window, scan.spacing_mm, strict=True
+    sides = zip(scan.shape, size, scan.spacing_mm, scan.window, start, strict=True)
+    (height, top), (width, left) = (
+        (
+            step * own / given * spacing,
+            ((first + 0.5) * own / given - 0.5 + window.start) * spacing,
         )
-    ]
-    return Place((scale[0], scale[1]), (translate[0], translate[1]))
+        for own, given, spacing, window, first in sides
+    )
+    return Place((height, width), (top, left))
 
 
 def receptive_field(
@@ -173,11 +176,11 @@ def receptive_field(
     tuple of slice
         Rows and columns.
     """
-    rows, columns = (_seen(config, side, at) for side, at in zip(size, pixel, strict=True))
+    rows, columns = (_field_along(config, *each) for each in zip(size, pixel, strict=True))
     return rows, columns
 
 
-def _seen(config: ModelConfig, side: int, at: int) -> slice:
+def _field_along(config: ModelConfig, side: int, at: int) -> slice:
     """`receptive_field` along one side: from the output back to the input."""
     around = config.kernel - 1  # pixels on either side that two convolutions see
     before, after = (0, 2 * around) if config.padding == "valid" else (around, around)

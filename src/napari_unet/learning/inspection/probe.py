@@ -1,4 +1,4 @@
-"""A trained network looked at while it looks at a slice: its input, features and opinion."""
+"""What a trained network computes for a slice: its input, features, probabilities, uncertainty."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.learning.inspection.levels import Level, Place, levels, place
+from napari_unet.learning.inspection.levels import Level, Place, levels, place_of
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.runtime import choose_device, load_torch
 
 load_torch()
 
 import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from napari_unet.learning.network.checkpoint import Checkpoint  # noqa: E402
 from napari_unet.learning.network.layer_sizes import input_margin, input_size  # noqa: E402
@@ -36,51 +36,51 @@ class FeatureMaps:
         The channels.
     place : Place
         Where they lie.
-    telling : ndarray of float, shape (c,)
-        How telling each channel is, see `separability`.
-    classes : int
+    separability : ndarray of float, shape (c,)
+        See `separability`.
+    n_classes : int
         How many classes the network sees in the slice.
     """
 
     level: Level
     values: NDArray[np.float32]
     place: Place
-    telling: NDArray[np.float64]
-    classes: int
+    separability: NDArray[np.float64]
+    n_classes: int
 
     @property
     def ranking(self) -> list[int]:
-        """Numbers of the channels, the most telling first."""
-        return [int(channel) for channel in np.argsort(-self.telling, kind="stable")]
+        """Numbers of the channels, those that separate the classes best first."""
+        return [int(channel) for channel in np.argsort(-self.separability, kind="stable")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceActivations:
-    """One slice, as the network saw it and what it made of it.
+    """What the network computes for one slice.
 
     Parameters
     ----------
-    given : ndarray of float32, shape (c, h', w')
+    network_input : ndarray of float32, shape (c, h', w')
         Exactly what entered the network: cropped, normalised, resampled and padded.
         (That a network at half resolution takes 2 x 2 pixels as channels is undone.)
-    given_place : Place
+    input_place : Place
         Where that lies.
     probabilities : ndarray of float32, shape (k, h, w)
         Of each class, background first, at the pixels of the scan's window: what the
         network says of this slice alone, neighbours and annotation aside.
     uncertainty : ndarray of float32, shape (h, w)
         Their entropy, from 0 (certain) to 1 (all classes as likely).
-    opinion_place : Place
+    window_place : Place
         Where `probabilities` and `uncertainty` lie.
     features : FeatureMaps or None
         Of the level asked for.
     """
 
-    given: NDArray[np.float32]
-    given_place: Place
+    network_input: NDArray[np.float32]
+    input_place: Place
     probabilities: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
-    opinion_place: Place
+    window_place: Place
     features: FeatureMaps | None
 
 
@@ -103,7 +103,7 @@ class NetworkProbe:
     VolumeError
         If it needs another normalisation.
     ResourceError
-        If whole slices, which are looked at without tiles, do not fit into memory.
+        If whole slices, which are not cut into tiles here, do not fit into memory.
     """
 
     def __init__(self, checkpoint: Checkpoint, scan: PreparedScan, device: str = "auto") -> None:
@@ -123,86 +123,70 @@ class NetworkProbe:
         images = torch.from_numpy(self.scan.slices[index][None]).to(self.device)
         return resample_images(images, self.size)
 
-    def level(self, name: str) -> Level:
-        """Find a level by its name.
+    @torch.inference_mode()
+    def activations(self, index: int, level: str | None = None) -> SliceActivations:
+        """Run the network on a slice once.
+
+        Parameters
+        ----------
+        index : int
+            Slice number.
+        level : str, optional
+            Name of the level whose features to keep.
 
         Raises
         ------
         ValueError
-            If there is none of that name; the message lists those there are.
+            If there is no level of that name; the message lists those there are.
         """
+        kept: list[Tensor] = []
+        chosen = None if level is None else self._level(level)
+        hook = None if chosen is None else self._keep_next(chosen, kept)
+        try:
+            network_input = self.net.surround(self.images(index))
+            rows, columns = self.size
+            logits = self.net.scores(network_input)[..., :rows, :columns]
+        finally:
+            if hook is not None:
+                hook.remove()
+        probabilities = resample_images(logits.float().softmax(dim=1), self.scan.shape)
+        entropy = torch.special.entr(probabilities).sum(dim=1)
+        margin = -input_margin(self.config)
+        return SliceActivations(
+            network_input=_array(network_input),
+            input_place=place_of(self.scan, self.size, start=(margin, margin)),
+            probabilities=_array(probabilities),
+            uncertainty=_array(entropy / math.log(self.config.n_classes)),
+            window_place=place_of(self.scan, self.scan.shape),
+            features=None if chosen is None else self._features(chosen, kept[0], logits),
+        )
+
+    def _level(self, name: str) -> Level:
         for level in self.levels:
             if level.name == name:
                 return level
         known = ", ".join(level.name for level in self.levels)
         raise ValueError(f"This network has no level {name!r}; it has {known}.")
 
-    def activations(self, index: int, name: str | None = None) -> SliceActivations:
-        """Look at a slice once.
-
-        Parameters
-        ----------
-        index : int
-            Slice number.
-        name : str, optional
-            Name of the level whose features to keep.
-        """
-        level = None if name is None else self.level(name)
-        kept: list[Tensor] = []
-        hook = None if level is None else self._listen(level, kept)
-        try:
-            with torch.inference_mode():
-                given = self.net.surround(self.images(index))
-                rows, columns = self.size
-                logits = self.net.scores(given)[..., :rows, :columns]
-                probabilities = resample_images(logits.float().softmax(dim=1), self.scan.shape)
-                uncertainty = torch.special.entr(probabilities).sum(dim=1) / math.log(
-                    self.config.n_classes
-                )
-        finally:
-            if hook is not None:
-                hook.remove()
-        features = None
-        if level is not None:
-            features = self._features(level, _array(kept[0]), _array(logits.argmax(dim=1)))
-        return SliceActivations(
-            given=_array(given),
-            given_place=place(self.scan, self.size, start=-input_margin(self.config)),
-            probabilities=_array(probabilities),
-            uncertainty=_array(uncertainty),
-            opinion_place=place(self.scan, self.scan.shape),
-            features=features,
-        )
-
-    def _listen(self, level: Level, kept: list[Tensor]) -> torch.utils.hooks.RemovableHandle:
+    def _keep_next(self, level: Level, kept: list[Tensor]) -> torch.utils.hooks.RemovableHandle:
         """Keep the features of a level when they are computed next."""
-        module: nn.Module
+        module = self.net.get_submodule(level.module)
         if level.stage == "after skip":
-            module = self.net.decoder[level.number - 1]
-            return module.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
-        if level.stage in ("encoder", "bridge"):
-            module = self.net.encoder[level.number - 1]
-        elif level.stage == "before skip":
-            module = self.net.upsamplers[level.number - 1]
-        else:
-            module = self.net.decoder[level.number - 1]
-        return module.register_forward_hook(lambda _, __, found: kept.append(found))
+            return module.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        return module.register_forward_hook(lambda _, __, output: kept.append(output))
 
-    def _features(
-        self, level: Level, values: NDArray[np.float32], classes: NDArray[np.int64]
-    ) -> FeatureMaps:
-        at_pixels = np.ix_(
-            *(
-                np.clip(np.rint(level.start + np.arange(n) * level.step), 0, side - 1).astype(int)
-                for n, side in zip(level.size, self.size, strict=True)
-            )
+    def _features(self, level: Level, features: Tensor, logits: Tensor) -> FeatureMaps:
+        values, classes = _array(features), _array(logits.argmax(dim=1))
+        at_pixels = (
+            np.clip(np.rint(level.start + np.arange(n) * level.step), 0, side - 1).astype(int)
+            for n, side in zip(level.size, self.size, strict=True)
         )
         return FeatureMaps(
             level=level,
             values=values,
-            place=place(self.scan, self.size, level.step, level.start),
-            telling=separability(values, classes[at_pixels]),
-            classes=len(np.unique(classes)),
+            place=place_of(self.scan, self.size, level.step, (level.start, level.start)),
+            separability=separability(values, classes[np.ix_(*at_pixels)]),
+            n_classes=len(np.unique(classes)),
         )
 
 
@@ -220,20 +204,18 @@ def separability(values: NDArray[np.float32], classes: NDArray[np.int64]) -> NDA
     classes : ndarray of int, shape (h, w)
         Class that the network sees at each pixel.
     """
-    flat = values.reshape(len(values), -1).astype(np.float64)
-    total = flat.var(axis=1)
-    present, where = np.unique(classes, return_inverse=True)
-    if len(present) == 1:
-        explained, whole = total, np.full_like(total, total.max())
+    flat, classes = values.reshape(len(values), -1).astype(np.float64), classes.ravel()
+    variance = flat.var(axis=1)
+    masks = [classes == each for each in np.unique(classes)]
+    if len(masks) == 1:
+        explained, whole = variance, np.full_like(variance, variance.max())
     else:
-        member = np.eye(len(present))[where.ravel()]  # (pixels, classes)
-        count = member.sum(axis=0)
-        away = flat @ member / count - flat.mean(axis=1, keepdims=True)
-        explained, whole = (away**2 * count).sum(axis=1) / flat.shape[1], total
-    telling: NDArray[np.float64] = np.divide(
-        explained, whole, out=np.zeros_like(total), where=whole > 1e-12
+        within = sum(mask.mean() * flat[:, mask].var(axis=1) for mask in masks)
+        explained, whole = np.maximum(variance - within, 0), variance
+    share: NDArray[np.float64] = np.divide(
+        explained, whole, out=np.zeros_like(variance), where=whole > 1e-12
     )
-    return telling
+    return share
 
 
 def _array(tensor: Tensor) -> NDArray:  # type: ignore[type-arg]

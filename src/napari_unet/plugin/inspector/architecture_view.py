@@ -183,8 +183,9 @@ class ArchitectureView(QWidget):
             self.unsetCursor()
             return
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        title = level.title[0].upper() + level.title[1:]
-        self.setToolTip(f"{title}\n{STAGE_WORDS[level.stage]}.\nClick to see its feature maps")
+        self.setToolTip(
+            f"{level.title}\n{STAGE_WORDS[level.stage]}.\nClick to see its feature maps"
+        )
 
 
 def _arrow(painter: QPainter, start: QPointF, end: QPointF) -> None:

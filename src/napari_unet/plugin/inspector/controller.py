@@ -1,46 +1,56 @@
-"""A look inside the model of the open annotator: what is requested for, asked for and shown.
+"""What is to be seen inside the model of the open annotator, and what is seen.
 
-The panel forwards intent to an `Inside` and renders what its signals say. All work is done by the
-annotator's `WorkController`: it never runs beside training, and makes way for it.
+A request goes one way: the panel changes it, a task in the annotator's background (see
+`WorkController.background`, which gives way to training and all other work) makes pictures of
+it, and `PictureLayers` lays them over the scan.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet.errors import AnnotationError, NapariUnetError
-from napari_unet.learning.inspection.levels import Level
+from napari_unet.errors import NapariUnetError
+from napari_unet.learning.inspection.levels import Level, levels
 from napari_unet.plugin.app import messages
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.app.tasks import ScanPrepared
-from napari_unet.plugin.inspector.picture_layers import InsideLayers
+from napari_unet.plugin.inspector.picture_layers import PictureLayers
 from napari_unet.plugin.inspector.tasks import (
+    KINDS,
+    OF_THE_SLICE,
+    ExplanationRequest,
+    Inspection,
     InspectionDone,
     InspectionRequest,
-    Inspector,
     LevelsKnown,
-    Method,
+    Outline,
     Picture,
+    Remark,
 )
 from napari_unet.plugin.layers.metadata import LayerInfo
 
 if TYPE_CHECKING:
-    from napari_unet.learning.inspection.explanation import Explanation
+    from napari_unet.learning.inspection.explanation import Method
+    from napari_unet.learning.inspection.probe import NetworkProbe
+    from napari_unet.learning.network.checkpoint import Checkpoint
+
+LEVELS = "levels"
+"""What is due where the levels of a network are not known yet; no kind of picture."""
+
+SETTINGS = {"seed": "variation", "channel_grid": "level", "rank": "level"}
+"""Kinds of pictures that further fields of an `InspectionRequest` are about."""
 
 PAUSE_MS = 150
-"""A slice is looked at once it has been on screen this long."""
+"""A slice is inspected once it has been on screen this long."""
 
 NO_ANNOTATOR = "Open the U-Net annotator (menu Plugins) on a scan: its model is looked into."
 NO_MODEL = "Train a model first, or load one."
-READY = "Click a level of the U, or choose what to see of the slice on screen."
 
 
 def find_annotator(viewer: Viewer) -> Annotator | None:
@@ -52,13 +62,17 @@ def find_annotator(viewer: Viewer) -> Annotator | None:
     return None
 
 
-class Inside(QObject):
-    """What is to be seen inside the model, and what is seen.
+class InspectionController(QObject):
+    """Has the model of the open annotator inspected, and the pictures shown.
+
+    Kinds of pictures are *due* from when they are asked for until an inspection of them is done:
+    also while other work comes first. Where another request comes meanwhile, that inspection
+    ends, nothing it still says counts, and the next one makes all that is due.
 
     Signals
     -------
     changed : ()
-        What is requested for, what can be, or whether work is under way.
+        The request, or what can be requested.
     message : (str, bool)
         A sentence for the user; True if something went wrong.
     """
@@ -69,308 +83,252 @@ class Inside(QObject):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.open = True
-        self.viewer = viewer
         self.annotator: Annotator | None = None
         self.levels: tuple[Level, ...] = ()
         self.request = InspectionRequest()
         self.follow = False
         self.method: Method = "gradient"
-        self.layers = InsideLayers(viewer)
+        self.layers = PictureLayers(viewer)
         self.layers.removed.connect(self._on_layer_removed)
-        self._session: ScanSession | None = None  # whose scan the layers lie over
-        self._axis: int | None = None  # of its slices
-        self._model: object = None  # which the network kept, and the levels, belong to
-        self._kept: list[Any] = []
-        self._pixel = (0, 0)
-        self._asked: tuple[int, tuple[int, int]] | None = None
-        self._explaining = False
-        self._found: Explanation | None = None  # so far
-        self._stale = False  # what is shown is not what is requested for
-        self._unfinished = False  # the look under way has not shown everything yet
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(PAUSE_MS)
-        self._timer.timeout.connect(self._begin)
-        viewer.dims.events.current_step.connect(self._on_slice)
+        self._viewer = viewer
+        self._session: ScanSession | None = None  # of the annotator, with its layers in the viewer
+        self._axis: int | None = None
+        self._model: Checkpoint | None = None
+        self._kept: list[NetworkProbe] = []
+        self._due: set[str] = set()  # kinds of pictures, or `LEVELS`
+        self._inspection: Inspection | None = None  # under way, if it still counts
+        self._pause = _timer(PAUSE_MS, self._begin)
+        # Layers come one by one; the annotator has taken them up once they all are there.
+        self._find_soon = _timer(0, self.find)
+        self._viewer_events = (
+            (viewer.dims.events.current_step, self._on_slice),
+            (viewer.layers.events.inserted, self._on_layers),
+            (viewer.layers.events.removed, self._on_layers),
+        )
+        for event, callback in self._viewer_events:
+            event.connect(callback)
 
     @property
     def busy(self) -> bool:
-        """Whether a look is under way."""
-        return self.annotator is not None and self.annotator.work.background.running
+        """Whether something is still to come."""
+        running = self.annotator is not None and self.annotator.work.background.running
+        return running or bool(self._due) or self._pause.isActive() or not self.layers.complete
 
-    @property
-    def _wanted(self) -> dict[str, bool]:
-        """Whether pictures of each kind are requested for."""
-        return {
-            "given": self.request.given,
-            "probability": self.request.probabilities,
-            "uncertainty": self.request.uncertainty,
-            "features": bool(self.request.level),
-            "varied": bool(self.request.variation),
-        }
-
-    @property
-    def _interrupted(self) -> bool:
-        """Whether an explanation that ended was not to go on."""
-        rounds = None if self.annotator is None else self.annotator.work
-        asked_again = self._asked is not None or not self._explaining
-        return rounds is None or rounds.running or asked_again
+    def close(self) -> None:
+        """Remove everything and let go of viewer and annotator; safe to call twice."""
+        if not self.open:
+            return
+        self.open = False
+        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
+            self._leave()
+            self._pause.stop()
+            self._find_soon.stop()
+        self.layers.close()
+        for event, callback in self._viewer_events:
+            event.disconnect(callback)
 
     # -- whose model -----------------------------------------------------------
 
     def find(self) -> None:
         """Join the annotator that is open, if there is another one than before."""
-        found = find_annotator(self.viewer)
-        if found is self.annotator:
-            self._check_model()
-            return
-        self._leave()
-        self.annotator = found
-        if found is not None:
-            found.closing.connect(self._leave)
-            found.session_changed.connect(self._check_model)
-            found.work.changed.connect(self._on_work)
-            found.work.background.happened.connect(self._on_seen)
-            found.work.background.ended.connect(self._on_looked)
+        found = find_annotator(self._viewer)
+        if found is not self.annotator:
+            self._leave()
+            self.annotator = found
+            for signal, slot in self._annotator_signals():
+                signal.connect(slot)
         self._check_model()
+
+    def _annotator_signals(self) -> tuple[tuple[Any, Any], ...]:
+        if self.annotator is None:
+            return ()
+        work = self.annotator.work
+        return (
+            (self.annotator.closing, self._leave),
+            (self.annotator.session_changed, self._check_model),
+            (work.changed, self._go_on),
+            (work.background.happened, self._on_event),
+            (work.background.ended, self._on_ended),
+        )
 
     def _leave(self) -> None:
         """Let go of the annotator; nothing of its scan stays on screen."""
         self.reset()
-        annotator, self.annotator = self.annotator, None
-        if annotator is None:
-            return
-        annotator.closing.disconnect(self._leave)
-        annotator.session_changed.disconnect(self._check_model)
-        annotator.work.changed.disconnect(self._on_work)
-        annotator.work.background.happened.disconnect(self._on_seen)
-        annotator.work.background.ended.disconnect(self._on_looked)
+        for signal, slot in self._annotator_signals():
+            signal.disconnect(slot)
+        self.annotator = None
         self._check_model()
 
     def _check_model(self) -> None:
-        """Notice another scan, or another model."""
+        """Notice another scan, plane or model: what was shown goes."""
         session = None if self.annotator is None else self.annotator.session
-        gone = self._session is not None and not self._session.present
-        if session is not self._session or gone:
-            self.reset()
-            self._session = session if session is not None and session.present else None
-            self._model = None
+        if session is not None and not session.present:
+            session = None
+        axis = None if session is None else session.axis
+        model = None if session is None else session.models.present
+        other_scan, other_model = session is not self._session, model is not self._model
+        changed = other_scan or other_model or axis != self._axis
+        self._session, self._axis, self._model = session, axis, model
+        if other_scan or other_model:
             self.levels = ()
-        axis = None if self._session is None else self._session.axis
-        if axis != self._axis:
-            self._axis = axis
-            self._look_again()
-        model = None if self._session is None else self._session.models.present
-        if model is not self._model:
-            self._model = model
-            self.levels = ()
-            self._look_again()
-            if model is None:
-                self.reset()
-            else:  # its levels, and whatever is on screen
-                self._stale = True
-        if self.annotator is None or self._session is None:
+        if other_scan or model is None:
+            self.request = InspectionRequest()
+        elif self.request.level not in (each.name for each in levels(model.card.model, (1, 1))):
+            self.request = replace(self.request, level="")  # of a deeper network
+        if changed:
+            self._clear()
+        if session is None:
             self.message.emit(NO_ANNOTATOR, False)
         elif model is None:
             self.message.emit(NO_MODEL, False)
         self.changed.emit()
 
-    def _look_again(self) -> None:
-        """Remove what another model said, or of other slices; what is requested for comes anew."""
-        self._kept = []
-        self.forget_why()
-        self._stop()
-        self.layers.clear()
-        self._stale = not self.request.empty
-        self._timer.start()
-
     # -- what to see -----------------------------------------------------------
 
-    def see(self, **requests: Any) -> None:
+    def see(self, **changes: Any) -> None:
         """Change the request (see `InspectionRequest`); pictures come, or go, soon."""
-        self.request = replace(self.request, **requests)
-        self.layers.remove(*(key for key, wanted in self._wanted.items() if not wanted))
-        self.layers.drop_waiting(*self._wanted)  # they answer the request before
-        self._stale = not self.request.empty
-        self._timer.start()
+        self.request = replace(self.request, **changes)
+        unwanted = set(KINDS) - self.request.wanted
+        self.layers.remove(*unwanted)
+        changed = {SETTINGS.get(field, field) for field in changes} - unwanted
+        if changed or self._due & unwanted:
+            self._due -= unwanted
+            self._make(changed)
         self.changed.emit()
 
     def follow_slice(self, follow: bool) -> None:
         """Show the same of every slice that comes on screen, or not."""
         self.follow = follow
-        if follow:
-            self._on_slice()
+        self._on_slice()
 
     def ask_why(self, position: tuple[float, ...]) -> None:
-        """Explain the voxel at a place in world coordinates, soon."""
+        """Explain the voxel at a place in world coordinates."""
         session = self._session
         if session is None:
             return
-        at = session.images[0].world_to_data(position[-3:])
-        voxel = [round(float(each)) for each in at]
-        shape = session.images[0].data.shape
-        if not all(0 <= each < side for each, side in zip(voxel, shape, strict=True)):
+        image = session.images[0]
+        voxel = [round(float(each)) for each in image.world_to_data(position[-3:])]
+        if not all(0 <= each < side for each, side in zip(voxel, image.data.shape, strict=True)):
             self.message.emit("Click inside the scan.", False)
             return
         index = voxel.pop(session.axis)
-        self._asked = (index, (voxel[0], voxel[1]))
+        self.see(explanation=ExplanationRequest(index, (voxel[0], voxel[1]), self.method))
         self._begin()
-
-    def forget_why(self) -> None:
-        """Remove the explanation, or stop making it."""
-        if self._explaining:
-            self._stop()
-        self._asked = None
-        self._explaining = False
-        self.layers.remove("explanation", "box")
 
     def reset(self) -> None:
         """Remove everything, and stop what is under way."""
-        self._timer.stop()
         self.request = InspectionRequest()
-        self._stale = False
-        self._asked = None
-        self._explaining = False
-        self._found = None
-        self._kept = []
-        self._unfinished = False
-        self._stop()
-        self.layers.clear()
+        self._clear()
         self.changed.emit()
 
-    def _stop(self) -> None:
-        """Stop the look under way, if there is one."""
+    def _clear(self) -> None:
+        """Remove what is shown, an explanation for good; all else that is requested comes anew."""
+        self._kept = []
+        self._due = set()
+        self.request = replace(self.request, explanation=None)
+        self.layers.clear()
+        known = self._model is None or bool(self.levels)
+        self._make(self.request.wanted | (set() if known else {LEVELS}))
+
+    def _make(self, kinds: set[str]) -> None:
+        """Let kinds of pictures be due; an inspection under way, and its pictures, do not count."""
+        self.layers.drop_waiting(*kinds)
+        self._due |= kinds
+        self._inspection = None
         if self.annotator is not None:
             self.annotator.work.background.stop()
-
-    def close(self) -> None:
-        """Remove everything and let go of the viewer and the annotator."""
-        self.open = False
-        with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
-            self._leave()
-            self._timer.stop()
-        self.layers.close()
-        self.viewer.dims.events.current_step.disconnect(self._on_slice)
+        self._pause.start()
 
     # -- work ------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Start what has been asked for, or have it wait for its turn."""
-        annotator, session = self.annotator, self._session
-        if annotator is None or session is None or self._model is None:
+        """Start an inspection of what is due, or leave that to `_go_on`."""
+        annotator, session, model = self.annotator, self._session, self._model
+        if annotator is None or session is None or model is None or not self._due:
             return
-        if not (self._stale or self._asked is not None):
+        work = annotator.work
+        if work.background.running:
             return
-        if self.busy:
-            self._stop()  # what is asked for now counts
-            return
-        if annotator.work.running:
-            if self._asked is not None or not self.request.empty:
+        if work.running:
+            if self._due != {LEVELS}:
                 self.message.emit(
-                    f"The plugin is {annotator.work.activity}: pictures come when that is over, "
-                    "or stop it.",
+                    f"The plugin is {work.activity}: pictures come when that is over, or stop it.",
                     False,
                 )
             return
         try:
-            self._start(annotator, session)
+            inspection = Inspection(
+                scan_source=session.scan_source(),
+                checkpoint=model,
+                class_names=session.class_names,
+                kept=self._kept,
+                request=self.request,
+                kinds=frozenset(self._due - {LEVELS}),
+                index=session.bridge.visible_index,
+            )
+            work.run_in_background(inspection.run)
         except NapariUnetError as error:
-            self._stale, self._asked = False, None
+            self._due = set()
             self.message.emit(str(error), True)
-
-    def _start(self, annotator: Annotator, session: ScanSession) -> None:
-        model = session.models.present
-        if model is None:
-            raise AnnotationError(NO_MODEL)
-        inspector = Inspector(
-            scan_source=session.scan_source(),
-            checkpoint=model,
-            class_names=session.class_names,
-            kept=self._kept,
-        )
-        run: partial[Generator[Any, None, None]]
-        if self._asked is not None:
-            (index, self._pixel), self._asked = self._asked, None
-            self._explaining = True
-            run = partial(inspector.explain, index, self._pixel, self.method)
+            return
+        self._inspection = inspection
+        if "explanation" in inspection.kinds:
             self.message.emit("Finding out why.", False)
-        else:
-            run = partial(inspector.inspect, session.bridge.visible_index, self.request)
-            self._stale, self._explaining = False, False
-            self._unfinished = True
-        annotator.work.run_in_background(run)
 
-    def _on_slice(self, _event: Any = None) -> None:
-        if self.follow and not self.request.empty:
-            self._stale = True
-            self._timer.start()
-
-    def _on_work(self) -> None:
-        self._check_model()
-        if self.annotator is not None and not self.annotator.work.running:
-            self._timer.start()
-
-    def _on_seen(self, event: object) -> None:
-        session = self._session
-        if session is None or self.annotator is None:
+    def _on_event(self, event: object) -> None:
+        annotator, session = self.annotator, self._session
+        if annotator is None or session is None:
             return
         if isinstance(event, ScanPrepared):
             session.keep_prepared(event)
             if event.scan.notes:
-                self.annotator.say(" ".join(event.scan.notes))
+                annotator.say(" ".join(event.scan.notes))
+        elif self._inspection is None:
+            return
         elif isinstance(event, LevelsKnown):
             self.levels = event.levels
-            if self.request.level not in ("", *(level.name for level in event.levels)):
-                self.request = replace(self.request, level="")
-            self._unfinished = not self.request.empty
-            self.message.emit(READY, False)
+            self._due.discard(LEVELS)
             self.changed.emit()
-        elif isinstance(event, Picture):
-            if self._wanted[event.key] and not self._stale:
+        elif isinstance(event, Picture | Outline):
+            if event.kind in self.request.wanted:
                 self.layers.show(event, session)
+        elif isinstance(event, Remark):
+            self.message.emit(event.text, False)
         elif isinstance(event, InspectionDone):
-            self._unfinished = False
-            if event.remark:
-                self.message.emit(event.remark, False)
-        elif self._explaining and self._asked is None:
-            self._show_explanation(event, session)
+            self._due -= self._inspection.kinds
 
-    def _show_explanation(self, found: Any, session: ScanSession) -> None:
-        self._found = found
-        self.layers.explain(found, self._pixel, session)
-        self._tell(found, session, f"{found.share:.0%} done.")
-
-    def _tell(self, found: Explanation, session: ScanSession, progress: str) -> None:
-        names = ("Background", *session.class_names)
-        self.message.emit(
-            f"{names[found.chosen]}, with probability {found.probability:.2f}. Orange speaks for "
-            "it, blue against it; the box is what the model can see from there."
-            + (f" {progress}" if found.share < 1 else ""),
-            False,
-        )
-
-    def _on_looked(self, failure: Exception | None) -> None:
-        unfinished, self._unfinished = self._unfinished, False
-        found, self._found = self._found, None
-        if failure is not None:
+    def _on_ended(self, failure: Exception | None) -> None:
+        inspection, self._inspection = self._inspection, None
+        if inspection is not None and failure is not None:
+            self._due = set()
             self.message.emit(messages.failed(failure), True)
-        elif found is not None and self._session is not None and not self._interrupted:
-            missing = "what is farthest away" if found.method == "occlusion" else "some detail"
-            self._tell(found, self._session, f"It ended early: {missing} is missing.")
-        elif unfinished:  # other work came first
-            self._stale = True
-        self._on_work()
+        self._go_on()
 
-    def _on_layer_removed(self, key: str) -> None:
-        """Take back the request for a layer that the user has deleted."""
-        changes: dict[str, Any] = {
-            "given": {"given": False},
-            "probability": {"probabilities": False},
-            "uncertainty": {"uncertainty": False},
-            "features": {"level": ""},
-            "varied": {"variation": ""},
-        }
-        if key in self.layers.keys:
-            return
-        self.request = replace(self.request, **changes.get(key, {}))
-        self.changed.emit()
+    def _go_on(self) -> None:
+        """Go on with what is due, soon, if no other work is under way."""
+        self._check_model()
+        if self.annotator is not None and not self.annotator.work.running:
+            self._pause.start()
+
+    def _on_slice(self, _event: Any = None) -> None:
+        if self.follow and (kinds := self.request.wanted.intersection(OF_THE_SLICE)):
+            self._make(kinds)
+
+    def _on_layers(self, _event: Any = None) -> None:
+        self._find_soon.start()
+
+    def _on_layer_removed(self, kind: str) -> None:
+        """Take back the request for pictures that the user has deleted."""
+        if kind not in self.layers.kinds:
+            nothing = getattr(InspectionRequest(), kind)
+            self.request = replace(self.request, **{kind: nothing})
+            self._due.discard(kind)
+            self.changed.emit()
+
+
+def _timer(milliseconds: int, callback: Any) -> QTimer:
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(callback)
+    return timer
