@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from qtpy.QtTest import QTest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.speed.window import paint_slice, wait_until
+from napari_unet.learning.config import TrainConfig
 
 SIZE = (1280, 720)
 
@@ -36,6 +38,7 @@ def main() -> None:
     """Go through the loop once and take a picture of each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--seconds", type=float, default=TrainConfig().seconds, help="of training")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     viewer = Viewer()
@@ -49,6 +52,7 @@ def main() -> None:
     viewer.open_sample("napari-unet-mri", "brain_metastases")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
     annotator = widget.annotator
+    annotator.config = replace(annotator.config, seconds=arguments.seconds)
     session = annotator.session
     truth = viewer.layers["Hidden answer"].data > 0
     area = truth.sum(axis=(1, 2))

@@ -41,3 +41,15 @@ def test_every_picture_and_page_that_is_linked_exists(page):
 def test_every_picture_in_the_docs_is_shown_on_a_page():
     shown = {link for page in PAGES for link in links_of(page)}
     assert not {path for path in (ROOT / "docs" / "images").iterdir() if path not in shown}
+
+
+def test_every_benchmark_that_is_named_exists():
+    pages = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
+    code = [path for top in ("src", "benchmarks", "tests") for path in (ROOT / top).rglob("*.py")]
+    named = {
+        name
+        for path in [*pages, *code]
+        for name in re.findall(r"-m (benchmarks\.\w[.\w]*)", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert not {name for name in named if importlib.util.find_spec(name) is None}
