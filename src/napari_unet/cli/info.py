@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
         ("slices", _slices(grid)),
     ]
     if several:
-        lines.append(("volumes", _volumes(scan.volumes)))
+        lines.append(("volumes", _volumes(scan)))
     voxels = scan.read(0)
     found = _values(voxels)
     lines.append(("stored type", _stored_type(scan.dtype, voxels)))
@@ -198,12 +197,13 @@ def _stored_type(dtype: np.dtype[Any], voxels: Voxels) -> str:
     return f"{dtype.name}{big}{scaling}"
 
 
-def _volumes(names: Sequence[str]) -> str:
+def _volumes(scan: ScanFile) -> str:
     """Count volumes, and name the first few where they have names of their own."""
-    if names[0] == "volume 0":
-        return f"{len(names)}, numbered from 0"
-    numbered = [f"{index}: {name}" for index, name in enumerate(names)]
-    return f"{len(names)} ({'; '.join(numbered[:12])}{'; ...' if len(names) > 12 else ''})"
+    count = len(scan.volumes)
+    if not scan.has_volume_names:
+        return f"{count}, numbered from 0"
+    numbered = [f"{index}: {name}" for index, name in enumerate(scan.volumes)]
+    return f"{count} ({'; '.join(numbered[:12])}{'; ...' if count > 12 else ''})"
 
 
 def _slices(grid: Grid) -> str:

@@ -412,7 +412,7 @@ def _segment_one(
 
 
 def _say_receipt(receipt: GeometryReceipt) -> None:
-    say(f"{receipt.path.parent / receipt.summary().removeprefix('Saved ')}")
+    say(receipt.verified(str(receipt.path)))
 
 
 def fill(arguments: argparse.Namespace) -> None:

@@ -252,7 +252,7 @@ def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
         return (0,)
     if not volumes:
         raise VolumeError(
-            f"{scan.path.name} holds {count} volumes{_listed(scan.volumes)}. Choose one, or "
+            f"{scan.path.name} holds {count} volumes{_listed(scan)}. Choose one, or "
             "several as channels: --volume N on the command line, volumes=[N] in Python, counted "
             "from 0."
         )
@@ -265,12 +265,12 @@ def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
     return volumes
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(scan: ScanFile) -> str:
     """Name volumes in brackets, the first few, unless the names are mere numbers."""
-    if names[0] == "volume 0":
+    if not scan.has_volume_names:
         return ""
-    numbered = [f"{index}: {name}" for index, name in enumerate(names)]
-    return f" ({'; '.join(numbered[:4])}{'; ...' if len(names) > 4 else ''})"
+    numbered = [f"{index}: {name}" for index, name in enumerate(scan.volumes)]
+    return f" ({'; '.join(numbered[:4])}{'; ...' if len(numbered) > 4 else ''})"
 
 
 def _channel_name(scan: ScanFile, index: int) -> str:

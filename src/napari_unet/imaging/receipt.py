@@ -64,15 +64,16 @@ class GeometryReceipt:
         return self.shape_ok and self.affine_ok and self.codes_ok and self.voxels_ok
 
     def summary(self) -> str:
-        """Say in a sentence or two what was verified, or what differs."""
-        size = shape_text(self.shape)
+        """Say in a sentence or two that it is saved, and what was verified or what differs."""
+        return f"Saved {self.verified(self.path.name)}"
+
+    def verified(self, name: str) -> str:
+        """Say what was verified of the file, called `name`, or what differs."""
+        said = f"{name} ({shape_text(self.shape)})"
         if self.ok:
-            said = f"Saved {self.path.name} ({size}); re-read and identical to the scan's grid."
+            said = f"{said}; re-read and identical to the scan's grid."
         else:
-            said = (
-                f"Saved {self.path.name} ({size}), but on re-reading this differs: "
-                f"{self.differences()}."
-            )
+            said = f"{said}, but on re-reading this differs: {self.differences()}."
         return f"{said} {self.remark}".rstrip()
 
     def differences(self) -> str:

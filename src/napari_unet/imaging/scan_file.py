@@ -77,6 +77,11 @@ class ScanFile:
         name = self.name.encode(errors="backslashreplace").decode()
         object.__setattr__(self, "name", name)
 
+    @property
+    def has_volume_names(self) -> bool:
+        """Whether its volumes have names of their own, not just numbers."""
+        return self.volumes != volume_names(len(self.volumes))
+
 
 FLATTEST_VOXEL = 1e-3
 """Volume of a voxel over that of a rectangular one below which its axes lie in one plane."""

@@ -10,6 +10,7 @@ from napari_unet.learning.events import RoundDone
 from napari_unet.learning.model_card import ModelCard, Provenance
 from napari_unet.learning.model_history import KEPT, ModelHistory
 from napari_unet.learning.network.checkpoint import Checkpoint
+from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.train_panel import TrainPanel
 
@@ -80,15 +81,15 @@ def test_the_card_of_another_program_may_have_no_date():
 def test_the_list_shows_the_model_in_use_and_waits_for_the_end_of_work(qtbot):
     panel = AdvancedPanel(TrainConfig())
     qtbot.addWidget(panel)
-    panel.show_activity("", False)
+    panel.show_activity(None, False)
     assert not panel.model.isEnabled()
     panel.show_models([("Round 2 · 7 slices", "later"), ("Round 1 · 3 slices", "sooner")], 1)
-    panel.show_activity("", True)
+    panel.show_activity(None, True)
     assert panel.model.isEnabled()
     assert panel.model.currentText() == "Round 1 · 3 slices"
     assert panel.model.itemData(0, Qt.ItemDataRole.ToolTipRole) == "later"
     assert panel.model.toolTip().endswith("sooner")
-    panel.show_activity("training", True)
+    panel.show_activity(Activity.TRAINING, True)
     assert not panel.model.isEnabled()
     panel.show_models([("Round 1 · 3 slices", "sooner")], None)
     assert panel.model.currentText() == ""

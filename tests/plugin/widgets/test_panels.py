@@ -18,6 +18,7 @@ from napari_unet.imaging.measurement import StructureMeasure
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone
+from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.file_dialogs import FileDialogs
 from napari_unet.plugin.widgets.paint_panel import PaintPanel
@@ -173,9 +174,9 @@ def test_disabled_buttons_say_why(shown):
     for button in (panel.segment, panel.save_model):
         assert not button.isEnabled()
         assert button.toolTip() == "Train or load a model first"
-    panel.show_activity("training", True)
+    panel.show_activity(Activity.TRAINING, True)
     assert "training" in panel.segment.toolTip()
-    panel.show_activity("", True)
+    panel.show_activity(None, True)
     assert panel.segment.isEnabled()
     assert "first" not in panel.segment.toolTip()
 
@@ -245,9 +246,9 @@ def test_every_preset_can_be_chosen_and_is_explained(shown):
 def test_the_model_can_be_forgotten(shown, qtbot):
     panel = shown(AdvancedPanel(TrainConfig()))
     panel.expand()
-    panel.show_activity("", False)
+    panel.show_activity(None, False)
     assert not panel.forget.isEnabled()
-    panel.show_activity("", True)
+    panel.show_activity(None, True)
     with qtbot.waitSignal(panel.forget_model):
         panel.forget.click()
 

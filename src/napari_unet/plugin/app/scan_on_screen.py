@@ -34,7 +34,7 @@ _WATCHED = ("inserted", "removed", "reordered", "visible", "opacity", "blending"
 _DRAWING = ("paint", "fill", "erase", "polygon")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Hindrance:
     """Why strokes would not be seen where they go.
 
@@ -178,7 +178,7 @@ class ScanOnScreen(QObject):
             hindrance.mend()
             said.append(hindrance.mended)
             self._look()
-            if self.hindrance is not None and self.hindrance.found == hindrance.found:
+            if self.hindrance == hindrance:
                 break
         return " ".join(said)
 
@@ -245,8 +245,7 @@ class ScanOnScreen(QObject):
 
     def _look(self, _event: Any = None) -> None:
         """Note what hinders strokes now; hold the brush, or give it back."""
-        before = None if self.hindrance is None else self.hindrance.found
-        session = self._session
+        before, session = self.hindrance, self._session
         self.hindrance = None
         if session is not None and session.present:
             self.hindrance = next(self._hindrances(session), None)
@@ -254,7 +253,7 @@ class ScanOnScreen(QObject):
                 self._give_brush_back()
             elif session.labels.mode in _DRAWING:
                 self._hold_brush(session)
-        if before != (None if self.hindrance is None else self.hindrance.found):
+        if before != self.hindrance:
             self.changed.emit()
         elif self._hidden and len(self.hidden) < len(self._hidden):
             self._hidden = [each for each in self._hidden if each[0] in self.hidden]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from napari_unet.imaging.volume import Volume
     from napari_unet.learning.network.checkpoint import Checkpoint
     from napari_unet.learning.preparation import PreparedScan
+
+
+class Activity(Enum):
+    """What is done to a scan in the background; in sentences, after "The plugin is"."""
+
+    TRAINING = "training"
+    SEGMENTING = "segmenting"
+    FILLING = "filling"
 
 
 class AnnotationFeed:

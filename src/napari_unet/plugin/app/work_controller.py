@@ -19,7 +19,9 @@ from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepD
 from napari_unet.plugin.app import messages as endings
 from napari_unet.plugin.app import tasks as work
 from napari_unet.plugin.app.session import ScanSession
+from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.app.worker import Job
+from napari_unet.text import counted
 
 FEED_MS = 200
 """How long after an edit the running training is told."""
@@ -55,7 +57,7 @@ class WorkController(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.activity = ""
+        self.activity: Activity | None = None
         self._session: ScanSession | None = None
         self._n_structures = 0
         self._outcome = ""
@@ -80,7 +82,7 @@ class WorkController(QObject):
 
     def is_training(self, session: ScanSession) -> bool:
         """Whether a session is being trained on."""
-        return self.activity == "training" and session is self._session
+        return self.activity is Activity.TRAINING and session is self._session
 
     def train(self, session: ScanSession, config: TrainConfig) -> None:
         """Start to learn from the annotated slices of a session.
@@ -98,7 +100,7 @@ class WorkController(QObject):
         self._feed.put(slices)
         session.notes.learned(s.index for s in slices)
         self._begin(
-            "training",
+            Activity.TRAINING,
             session,
             partial(
                 work.training,
@@ -110,8 +112,8 @@ class WorkController(QObject):
                 session.bridge.focus,
             ),
         )
-        plural = "slice" if len(slices) == 1 else "slices"
-        self._say(f"Training on {len(slices)} {plural}. Go on painting; new slices join in.")
+        count = counted(len(slices), "slice")
+        self._say(f"Training on {count}. Go on painting; new slices join in.")
 
     def segment(self, session: ScanSession) -> None:
         """Start to predict every slice of a session that no person has annotated.
@@ -128,7 +130,7 @@ class WorkController(QObject):
         with contextlib.suppress(AnnotationError):  # a new scan, with a model of another
             annotated = session.training_slices()
         self._begin(
-            "segmenting",
+            Activity.SEGMENTING,
             session,
             partial(
                 work.segmentation,
@@ -155,7 +157,7 @@ class WorkController(QObject):
         self._refuse_second()
         session.edited(session.record.sync())
         self._begin(
-            "filling",
+            Activity.FILLING,
             session,
             partial(work.filling, session.filling.interpolate(session.grid.spacing_mm)),
         )
@@ -204,7 +206,7 @@ class WorkController(QObject):
         last = self._job.abandon()
         if isinstance(last, RoundDone) and self._session is not None:
             self._session.models.put_round(last)
-        self._session = None
+        self._session = self.activity = None
 
     def on_stroking(self, begins: bool) -> None:
         """Hold the work while a stroke is drawn."""
@@ -212,10 +214,10 @@ class WorkController(QObject):
         self.background.on_stroking(begins)
 
     def _refuse_second(self) -> None:
-        if self.running:
-            raise AnnotationError(f"The plugin is {self.activity}. Stop it first.")
+        if self.activity is not None:
+            raise AnnotationError(f"The plugin is {self.activity.value}. Stop it first.")
 
-    def _begin(self, activity: str, session: ScanSession, run: Any) -> None:
+    def _begin(self, activity: Activity, session: ScanSession, run: Any) -> None:
         self.activity = activity
         self._session = session
         self._outcome = endings.STOPPED
@@ -231,7 +233,7 @@ class WorkController(QObject):
         self.message.emit(text, failed)
 
     def _feed_training(self) -> None:
-        if self._session is None or self.activity != "training":
+        if self._session is None or self.activity is not Activity.TRAINING:
             return
         # Without any structure left, training keeps what it has.
         with contextlib.suppress(AnnotationError):
@@ -269,7 +271,7 @@ class WorkController(QObject):
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
-        self.activity = ""
+        self.activity = None
         if session is not None:
             session.notes.look_again()
         self.changed.emit()

@@ -249,10 +249,10 @@ class InspectionController(QObject):
         work = annotator.work
         if work.background.running:
             return
-        if work.running:
+        if (activity := work.activity) is not None:
             if self._due != {LEVELS}:
                 self.message.emit(
-                    f"The plugin is {work.activity}: pictures come when that is over, or stop it.",
+                    f"The plugin is {activity.value}: pictures come when that is over, or stop it.",
                     False,
                 )
             return

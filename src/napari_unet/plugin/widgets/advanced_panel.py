@@ -23,6 +23,7 @@ from superqt import QCollapsible, QElidingLabel
 
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
+from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.dock_widget import WheelGuard
 
 _MODEL_HELP = (
@@ -138,10 +139,10 @@ class AdvancedPanel(QCollapsible):
     def _show_arrow(self, expanded: bool) -> None:
         self.setText("▾ Advanced" if expanded else "▸ Advanced")
 
-    def show_activity(self, activity: str, has_model: bool) -> None:
+    def show_activity(self, activity: Activity | None, has_model: bool) -> None:
         """Show whether there is a model to forget, and nothing that needs it."""
-        self.forget.setEnabled(has_model and not activity)
-        self.model.setEnabled(self.model.count() > 0 and not activity)
+        self.forget.setEnabled(has_model and activity is None)
+        self.model.setEnabled(self.model.count() > 0 and activity is None)
 
     def show_display(self, neurological: bool) -> None:
         """Show which way round pictures are."""

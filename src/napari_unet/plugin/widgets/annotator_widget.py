@@ -15,6 +15,7 @@ from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.structure_edits import StructureEdits
+from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.layers.scan_layers import knows_patient
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.close_guard import CloseGuard
@@ -288,7 +289,7 @@ class AnnotatorWidget(DockedWidget):
         self.result.mark_stale()
 
     def _on_predicted(self) -> None:
-        if self.annotator.work.activity != "segmenting":
+        if self.annotator.work.activity is not Activity.SEGMENTING:
             self.result.mark_stale()
 
     def _restore_model(self, position: int) -> None:
@@ -311,8 +312,8 @@ class AnnotatorWidget(DockedWidget):
                 [(m.title, m.details) for m in history.kept], history.position
             )
         self.advanced.show_activity(activity, has_model)
-        self.scan.setEnabled(not activity)
-        if not activity:  # layers may have come, gone or been selected meanwhile
+        self.scan.setEnabled(activity is None)
+        if activity is None:  # layers may have come, gone or been selected meanwhile
             self.choice.offer_soon()
             active = self.viewer.layers.selection.active
             self.try_to(partial(self.annotator.follow, active))

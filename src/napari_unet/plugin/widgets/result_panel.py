@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.imaging.measurement import StructureMeasure
+from napari_unet.plugin.app.tasks import Activity
 
 _ROW_HEIGHT, _MAX_ROWS = 22, 4
 _TABLE_HELP = "Volume and number of separate pieces of each structure"
@@ -53,6 +54,7 @@ class ResultPanel(QWidget):
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.table.hide()
+        self._stale = False
         self.save_mask = QPushButton("Save mask")
         self.save_mask.setToolTip(
             "Save the mask on exactly the grid of the scan's file: for NIfTI, 3D Slicer, "
@@ -74,11 +76,12 @@ class ResultPanel(QWidget):
         column.addLayout(whole)
         column.addWidget(self.table)
         column.addLayout(files)
-        self.show_activity("", False)
+        self.show_activity(None, False)
         self.show_filling(False)
 
     def show_measures(self, measures: Sequence[StructureMeasure]) -> None:
         """Show volumes and piece counts."""
+        self._stale = False
         self._show_age("Structure", _TABLE_HELP, "")
         self.table.setRowCount(len(measures))
         for row, m in enumerate(measures):
@@ -95,7 +98,8 @@ class ResultPanel(QWidget):
 
     def mark_stale(self) -> None:
         """Say that the mask has changed since it was measured."""
-        if self.table.rowCount() and self.table.toolTip() != _STALE_HELP:
+        if self.table.rowCount() and not self._stale:
+            self._stale = True
             self._show_age(
                 "Before your last changes", _STALE_HELP, f"QTableView {{ color: {_STALE_COLOR}; }}"
             )
@@ -110,15 +114,16 @@ class ResultPanel(QWidget):
         self.fill.setText("Remove filling" if current else "Fill between slices")
         self.fill.setToolTip(_REMOVE_HELP if current else _FILL_HELP)
 
-    def show_activity(self, activity: str, has_model: bool) -> None:
+    def show_activity(self, activity: Activity | None, has_model: bool) -> None:
         """Show what is running and what can be done."""
-        self.segment.setText("Stop" if activity == "segmenting" else "Segment volume")
-        self.segment.setEnabled(activity == "segmenting" or (has_model and not activity))
-        self.fill.setEnabled(not activity)
+        idle, segmenting = activity is None, activity is Activity.SEGMENTING
+        self.segment.setText("Stop" if segmenting else "Segment volume")
+        self.segment.setEnabled(segmenting or (has_model and idle))
+        self.fill.setEnabled(idle)
         self.save_model.setEnabled(has_model)
-        self.load_model.setEnabled(not activity)
-        wait = f"Wait for the end of {activity}, or stop it" if activity else ""
-        if activity == "segmenting":
+        self.load_model.setEnabled(idle)
+        wait = "" if activity is None else f"Wait for the end of {activity.value}, or stop it"
+        if segmenting:
             segment = "Stop segmenting; the mask stays as it is"
         elif not has_model:
             segment = _NO_MODEL

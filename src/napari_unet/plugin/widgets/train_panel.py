@@ -8,13 +8,15 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.learning.events import StepDone
+from napari_unet.plugin.app.tasks import Activity
+from napari_unet.text import counted
 
-_START_HELP = {
-    "": "Learn from the annotated slices; go on painting meanwhile.\n"
+_START_HELP = (
+    "Learn from the annotated slices; go on painting meanwhile.\n"
     "If all that is painted hangs together, slices far beyond it are taken for empty:\n"
-    "if there may be others there, as with metastases, paint two",
-    "training": "End this round now; the best weights so far are kept",
-}
+    "if there may be others there, as with metastases, paint two"
+)
+_STOP_HELP = "End this round now; the best weights so far are kept"
 
 
 class TrainPanel(QWidget):
@@ -51,7 +53,7 @@ class TrainPanel(QWidget):
         self._column.addLayout(row)
         self._column.addWidget(self.score)
         self.reset()
-        self.show_activity("")
+        self.show_activity(None)
 
     def reset(self) -> None:
         """Go back to the start: another scan is on screen, or the model is forgotten."""
@@ -91,7 +93,7 @@ class TrainPanel(QWidget):
     def add_step(self, step: StepDone) -> None:
         """Show one training step."""
         self.progress.setValue(int(1000 * step.progress))
-        slices = _slices(step.n_slices)
+        slices = counted(step.n_slices, "slice")
         if step.n_held_back:
             slices = f"{step.n_slices} + {step.n_held_back} slices"
         minutes, seconds = divmod(int(step.seconds), 60)
@@ -109,14 +111,15 @@ class TrainPanel(QWidget):
                 f"({score.n_slices} corrected: {score.lowest:.2f}–{score.highest:.2f})"
             )
 
-    def show_activity(self, activity: str) -> None:
+    def show_activity(self, activity: Activity | None) -> None:
         """Show what is running."""
-        self.start.setText("Stop" if activity == "training" else "Train")
-        self.start.setToolTip(_START_HELP.get(activity, f"Wait: the plugin is {activity}"))
-        self.start.setEnabled(activity in ("", "training"))
-        if activity != "training":
+        training = activity is Activity.TRAINING
+        self.start.setText("Stop" if training else "Train")
+        self.start.setEnabled(training or activity is None)
+        if activity is None:
+            self.start.setToolTip(_START_HELP)
+        else:
+            wait = f"Wait: the plugin is {activity.value}"
+            self.start.setToolTip(_STOP_HELP if training else wait)
+        if not training:
             self.finish()
-
-
-def _slices(count: int) -> str:
-    return "1 slice" if count == 1 else f"{count} slices"
