@@ -54,7 +54,7 @@ def main() -> None:
 
     area = (viewer.layers["Hidden answer"].data > 0).sum(axis=(1, 2))
     index = int(np.argmax(area))
-    session.bridge.go_to(index)
+    session.segmentation.go_to(index)
     session.labels.opacity = 0.35
 
     panel.controller.see(network_input=True)

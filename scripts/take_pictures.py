@@ -27,7 +27,7 @@ SIZE = (1280, 720)
 
 def correct(session: object, truth: NDArray[np.bool_]) -> None:
     """Make the slice on screen right, and accept it."""
-    index = session.bridge.visible_index  # type: ignore[attr-defined]
+    index = session.segmentation.visible_index  # type: ignore[attr-defined]
     wrong = np.nonzero((session.labels.data[index] == 1) != truth[index])  # type: ignore[attr-defined]
     at = (np.full(len(wrong[0]), index), *wrong)
     session.labels.data_setitem(at, truth[index][wrong].astype(int))  # type: ignore[attr-defined]
@@ -57,35 +57,35 @@ def main() -> None:
     truth = viewer.layers["Hidden answer"].data > 0
     area = truth.sum(axis=(1, 2))
     middle = int(np.argmax(area))
-    session.bridge.go_to(middle)
+    session.segmentation.go_to(middle)
     viewer.scene.camera.zoom *= 1.35
     take("1-open")
 
     shown = np.flatnonzero(area)
     for index in (*(int(i) for i in np.quantile(shown, (0.15, 0.4, 0.85))), middle):
-        session.bridge.go_to(index)
+        session.segmentation.go_to(index)
         paint_slice(session.labels, truth, index)
     take("2-paint")
     empty = int(np.flatnonzero(area == 0)[np.argmin(np.abs(np.flatnonzero(area == 0) - middle))])
-    session.bridge.go_to(empty)
-    annotator.slice.accept()
+    session.segmentation.go_to(empty)
+    annotator.accept_slice()
 
-    session.bridge.go_to(middle + 5)
+    session.segmentation.go_to(middle + 5)
     widget.train.start.click()
     wait_until(lambda: annotator.work.running)
     QTest.qWait(int(700 * annotator.config.seconds))
     take("3-train")
     wait_until(lambda: not annotator.work.running)
 
-    annotator.slice.next()
+    annotator.next_slice()
     take("4-correct")
     for _ in range(3):
         correct(session, truth)
-        annotator.slice.next()
+        annotator.next_slice()
     widget.train.start.click()
     wait_until(lambda: not annotator.work.running)
 
-    session.bridge.go_to(middle + 5)
+    session.segmentation.go_to(middle + 5)
     widget.result.segment.click()
     wait_until(lambda: not annotator.work.running)
     take("5-segment")

@@ -23,7 +23,7 @@ from benchmarks.common import cases, options, ours, report
 from benchmarks.common.cases import Annotated, Case, Lesson
 from benchmarks.common.methods import DEFAULT_METHODS, Budget, Method, usable
 from benchmarks.common.scores import mean_dice
-from napari_unet.annotation.progress import SliceNotes
+from napari_unet.annotation.progress import AnnotationProgress
 from napari_unet.annotation.record import AnnotationRecord
 
 
@@ -144,7 +144,7 @@ def _suggested(case: Case, learned: ours.Learned, count: int) -> Annotated:
     """Slices that the plugin suggests one after the other, from the same predictions."""
     labels = np.zeros_like(case.truth)
     record = AnnotationRecord(labels, axis=0)
-    notes = SliceNotes(record)
+    notes = AnnotationProgress(record)
     for index, predicted in enumerate(ours.segment_case(case, {}, learned.checkpoint)):
         record.write_prediction(index, predicted)
     chosen: list[int] = []

@@ -19,7 +19,7 @@ from benchmarks.common.methods import Budget
 from benchmarks.common.peers import interpolate
 from benchmarks.common.scores import mean_dice
 from benchmarks.learning.annotator import Annotator
-from napari_unet.annotation.progress import SliceNotes
+from napari_unet.annotation.progress import AnnotationProgress
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.learning.events import SlicePredicted
@@ -68,7 +68,7 @@ class Model(Protocol):
         ...
 
 
-Strategy = Callable[[Case, AnnotationRecord, SliceNotes, np.random.Generator], int | None]
+Strategy = Callable[[Case, AnnotationRecord, AnnotationProgress, np.random.Generator], int | None]
 """Picks the next slice; None when there is nothing left."""
 
 
@@ -138,7 +138,7 @@ def simulate(
     rng = np.random.default_rng([seed, 3])
     labels = np.zeros_like(case.truth)
     record = AnnotationRecord(labels, axis=0)
-    notes = SliceNotes(record)
+    notes = AnnotationProgress(record)
     annotated: dict[int, NDArray[np.uint8]] = {}
     corrected: dict[int, NDArray[np.uint8]] = {}
     predicted: NDArray[np.uint8] | None = None
@@ -177,7 +177,7 @@ def evenly(case: Case, count: int) -> list[int]:
 
 
 def suggested(
-    case: Case, record: AnnotationRecord, notes: SliceNotes, rng: np.random.Generator
+    case: Case, record: AnnotationRecord, notes: AnnotationProgress, rng: np.random.Generator
 ) -> int | None:
     """The slice that the plugin suggests."""
     del case, record, rng
@@ -186,7 +186,7 @@ def suggested(
 
 
 def interval(
-    case: Case, record: AnnotationRecord, notes: SliceNotes, rng: np.random.Generator
+    case: Case, record: AnnotationRecord, notes: AnnotationProgress, rng: np.random.Generator
 ) -> int | None:
     """The middle of the widest gap; somebody knows where the structures begin and end."""
     del notes, rng
@@ -200,7 +200,7 @@ def interval(
 
 
 def at_random(
-    case: Case, record: AnnotationRecord, notes: SliceNotes, rng: np.random.Generator
+    case: Case, record: AnnotationRecord, notes: AnnotationProgress, rng: np.random.Generator
 ) -> int | None:
     """Any slice on which, or near which, there are structures."""
     del notes
@@ -209,7 +209,7 @@ def at_random(
 
 
 def oracle(
-    case: Case, record: AnnotationRecord, notes: SliceNotes, rng: np.random.Generator
+    case: Case, record: AnnotationRecord, notes: AnnotationProgress, rng: np.random.Generator
 ) -> int | None:
     """The slice with most wrong voxels: what nobody can know."""
     del notes, rng

@@ -148,14 +148,14 @@ def main() -> None:
     chosen = [int(i) for i in np.linspace(extent[0], extent[-1], 6)[1:-1].round()]
     empty = int((extent[-1] + len(truth)) // 2)
     for index in chosen:
-        session.bridge.go_to(index)
+        session.segmentation.go_to(index)
         paint_slice(session.labels, truth, index)
     wait_until(lambda: True)
     painted = session.labels.data[chosen] == 1
     print(f"painted slices {chosen} (Dice to truth {dice(painted, truth[chosen]):.3f})")
-    session.bridge.go_to(empty)
-    annotator.slice.accept()
-    session.bridge.go_to(chosen[1] + 4)
+    session.segmentation.go_to(empty)
+    annotator.accept_slice()
+    session.segmentation.go_to(chosen[1] + 4)
 
     begun = time.perf_counter()
     others = np.setdiff1d(np.arange(len(truth)), [*chosen, empty])
@@ -193,12 +193,12 @@ def main() -> None:
     session.labels.brush_size = 8
     idle_on, busy_on = [20, 22, 24, 26, 28], [30, 32, 34, 36, 38]
     with Ticker() as idle:
-        strokes(viewer, session.bridge.go_to, idle_on)
+        strokes(viewer, session.segmentation.go_to, idle_on)
     widget.train.start.click()
     wait_until(lambda: annotator.work.running)
     with Ticker() as busy:
         QTest.qWait(1500)
-        strokes(viewer, session.bridge.go_to, busy_on)
+        strokes(viewer, session.segmentation.go_to, busy_on)
     print(idle.line("strokes, idle"))
     print(busy.line("strokes, training"))
     human = [session.record.state(i).value for i in busy_on]

@@ -13,8 +13,8 @@ def test_the_binding_is_the_one_asked_for():
 
 def test_paint_train_segment_save(bench, tmp_path):
     bench.paint(8)
-    bench.session.bridge.go_to(1)
-    bench.annotator.slice.accept()
+    bench.session.segmentation.go_to(1)
+    bench.annotator.accept_slice()
     bench.train()
     bench.widget.result.segment.click()
     bench.wait_for_job()

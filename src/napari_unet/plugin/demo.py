@@ -25,7 +25,7 @@ def open_demo(*, run: bool = True) -> napari.Viewer:
     viewer.window.add_dock_widget(widget, name="U-Net annotator (U-Net MRI)")
     session = widget.annotator.session
     if session is not None:
-        session.bridge.go_to(session.record.slices_in(SliceState.ANNOTATED)[0])
+        session.segmentation.go_to(session.record.slices_in(SliceState.ANNOTATED)[0])
     widget.message.say("Five slices are annotated. Press Train and watch the predictions arrive.")
     if run:
         napari.run()

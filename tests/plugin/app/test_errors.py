@@ -22,7 +22,7 @@ def test_training_without_annotation_says_what_to_do(bench):
 
 
 def test_only_empty_slices_are_not_enough(bench):
-    bench.annotator.slice.accept()
+    bench.annotator.accept_slice()
     bench.widget.train.start.click()
     assert "No slice shows a structure" in bench.widget.message.text
 
@@ -130,22 +130,22 @@ def test_what_happens_to_the_work_is_told_while_it_goes_on(bench, monkeypatch):
 def test_a_damaged_model_file_is_refused(bench, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00 not a model")
-    assert "model" in text_after(bench, lambda: bench.annotator.model_choice.load(path)).lower()
+    assert "model" in text_after(bench, lambda: bench.annotator.load_model(path)).lower()
 
 
 def test_a_model_for_other_structures_or_channels_is_refused(bench, tmp_path):
     bench.paint(8)
     bench.train()
     path = tmp_path / "model.safetensors"
-    bench.annotator.model_choice.save(path)
-    bench.widget.structures.add()
-    assert "structure" in text_after(bench, lambda: bench.annotator.model_choice.load(path)).lower()
+    bench.annotator.save_model(path)
+    bench.annotator.add_structure()
+    assert "structure" in text_after(bench, lambda: bench.annotator.load_model(path)).lower()
     bench.session.remove_last_structure()
     second = bench.viewer.add_image(
         bench.image.data, scale=bench.image.scale, translate=bench.image.translate
     )
     bench.annotator.choose([bench.image, second])
-    assert "1" in text_after(bench, lambda: bench.annotator.model_choice.load(path))
+    assert "1" in text_after(bench, lambda: bench.annotator.load_model(path))
 
 
 def test_segmenting_without_a_model_says_what_to_do(bench):

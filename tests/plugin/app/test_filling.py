@@ -21,7 +21,7 @@ def button(bench) -> QPushButton:
 def test_two_painted_slices_fill_those_between_without_a_model(bench):
     for index in (5, 11):
         bench.paint(index)
-    bench.session.bridge.go_to(8)
+    bench.session.segmentation.go_to(8)
     assert "without any training" in button(bench).toolTip()
     press(bench)
     for index in (6, 7, 8, 9, 10):
@@ -69,7 +69,7 @@ def test_undoing_a_stroke_brings_the_filling_back_and_no_filled_slice_becomes_tr
     for index in (5, 11):
         bench.paint(index)
     press(bench)
-    bench.session.bridge.go_to(8)
+    bench.session.segmentation.go_to(8)
     filled = bench.session.labels.data.copy()
     bench.paint(8, 0, filled[8] == 1)
     bench.session.labels.undo()
@@ -83,12 +83,12 @@ def test_undoing_a_stroke_brings_the_filling_back_and_no_filled_slice_becomes_tr
 def test_the_next_slice_may_be_a_filled_one(bench):
     for index in (2, 14):
         bench.paint(index)
-        bench.session.bridge.go_to(index)
-        bench.annotator.slice.accept()
+        bench.session.segmentation.go_to(index)
+        bench.annotator.accept_slice()
     bench.paint(8)
     press(bench)
-    bench.annotator.slice.next()
-    assert bench.session.bridge.visible_index in bench.session.record.filled_slices()
+    bench.annotator.next_slice()
+    assert bench.session.segmentation.visible_index in bench.session.record.filled_slices()
 
 
 def test_training_learns_from_the_painted_slices_only_and_its_predictions_replace_the_filling(
@@ -98,7 +98,7 @@ def test_training_learns_from_the_painted_slices_only_and_its_predictions_replac
     for index in (5, 11):
         bench.paint(index)
     press(bench)
-    assert [s.index for s in bench.session.training_slices()] == [5, 11]
+    assert [s.index for s in bench.session.progress.training_slices(1)] == [5, 11]
     bench.train()
     assert bench.session.record.filled_slices() == []
     assert bench.session.record.state(8) is SliceState.PREDICTED

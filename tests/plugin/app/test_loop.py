@@ -54,8 +54,8 @@ def test_training_predicts_the_other_slices_and_leaves_the_painted_ones(bench):
     bench.annotator.config = TrainConfig(seconds=60, max_steps=150, threads=1)
     for index in (6, 9):
         bench.paint(index)
-    bench.session.bridge.go_to(2)
-    bench.annotator.slice.accept()
+    bench.session.segmentation.go_to(2)
+    bench.annotator.accept_slice()
     before = bench.session.labels.data[[2, 6, 9]].copy()
     bench.train()
     np.testing.assert_array_equal(bench.session.labels.data[[2, 6, 9]], before)
@@ -84,7 +84,7 @@ def test_a_stroke_during_training_joins_it_and_survives(bench):
 def test_undo_and_redo_after_predictions_keep_strokes_and_predictions_apart(bench):
     bench.paint(8)
     bench.paint(5)
-    bench.session.bridge.go_to(5)
+    bench.session.segmentation.go_to(5)
     bench.train()
     painted = bench.session.labels.data[5].copy()
     bench.session.labels.undo()
@@ -125,12 +125,12 @@ def test_drawing_holds_the_training_and_it_goes_on_afterwards(bench):
     bench.paint(8)
     bench.widget.train.start.click()
     bench.wait_for_step()
-    bench.session.bridge.stroking.emit(True)
+    bench.session.segmentation.stroking.emit(True)
     steps = []
     bench.annotator.work.step.connect(steps.append)
     bench.qtbot.waitUntil(lambda: _quiet(bench, steps))
     held = len(steps)
-    bench.session.bridge.stroking.emit(False)
+    bench.session.segmentation.stroking.emit(False)
     bench.qtbot.waitUntil(lambda: len(steps) > held + 2)
     bench.annotator.stop()
     bench.wait_for_job()
@@ -182,8 +182,8 @@ def test_closing_the_dock_while_training_leaves_no_thread(bench):
 
 def test_reopening_the_widget_goes_on_where_it_was(bench):
     bench.paint(8)
-    bench.session.bridge.go_to(1)
-    bench.annotator.slice.accept()
+    bench.session.segmentation.go_to(1)
+    bench.annotator.accept_slice()
     bench.train()
     model, labels = bench.session.models.present, bench.session.labels
     bench.viewer.window.remove_dock_widget(bench.widget)
@@ -207,7 +207,7 @@ def test_closing_napari_while_training_leaves_no_thread(bench):
 
 def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(bench):
     bench.paint(8)
-    bench.session.bridge.go_to(4)
+    bench.session.segmentation.go_to(4)
     bench.widget.paint.partial.click()
     some = np.zeros(bench.truth.shape[1:], bool)
     some[2:6, 2:6] = True
@@ -225,24 +225,24 @@ def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(b
 def test_next_slice_says_why_and_accept_counts_an_empty_slice(bench):
     bench.paint(8)
     bench.train()
-    bench.annotator.slice.next()
-    index = bench.session.bridge.visible_index
+    bench.annotator.next_slice()
+    index = bench.session.segmentation.visible_index
     assert bench.session.record.state(index) is SliceState.PREDICTED
     assert bench.widget.message.text.startswith(f"Slice {index}: ")
-    bench.session.bridge.go_to(0)
-    bench.annotator.slice.accept()
+    bench.session.segmentation.go_to(0)
+    bench.annotator.accept_slice()
     assert bench.session.record.state(0) is SliceState.ANNOTATED
 
 
 def test_keys_accept_and_suggest(bench):
     bench.paint(8)
-    bench.session.bridge.go_to(1)
+    bench.session.segmentation.go_to(1)
     canvas = bench.viewer.window._qt_viewer.canvas.native
     bench.viewer.show()
     QTest.keyClick(canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
     assert bench.session.record.state(1) is SliceState.ANNOTATED
     QTest.keyClick(canvas, Qt.Key.Key_N)
-    assert bench.session.bridge.visible_index not in (1, 8)
+    assert bench.session.segmentation.visible_index not in (1, 8)
     QTest.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     bench.qtbot.waitUntil(lambda: bench.session.record.state(1) is SliceState.EMPTY)
     assert bench.session.record.state(8) is SliceState.ANNOTATED
@@ -254,36 +254,36 @@ def test_next_slice_does_not_go_back_to_slices_left_as_they_were(bench):
     bench.paint(4)
     bench.paint(12)
     seen = []
-    bench.session.bridge.go_to(4)
+    bench.session.segmentation.go_to(4)
     for _ in range(4):
-        bench.annotator.slice.next()
-        seen.append(bench.session.bridge.visible_index)
+        bench.annotator.next_slice()
+        seen.append(bench.session.segmentation.visible_index)
     assert seen[0] == 8
     assert len(set(seen)) == 4
     bench.annotator.fill()  # they show something else now
     bench.wait_for_job()
-    bench.session.bridge.go_to(4)
-    bench.annotator.slice.next()
-    assert bench.session.bridge.visible_index == 8
+    bench.session.segmentation.go_to(4)
+    bench.annotator.next_slice()
+    assert bench.session.segmentation.visible_index == 8
 
 
 def test_a_slice_that_is_reset_is_suggested_again(bench):
     for index in (4, 8, 12):
         bench.paint(index)
-    bench.session.bridge.go_to(8)
-    bench.annotator.slice.next()
-    bench.session.bridge.go_to(8)
-    bench.annotator.slice.reset()
-    bench.session.bridge.go_to(4)
-    bench.annotator.slice.next()
-    assert bench.session.bridge.visible_index == 8
+    bench.session.segmentation.go_to(8)
+    bench.annotator.next_slice()
+    bench.session.segmentation.go_to(8)
+    bench.annotator.reset_slice()
+    bench.session.segmentation.go_to(4)
+    bench.annotator.next_slice()
+    assert bench.session.segmentation.visible_index == 8
 
 
 def test_the_strip_jumps_and_knows_every_state(bench):
     bench.paint(8)
     strip = bench.widget.paint.strip
     strip.jump.emit(3)
-    assert bench.session.bridge.visible_index == 3
+    assert bench.session.segmentation.visible_index == 3
     bench.qtbot.waitUntil(lambda: strip._states.count(SliceState.ANNOTATED) == 1)
     assert strip._states[8] is SliceState.ANNOTATED
 
@@ -299,8 +299,8 @@ def scored(bench):
     for index in (8, 7):
         assert bench.session.score() is None  # two slices that show it are the fewest
         bench.paint(index)
-        bench.session.bridge.go_to(index)
-        bench.annotator.slice.accept()
+        bench.session.segmentation.go_to(index)
+        bench.annotator.accept_slice()
     return bench
 
 
@@ -334,8 +334,8 @@ def test_a_young_network_is_not_scored(bench):
     bench.train()
     for index in (8, 7):
         bench.paint(index)
-        bench.session.bridge.go_to(index)
-        bench.annotator.slice.accept()
+        bench.session.segmentation.go_to(index)
+        bench.annotator.accept_slice()
     assert bench.session.score() is None
 
 
@@ -486,14 +486,14 @@ def test_a_stroke_across_slices_makes_them_partial_and_says_so(bench):
 
 def test_undo_of_a_slice_that_is_not_on_screen_is_noticed(bench):
     bench.paint(8)
-    bench.session.bridge.go_to(2)
+    bench.session.segmentation.go_to(2)
     bench.session.labels.undo()
     bench.qtbot.waitUntil(lambda: bench.session.record.state(8) is SliceState.EMPTY)
 
 
 def test_reset_can_be_undone(bench):
     bench.paint(8)
-    bench.session.bridge.go_to(8)
+    bench.session.segmentation.go_to(8)
     bench.qtbot.waitUntil(bench.widget.paint.reset.isEnabled)
     bench.widget.paint.reset.click()
     assert bench.session.record.state(8) is SliceState.EMPTY
@@ -505,9 +505,9 @@ def test_reset_can_be_undone(bench):
 
 def test_resetting_a_slice_of_a_hidden_mask_can_be_undone(bench):
     bench.paint(8)
-    bench.session.bridge.go_to(2)
+    bench.session.segmentation.go_to(2)
     bench.session.labels.visible = False
-    bench.session.bridge.go_to(8)
+    bench.session.segmentation.go_to(8)
     bench.session.reset(8)
     assert bench.session.record.state(8) is SliceState.EMPTY
     assert not bench.session.labels.data[8].any()
@@ -527,14 +527,14 @@ def test_a_reset_that_napari_cannot_draw_leaves_no_empty_slice_to_learn_from(ben
     with pytest.raises(IndexError):
         bench.session.reset(8)
     assert not bench.session.labels.data[8].any()
-    assert [s.index for s in bench.session.training_slices()] == [5]
+    assert [s.index for s in bench.session.progress.training_slices(1)] == [5]
 
 
 def test_a_structure_can_be_renamed_and_added_after_training(bench):
     bench.paint(8)
     bench.train()
-    bench.widget.structures.change(1, replace(bench.session.structures[0], name="Rim"))
-    bench.widget.structures.add()
+    bench.annotator.change_structure(1, replace(bench.session.structures[0], name="Rim"))
+    bench.annotator.add_structure()
     other = np.zeros(bench.truth.shape[1:], bool)
     other[4:9, 4:9] = True
     bench.widget.result.segment.click()
@@ -639,11 +639,11 @@ def test_models_of_other_sequences_are_kept(bench):
 
 
 def test_the_background_brush_ends_with_its_slice(bench):
-    bench.session.bridge.go_to(4)
+    bench.session.segmentation.go_to(4)
     bench.widget.paint.partial.click()
-    bench.widget.structures.pick(BACKGROUND_BRUSH)
+    bench.annotator.pick_structure(BACKGROUND_BRUSH)
     assert bench.session.labels.selected_label == BACKGROUND_BRUSH
-    bench.session.bridge.go_to(5)
+    bench.session.segmentation.go_to(5)
     bench.qtbot.waitUntil(lambda: bench.session.labels.selected_label == 1)
 
 
@@ -652,7 +652,7 @@ def test_what_lies_outside_the_scan_cannot_be_accepted(bench):
         np.zeros((60, 48, 40)), name="larger", scale=bench.image.scale, units=bench.image.units
     )
     bench.viewer.dims.set_point(0, 100.0)
-    bench.widget.try_to(bench.annotator.slice.accept)
+    bench.widget.try_to(bench.annotator.accept_slice)
     assert bench.widget.message.failed
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
 
@@ -682,25 +682,25 @@ def drag(bench, steps: int = 6) -> None:
 
 def test_a_stroke_with_the_mouse_annotates_its_slice_and_a_second_says_it_changed_nothing(bench):
     bench.viewer.show()
-    bench.session.bridge.go_to(5)
-    bench.session.bridge.write_prediction(5, np.ones(bench.truth.shape[1:], np.uint8))
+    bench.session.segmentation.go_to(5)
+    bench.session.segmentation.write_prediction(5, np.ones(bench.truth.shape[1:], np.uint8))
     drag(bench)
     assert bench.session.record.state(5) is SliceState.PREDICTED
     assert "Nothing changed" in bench.widget.message.text
-    bench.session.bridge.go_to(6)
+    bench.session.segmentation.go_to(6)
     drag(bench)
     assert bench.session.record.state(6) is SliceState.ANNOTATED
     assert bench.session.labels.data[6].any()
 
 
 def test_predictions_wait_for_the_end_of_a_stroke(bench):
-    bridge = bench.session.bridge
+    segmentation = bench.session.segmentation
     opinion = np.ones(bench.truth.shape[1:], np.uint8)
-    bridge.drawing = True
+    segmentation.drawing = True
     bench.session.labels.data[7, 3, 3] = 1
-    bridge.write_prediction(7, opinion)
+    segmentation.write_prediction(7, opinion)
     assert bench.session.labels.data[7].sum() == 1
-    bridge._stroke_over()
+    segmentation._stroke_over()
     assert bench.session.record.state(7) is SliceState.ANNOTATED
     assert bench.session.labels.data[7].sum() == 1
 
@@ -741,10 +741,10 @@ def test_a_slice_that_was_ever_trained_on_is_no_test(bench):
     bench.paint(8)
     bench.paint(5)
     bench.train()
-    bench.session.bridge.go_to(5)
-    bench.annotator.slice.reset()
+    bench.session.segmentation.go_to(5)
+    bench.annotator.reset_slice()
     bench.train()
-    bench.annotator.slice.accept()
+    bench.annotator.accept_slice()
     assert bench.session.record.state(5) is SliceState.ANNOTATED
     assert bench.session.score() is None
 
@@ -752,11 +752,11 @@ def test_a_slice_that_was_ever_trained_on_is_no_test(bench):
 def test_an_undone_stroke_is_not_learned(bench):
     bench.paint(8)
     bench.paint(5)
-    assert len(bench.session.training_slices()) == 2
-    bench.session.bridge.go_to(2)
+    assert len(bench.session.progress.training_slices(1)) == 2
+    bench.session.segmentation.go_to(2)
     bench.session.labels.undo()
-    bench.annotator.slice.next()
-    assert [s.index for s in bench.session.training_slices()] == [8]
+    bench.annotator.next_slice()
+    assert [s.index for s in bench.session.progress.training_slices(1)] == [8]
 
 
 def test_undoing_a_stroke_across_slices_leaves_nothing(bench):
@@ -770,12 +770,12 @@ def test_undoing_a_stroke_across_slices_leaves_nothing(bench):
 
 
 def test_undoing_a_reset_gives_a_partial_slice_back_as_it_was(bench):
-    bench.session.bridge.go_to(4)
-    bench.annotator.slice.set_partial(True)
+    bench.session.segmentation.go_to(4)
+    bench.annotator.set_partial(True)
     bench.paint(4, 1)
-    bench.session.bridge.write_prediction(4, np.ones(bench.truth.shape[1:], np.uint8))
+    bench.session.segmentation.write_prediction(4, np.ones(bench.truth.shape[1:], np.uint8))
     truth = bench.session.record.truth(4)
-    bench.annotator.slice.reset()
+    bench.annotator.reset_slice()
     assert bench.session.record.state(4) is SliceState.PREDICTED
     bench.session.labels.undo()
     assert bench.session.record.state(4) is SliceState.PARTIAL

@@ -28,7 +28,6 @@ from napari_unet.plugin.layers.scan_layers import (
     spatial_arguments,
     why_not_a_scan,
 )
-from napari_unet.plugin.widgets.file_dialogs import FileDialogs
 
 PLUGIN = "napari-unet-mri"
 YES, NO = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
@@ -219,7 +218,7 @@ def test_scans_that_other_readers_mirrored_are_annotated_and_saved_on_their_own_
     world = np.array(theirs.data_to_world(voxel))
     at = tuple(int(i) for i in np.round(scan.world_to_data(world)))
     assert scan.data[at] == theirs.data[voxel]
-    bench.session.bridge.go_to(at[0])
+    bench.session.segmentation.go_to(at[0])
     bench.session.labels.paint(at, 1)
     bench.qtbot.wait(1)
     bench.annotator.save_mask(tmp_path / "mask.nii.gz")
@@ -400,5 +399,5 @@ def test_a_suffix_that_is_typed_is_kept_where_it_can_be_written(
 ):
     typed = tmp_path / f"mask{suffix}"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(typed), "NIfTI"))
-    FileDialogs(bench.annotator, bench.widget).save_mask()
+    bench.widget.result.save_mask.click()
     assert typed.exists()

@@ -38,20 +38,20 @@ def visible(bench) -> set[str]:
 
 
 def test_a_scan_that_is_opened_or_chosen_is_shown_alone_where_it_was_left(bench):
-    bench.session.bridge.go_to(5)
+    bench.session.segmentation.go_to(5)
     first = bench.session
     other = open_scan(bench, "B")
     assert bench.session.images[0] == other
     assert visible(bench) == {"B", "Segmentation of B"}
     assert bench.viewer.layers.selection.active == bench.session.labels
     assert bench.viewer.title.startswith("B - ")
-    assert bench.session.bridge.visible_index == 12, "the middle of its head"
+    assert bench.session.segmentation.visible_index == 12, "the middle of its head"
     assert "“scan” is hidden" in bench.widget.message.text
     bench.widget.scan.image.setCurrentIndex(0)
     bench.widget.scan.image.activated.emit(0)
     assert bench.session is first
     assert visible(bench) == {"scan", "Segmentation of scan"}
-    assert first.bridge.visible_index == 5
+    assert first.segmentation.visible_index == 5
     assert bench.widget.scan.all.isVisibleTo(bench.widget)
     bench.widget.scan.all.click()
     assert visible(bench) == {"scan", "Segmentation of scan", "B", "Segmentation of B"}
@@ -146,28 +146,28 @@ HIDDEN = {
 @pytest.mark.parametrize("how", HIDDEN)
 def test_a_mask_that_is_not_seen_is_shown_before_its_slice_is_accepted_or_reset(bench, how):
     bench.paint(8)
-    bench.session.bridge.go_to(8)
+    bench.session.segmentation.go_to(8)
     HIDDEN[how](bench)
     assert bench.session.labels.mode == "pan_zoom"
-    bench.widget.try_to(bench.annotator.slice.reset)
+    bench.widget.try_to(bench.annotator.reset_slice)
     assert "Look at the slice now, then reset it" in bench.widget.message.text
     assert bench.annotator.screen.hindrance is None
     assert bench.session.record.state(8) is SliceState.ANNOTATED
     assert bench.session.labels.mode == "paint"
-    bench.annotator.slice.reset()
+    bench.annotator.reset_slice()
     assert bench.session.record.state(8) is SliceState.EMPTY
     HIDDEN[how](bench)
-    bench.widget.try_to(bench.annotator.slice.accept)
+    bench.widget.try_to(bench.annotator.accept_slice)
     assert bench.session.record.state(8) is SliceState.EMPTY
     HIDDEN[how](bench)
-    bench.annotator.slice.next()
+    bench.annotator.next_slice()
     assert bench.annotator.screen.hindrance is None
-    assert bench.session.bridge.in_view
+    assert bench.session.segmentation.in_view
 
 
 def test_picking_a_structure_shows_a_hidden_mask(bench):
     bench.session.labels.visible = False
-    bench.widget.structures.pick(1)
+    bench.annotator.pick_structure(1)
     assert bench.session.labels.visible
     assert bench.session.labels.mode == "paint"
     assert "was hidden" in bench.widget.message.text
@@ -183,8 +183,8 @@ def test_the_panel_names_no_slice_that_is_not_on_screen_and_the_strip_leads_back
     bench.viewer.dims.order = (2, 0, 1)
     bench.qtbot.waitUntil(lambda: "No slice" in bench.widget.paint.slice.text())
     bench.widget.paint.strip.jump.emit(4)
-    assert bench.session.bridge.in_view
-    assert bench.session.bridge.visible_index == 4
+    assert bench.session.segmentation.in_view
+    assert bench.session.segmentation.visible_index == 4
 
 
 def test_scans_of_one_name_are_told_apart_by_their_folders(qtbot):

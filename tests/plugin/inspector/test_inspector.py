@@ -91,7 +91,7 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     features = next(layer for name, layer in layers.items() if name.startswith("Encoder 2: 8 ch"))
     assert features.data.shape == (1, *level.size)
     assert {"As the model sees it", "Probability: Tumour", "Uncertainty"} < set(layers)
-    index = bench.session.bridge.visible_index
+    index = bench.session.segmentation.visible_index
     for layer in layers.values():
         assert layer.units == bench.image.units
         assert layer.axis_labels == bench.image.axis_labels
@@ -145,7 +145,7 @@ def test_pictures_follow_the_slice_in_the_same_layers_when_asked(bench, open_pan
     settle(bench, panel)
     layer = ours(bench)["As the model sees it"]
     first = layer.data.copy()
-    bench.session.bridge.go_to(4)
+    bench.session.segmentation.go_to(4)
     bench.qtbot.wait(400)
     np.testing.assert_array_equal(layer.data, first)
     panel.follow.setChecked(True)
@@ -153,7 +153,7 @@ def test_pictures_follow_the_slice_in_the_same_layers_when_asked(bench, open_pan
     assert list(ours(bench).values()) == [layer]
     assert layer.translate[0] == pytest.approx(bench.image.translate[0] + 4 * 2.0)
     assert not np.array_equal(layer.data, first)
-    bench.session.bridge.go_to(12)
+    bench.session.segmentation.go_to(12)
     bench.qtbot.waitUntil(lambda: layer.translate[0] == bench.image.translate[0] + 12 * 2.0)
 
 
@@ -366,7 +366,7 @@ def test_the_model_can_be_changed_during_a_look(bench, open_panel):
     panel = open_panel()
     settle(bench, panel)
     begin_long_look(bench, [])
-    bench.annotator.model_choice.forget()
+    bench.annotator.forget_model()
     bench.qtbot.waitUntil(lambda: not panel.controller.busy)
     assert "Train a model" in panel.message.text
 
@@ -375,7 +375,7 @@ def test_what_a_model_of_other_structures_and_levels_showed_goes_with_it(
     bench, open_panel, tmp_path
 ):
     bench.annotator.config = TrainConfig(seconds=60, max_steps=3, threads=1, model=NARROW["fast"])
-    bench.widget.structures.add()
+    bench.annotator.add_structure()
     bench.paint(8)
     bench.paint(9, 2)
     bench.train()

@@ -29,11 +29,11 @@ def annotate(bench):
     """Have slices of every state: 8 painted, 1 accepted empty, 4 partial, the rest predicted."""
     bench.paint(8)
     for index in (1, 4):
-        bench.session.bridge.go_to(index)
-        bench.annotator.slice.accept() if index == 1 else bench.annotator.slice.set_partial(True)
+        bench.session.segmentation.go_to(index)
+        bench.annotator.accept_slice() if index == 1 else bench.annotator.set_partial(True)
     bench.paint(4, mask=np.arange(bench.truth[4].size).reshape(bench.truth[4].shape) < 9)
     for index in range(len(bench.truth)):
-        bench.session.bridge.write_prediction(index, bench.truth[index].astype(np.uint8))
+        bench.session.segmentation.write_prediction(index, bench.truth[index].astype(np.uint8))
 
 
 def known(session):

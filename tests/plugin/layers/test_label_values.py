@@ -58,13 +58,13 @@ def test_a_mask_of_freesurfer_is_learned_from_and_everything_saved_has_its_value
         assert values_of(tmp_path / f"{door}.nii.gz") == {0, 17, 1035}
         rows = structures_beside(tmp_path / f"{door}.nii.gz")
         assert [row[:2] for row in rows] == [(17, "Structure 17"), (1035, "Structure 1035")]
-    bench.annotator.model_choice.save(tmp_path / "model.safetensors")
+    bench.annotator.save_model(tmp_path / "model.safetensors")
     card = Checkpoint.load(tmp_path / "model.safetensors").card
     assert card.label_values == (17, 1035)
 
 
 def test_a_model_of_the_command_line_gives_its_values_in_the_window(bench, tmp_path, model):
-    bench.annotator.model_choice.load(model)
+    bench.annotator.load_model(model)
     save_mask(bench, tmp_path / "painted.nii", (17, 53))
     bench.annotator.take_mask(bench.annotator.find_mask(tmp_path / "painted.nii"), complete=True)
     assert [s.value for s in bench.session.structures] == [17, 53], "not 53 structures"
@@ -81,39 +81,39 @@ def test_a_model_of_the_command_line_gives_its_values_in_the_window(bench, tmp_p
 def test_a_model_that_comes_after_the_mask_knows_its_structures_by_value(bench, tmp_path, model):
     save_mask(bench, tmp_path / "painted.nii", (17, 53))
     bench.annotator.take_mask(bench.annotator.find_mask(tmp_path / "painted.nii"), complete=True)
-    bench.annotator.model_choice.load(model)
+    bench.annotator.load_model(model)
     assert bench.session.models.to_segment(bench.session.structures).card.label_values == (17, 53)
 
 
 def test_a_model_for_other_structures_does_not_rename_what_the_mask_shows(bench, tmp_path, model):
     save_mask(bench, tmp_path / "painted.nii", (4, 5))
     bench.annotator.take_mask(bench.annotator.find_mask(tmp_path / "painted.nii"), complete=False)
-    assert not bench.widget.try_to(lambda: bench.annotator.model_choice.load(model))
+    assert not bench.widget.try_to(lambda: bench.annotator.load_model(model))
     assert "Structure 4 = 4, Structure 5 = 5" in bench.widget.message.text
     assert "label 17 = 17, label 53 = 53" in bench.widget.message.text
     assert [s.value for s in bench.session.structures] == [4, 5]
 
 
 def test_an_earlier_model_of_other_structures_does_not_take_their_names(bench, tmp_path, model):
-    bench.annotator.model_choice.load(model)
+    bench.annotator.load_model(model)
     other = Checkpoint.load(model).with_classes(["Core", "Oedema"], label_values=[1, 2])
     other.save(tmp_path / "other.safetensors")
-    bench.annotator.model_choice.load(tmp_path / "other.safetensors")
+    bench.annotator.load_model(tmp_path / "other.safetensors")
     assert bench.session.class_names == ("Core", "Oedema")
-    bench.annotator.model_choice.restore(1)
+    bench.annotator.restore_model(1)
     assert bench.session.class_names == ("label 17", "label 53")
-    bench.annotator.model_choice.restore(0)
+    bench.annotator.restore_model(0)
     bench.paint(8)
-    assert not bench.widget.try_to(lambda: bench.annotator.model_choice.restore(1))
+    assert not bench.widget.try_to(lambda: bench.annotator.restore_model(1))
     assert "are not those of this model" in bench.widget.message.text
 
 
 def test_a_structure_named_like_another_value_keeps_its_own(bench, tmp_path):
     bench.paint(8)
-    bench.widget.structures.change(1, replace(bench.session.structures[0], name="label 2"))
+    bench.annotator.change_structure(1, replace(bench.session.structures[0], name="label 2"))
     bench.annotator.config = type(bench.annotator.config)(seconds=60, max_steps=1, threads=1)
     bench.train()
-    bench.annotator.model_choice.save(tmp_path / "model.safetensors")
+    bench.annotator.save_model(tmp_path / "model.safetensors")
     bench.annotator.save_mask(tmp_path / "window.nii.gz")
     model = Checkpoint.load(tmp_path / "model.safetensors")
     volume, labels = bench.session.scan_source().read(), bench.session.record.mask()
@@ -140,13 +140,13 @@ def test_a_model_of_another_plane_turns_an_empty_scan_and_not_an_annotated_one(
     known = Checkpoint.load(model)
     sagittal = replace(known, card=replace(known.card, slice_axis=2))
     sagittal.save(tmp_path / "sagittal.safetensors")
-    bench.annotator.model_choice.load(tmp_path / "sagittal.safetensors")
+    bench.annotator.load_model(tmp_path / "sagittal.safetensors")
     assert bench.session.axis == 2
     assert bench.viewer.dims.order[0] == 2
     assert "works on sagittal slices, which are shown now" in bench.widget.message.text
     bench.session.labels.data_setitem((np.array([5]), np.array([20]), np.array([20])), 1)
     bench.qtbot.wait(1)
-    assert not bench.widget.try_to(lambda: bench.annotator.model_choice.load(model))
+    assert not bench.widget.try_to(lambda: bench.annotator.load_model(model))
     assert "learned from axial slices, but these are sagittal" in bench.widget.message.text
     assert bench.session.axis == 2
     assert bench.session.models.present.card.slice_axis == 2
@@ -156,7 +156,7 @@ def test_what_is_unlike_the_model_s_scans_is_said_with_the_result(bench, tmp_pat
     crop = ScanSizes((9.0,) * 3, (9.0,) * 3, (2.0, 1.0, 1.0), (2.0, 1.0, 1.0))
     known = Checkpoint.load(model)
     replace(known, card=replace(known.card, scan_sizes=crop)).save(model)
-    bench.annotator.model_choice.load(model)
+    bench.annotator.load_model(model)
     bench.annotator.segment()
     bench.wait_for_job()
     text = bench.widget.message.text

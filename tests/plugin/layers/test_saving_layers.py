@@ -95,9 +95,9 @@ def test_a_layer_that_is_no_volume_is_refused_with_a_reason(tmp_path, shape):
 
 def test_the_window_saves_names_and_colours_in_every_format_it_offers(bench, tmp_path):
     bench.paint(8)
-    bench.widget.structures.add()
+    bench.annotator.add_structure()
     structures = bench.session.structures
-    bench.widget.structures.change(2, replace(structures[1], name="Oedema"))
+    bench.annotator.change_structure(2, replace(structures[1], name="Oedema"))
     bench.annotator.save_mask(tmp_path / "button.seg.nrrd")
     assert "identical to the scan's grid" in bench.widget.message.text
     bench.viewer.layers.selection = {bench.session.labels}
@@ -146,7 +146,7 @@ def test_a_mask_that_is_loaded_first_brings_its_names(bench, tmp_path):
     save_mask(bench.truth * np.uint8(3), bench.session.grid, path, structures=rows)
     bench.annotator.take_mask(bench.annotator.find_mask(path), complete=True)
     assert bench.session.class_names == ("Oedema", "Core")
-    bench.widget.structures.change(1, replace(bench.session.structures[0], name="Mine"))
+    bench.annotator.change_structure(1, replace(bench.session.structures[0], name="Mine"))
     bench.annotator.take_mask(bench.annotator.find_mask(path), complete=True)
     assert bench.session.class_names == ("Mine", "Core")
     assert "Label 1, “Oedema” there, is “Mine” here" not in bench.widget.message.text, "not in it"

@@ -8,8 +8,8 @@ from napari_unet.plugin.layers.scan_layers import grid_of
 
 
 def accept(bench, index):
-    bench.session.bridge.go_to(index)
-    bench.annotator.slice.accept()
+    bench.session.segmentation.go_to(index)
+    bench.annotator.accept_slice()
 
 
 def states(bench, *indices):
@@ -19,20 +19,20 @@ def states(bench, *indices):
 def test_accepting_is_a_step_of_undo_and_undo_goes_to_what_it_changes(bench):
     bench.paint(8)
     accept(bench, 3)
-    bridge, labels = bench.session.bridge, bench.session.labels
-    bridge.go_to(12)
+    segmentation, labels = bench.session.segmentation, bench.session.labels
+    segmentation.go_to(12)
     labels.undo()
-    assert (bridge.visible_index, *states(bench, 3, 8)) == (3, "empty", "annotated")
+    assert (segmentation.visible_index, *states(bench, 3, 8)) == (3, "empty", "annotated")
     labels.undo()
-    assert (bridge.visible_index, *states(bench, 3, 8)) == (8, "empty", "empty")
+    assert (segmentation.visible_index, *states(bench, 3, 8)) == (8, "empty", "empty")
     assert not labels.data.any()
     labels.undo()
     assert states(bench, 3, 8) == ["empty", "empty"]
-    bridge.go_to(12)
+    segmentation.go_to(12)
     labels.redo()
-    assert (bridge.visible_index, *states(bench, 3, 8)) == (8, "empty", "annotated")
+    assert (segmentation.visible_index, *states(bench, 3, 8)) == (8, "empty", "annotated")
     labels.redo()
-    assert (bridge.visible_index, *states(bench, 3, 8)) == (3, "annotated", "annotated")
+    assert (segmentation.visible_index, *states(bench, 3, 8)) == (3, "annotated", "annotated")
     labels.undo()
     bench.paint(5)
     labels.redo()
@@ -44,7 +44,7 @@ def test_accepting_is_a_step_of_undo_and_undo_goes_to_what_it_changes(bench):
 
 
 def test_a_slice_accepted_before_a_stroke_stays_accepted_when_the_stroke_is_undone(bench):
-    bench.session.bridge.write_prediction(8, bench.truth[8].astype(np.uint8))
+    bench.session.segmentation.write_prediction(8, bench.truth[8].astype(np.uint8))
     accept(bench, 8)
     bench.paint(8, mask=~bench.truth[8])
     bench.session.labels.undo()
@@ -56,18 +56,18 @@ def test_a_slice_accepted_before_a_stroke_stays_accepted_when_the_stroke_is_undo
 
 def test_partial_and_reset_are_steps_of_undo(bench):
     record, labels = bench.session.record, bench.session.labels
-    bench.session.bridge.write_prediction(8, bench.truth[8].astype(np.uint8))
+    bench.session.segmentation.write_prediction(8, bench.truth[8].astype(np.uint8))
     accept(bench, 8)
-    bench.annotator.slice.set_partial(True)
+    bench.annotator.set_partial(True)
     assert states(bench, 8) == ["partial"]
     labels.undo()
     labels.undo()
     assert states(bench, 8) == ["predicted"], "no voxel is left that a person had decided"
     labels.redo()
     truth = record.truth(8)
-    bench.annotator.slice.reset()  # no label differs
+    bench.annotator.reset_slice()  # no label differs
     assert states(bench, 8) == ["predicted"]
-    bench.session.bridge.write_prediction(8, np.zeros(bench.truth[8].shape, np.uint8))
+    bench.session.segmentation.write_prediction(8, np.zeros(bench.truth[8].shape, np.uint8))
     labels.undo()
     assert states(bench, 8) == ["annotated"]
     np.testing.assert_array_equal(record.truth(8), truth)
@@ -99,7 +99,7 @@ def test_a_loaded_mask_is_predictions_again_when_it_is_undone(bench, tmp_path):
     bench.session.labels.undo()
     assert states(bench, 2, 7, 8) == ["annotated", "predicted", "predicted"]
     bench.session.labels.undo()
-    assert bench.session.bridge.visible_index == 2
+    assert bench.session.segmentation.visible_index == 2
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
 
 

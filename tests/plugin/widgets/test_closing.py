@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 
+from napari_unet.annotation.progress import SavedAnnotation
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.events import RoundDone
 from napari_unet.learning.model_card import ModelCard
 from napari_unet.learning.model_history import ModelHistory
 from napari_unet.learning.network.checkpoint import Checkpoint
-from napari_unet.plugin.layers.saved_annotation import SavedAnnotation
 from napari_unet.plugin.widgets import close_guard
 from napari_unet.plugin.widgets.close_guard import CloseGuard
 
@@ -56,8 +56,8 @@ def test_a_window_with_unsaved_annotation_asks_once_and_saves_every_scan(
     other = bench.viewer.add_image(bench.image.data + 1, name="B", scale=bench.image.scale)
     bench.annotator.choose([other])
     for index in (3, 4):
-        bench.session.bridge.go_to(index)
-        bench.annotator.slice.accept()
+        bench.session.segmentation.go_to(index)
+        bench.annotator.accept_slice()
     asked, may = close(BUTTON.Cancel)
     assert not may
     assert "Segmentation of scan: 1 slice\n" in asked

@@ -45,7 +45,7 @@ def test_thick_sagittal_slices_are_annotated_sagittally_and_saved_where_they_bel
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
     session = widget.annotator.session
     assert session.axis == 2
-    session.bridge.go_to(4)
+    session.segmentation.go_to(4)
     session.labels.paint((10, 12, 4), 1)
     assert session.record.state(4) is SliceState.ANNOTATED
     for path in (tmp_path / "button.nii.gz", tmp_path / "dialog.nii.gz"):
@@ -119,16 +119,16 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     bench.paint(8)
     bench.train()
     path = tmp_path / "model.safetensors"
-    bench.annotator.model_choice.save(path)
+    bench.annotator.save_model(path)
     other = bench.viewer.add_image(bench.image.data * 2 + 10, name="next patient")
     bench.annotator.choose([other])
-    bench.annotator.model_choice.load(path)
+    bench.annotator.load_model(path)
     bench.widget.result.segment.click()
     bench.wait_for_job()
     assert bench.session.record.states().count(SliceState.PREDICTED) == 16
     bench.paint(7)  # which changes nothing where the prediction is right
-    bench.session.bridge.go_to(7)
-    bench.annotator.slice.accept()
+    bench.session.segmentation.go_to(7)
+    bench.annotator.accept_slice()
     bench.train()
     card = bench.session.models.present.card
     assert card.provenance.trained_on == ("scan", "next patient")

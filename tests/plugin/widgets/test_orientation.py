@@ -54,7 +54,7 @@ def test_what_is_painted_at_a_millimetre_is_saved_there_either_way_round(
     bench.widget.marks.set_neurological(neurological)
     session = bench.session
     world = np.array([4.0, 20.0, 13.0])  # towards I, P, L
-    session.bridge.go_to(round((world[0] - session.labels.translate[0]) / 2))
+    session.segmentation.go_to(round((world[0] - session.labels.translate[0]) / 2))
     session.labels.paint(session.labels.world_to_data(world), 1)
     bench.qtbot.wait(1)
     bench.annotator.save_mask(tmp_path / "mask.nii.gz")
@@ -85,10 +85,10 @@ def test_letters_follow_a_camera_that_somebody_else_turns(bench):
 
 
 def test_the_slice_row_says_where_the_slice_is(bench):
-    bench.session.bridge.go_to(3)
+    bench.session.segmentation.go_to(3)
     bench.widget._render_slices()
     assert bench.widget.paint.place.text() == "S 4.0 mm"
-    bench.session.bridge.go_to(9)
+    bench.session.segmentation.go_to(9)
     bench.widget._render_slices()
     assert bench.widget.paint.place.text() == "I 8.0 mm"
 
@@ -103,7 +103,7 @@ def test_an_oblique_scan_is_said_to_be_oblique(bench):
     )
     bench.annotator.choose([other])
     assert bench.widget.scan.axis.currentText() == "Axial (1 mm, oblique 17°)"
-    k = grid.flip_index(0, bench.session.bridge.visible_index)
+    k = grid.flip_index(0, bench.session.segmentation.visible_index)
     height = (affine @ [19.5, 23.5, k, 1])[2]
     assert bench.widget.paint.place.text() == f"S {height:.1f} mm"
     assert "oblique" in bench.widget.paint.place.toolTip()

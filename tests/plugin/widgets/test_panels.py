@@ -20,7 +20,7 @@ from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
-from napari_unet.plugin.widgets.file_dialogs import FileDialogs
+from napari_unet.plugin.widgets.file_dialogs import ask_mask_to_save
 from napari_unet.plugin.widgets.paint_panel import PaintPanel
 from napari_unet.plugin.widgets.result_panel import ResultPanel
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
@@ -298,10 +298,6 @@ def dialogs(tmp_path, qtbot, monkeypatch):
         SimpleNamespace(name=f.name, source=SimpleNamespace(path=str(f)), metadata={})
         for f in files
     ]
-    annotator = SimpleNamespace(
-        session=SimpleNamespace(images=images),
-        save_mask=lambda path, _session: noted.saved.append(path),
-    )
 
     def question(_parent, _title, text, *_buttons):
         noted.asked.append(text)
@@ -311,7 +307,12 @@ def dialogs(tmp_path, qtbot, monkeypatch):
         QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / noted.typed), noted.kind)
     )
     monkeypatch.setattr(QMessageBox, "question", question)
-    noted.save_mask = FileDialogs(annotator, None).save_mask
+
+    def save_mask():
+        if path := ask_mask_to_save(None, SimpleNamespace(images=images)):
+            noted.saved.append(path)
+
+    noted.save_mask = save_mask
     noted.folder = tmp_path
     return noted
 

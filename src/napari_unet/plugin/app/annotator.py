@@ -15,8 +15,9 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_unet.annotation.states import TOUCHED, UNTOUCHED, SliceState
+from napari_unet.annotation.states import TOUCHED, UNTOUCHED, SliceState, Structure
 from napari_unet.errors import AnnotationError
+from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
 from napari_unet.plugin.app.masks import (
     FoundMask,
@@ -25,18 +26,13 @@ from napari_unet.plugin.app.masks import (
     mask_of_layer,
     take_over,
 )
-from napari_unet.plugin.app.model_choice import ModelChoice
 from napari_unet.plugin.app.scan_on_screen import ScanOnScreen
 from napari_unet.plugin.app.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.app.session_registry import SessionRegistry
-from napari_unet.plugin.app.slice_on_screen import SliceOnScreen
 from napari_unet.plugin.app.work_controller import WorkController
 from napari_unet.plugin.layers.label_layers import highest_label, is_from_elsewhere, lies_over
 from napari_unet.plugin.layers.reorient import reoriented
 from napari_unet.plugin.layers.scan_layers import check_scan, resampling_notes
-
-SHOWN = (*TOUCHED, SliceState.PREDICTED)
-"""States of slices that a label layer from elsewhere may bring along."""
 
 OUTSIDE = "This slice lies outside the scan: nothing was drawn. Click the strip to go to one of it."
 """What is said of a stroke where only another layer of the viewer has a slice."""
@@ -77,14 +73,16 @@ class Annotator(QObject):
         self.work = WorkController()
         self.work.predicted.connect(self.slices_changed)
         self.work.message.connect(self.message)
-        self.model_choice = ModelChoice(self)
-        self.slice = SliceOnScreen(self)
         self.screen = ScanOnScreen(viewer)
         self.screen.refused.connect(partial(self.say, failed=True))
         self._sessions = SessionRegistry(viewer, self)
-        viewer.layers.events.removed.connect(self._on_layer_removed)
-        for event in self._dims_events():
-            event.connect(self._on_dims)
+        dims = viewer.dims.events
+        self._connections = (
+            (viewer.layers.events.removed, self._on_layer_removed),
+            *((event, self._on_dims) for event in (dims.current_step, dims.order, dims.ndisplay)),
+        )
+        for event, answer in self._connections:
+            event.connect(answer)
 
     def close(self) -> None:
         """Stop the work and let go of viewer and layers; what is in the viewer stays.
@@ -95,14 +93,11 @@ class Annotator(QObject):
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
             self.closing.emit()
         self.work.close()
-        self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        for event in self._dims_events():
-            event.disconnect(self._on_dims)
+        for event, answer in self._connections:
+            event.disconnect(answer)
         self.screen.close()
         self._sessions.close()
         self.session = None
-
-    # -- choosing a scan -------------------------------------------------------
 
     def choose(
         self,
@@ -134,28 +129,28 @@ class Annotator(QObject):
             Whether slices that show a structure in a label layer from elsewhere are
             annotated; otherwise they are predictions.
         """
-        self.require_idle("choose another scan")
+        self.work.require_idle("choose another scan")
         check_scan(images)
         adopts = labels is not None and is_from_elsewhere(labels)
-        mask, begun = None, False
+        mask = None
         with reoriented(self.viewer, images) as (images, turned):
             onto = images[0]
             if labels is not None and adopts and labels.data.any() and not lies_over(labels, onto):
                 mask, labels, fresh = mask_of_layer(labels, onto), None, True
-            session = self._sessions.take_up(images, axis, labels, fresh=fresh)
-            if session is None:
-                session = self._sessions.begin(images, axis, labels, fresh=fresh, complete=complete)
-                begun = True
+            session, begun = self._sessions.open(
+                images, axis, labels, fresh=fresh, complete=complete
+            )
         if begun:
             # Queued: a stroke is announced before it has reached the labels.
-            session.bridge.edited.connect(
-                partial(self.on_edited, session), Qt.ConnectionType.QueuedConnection
+            layer = session.segmentation
+            layer.edited.connect(
+                partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
             )
-            session.bridge.stroking.connect(self.work.on_stroking)
-            session.bridge.label_picked.connect(self.slices_changed)
-            session.bridge.outside.connect(partial(self.say, OUTSIDE, failed=True))
-            session.bridge.unchanged.connect(partial(self._on_unchanged, session))
-            session.bridge.failed.connect(partial(self.say, failed=True))
+            layer.stroking.connect(self.work.on_stroking)
+            layer.label_picked.connect(self.slices_changed)
+            layer.outside.connect(partial(self.say, OUTSIDE, failed=True))
+            layer.unchanged.connect(partial(self._on_unchanged, session))
+            layer.failed.connect(partial(self.say, failed=True))
         alone = session is not self.session or labels is None
         self.session = session
         self._sessions.end_lost(but=session)
@@ -165,18 +160,16 @@ class Annotator(QObject):
         else:
             self.screen.make_seen()
         session.labels.mode = "paint"
-        session.bridge.face_axis()
-        session.bridge.note_focus()
+        session.segmentation.face_axis()
+        session.segmentation.note_focus()
         self.session_changed.emit()
         self.slices_changed.emit()
         if mask is not None:
             self.take_mask(mask, complete=complete)
-        elif adopts and (shown := session.record.slices_in(*SHOWN)):
-            became = (
-                "they count as annotated. Reset those that are not."
-                if complete
-                else "correct them, or accept them as they are (Shift-Enter)."
-            )
+        elif adopts and (shown := session.record.slices_in(*TOUCHED, SliceState.PREDICTED)):
+            became = "correct them, or accept them as they are (Shift-Enter)."
+            if complete:
+                became = "they count as annotated. Reset those that are not."
             self.say(f"{len(shown)} slices of “{session.labels.name}” show a structure: {became}")
         elif notes := " ".join([*resampling_notes(images), turned]).strip():
             self.say(notes)
@@ -215,21 +208,9 @@ class Annotator(QObject):
             raise AnnotationError("Choose a scan first: open an MRI volume with File > Open.")
         if present and self.session.labels not in self.viewer.layers:
             raise AnnotationError("The Segmentation layer was deleted. Bring it back first.")
-        if self.session.bridge.drawing:
+        if self.session.segmentation.drawing:
             raise AnnotationError("Finish the stroke first.")
         return self.session
-
-    def require_idle(self, wanted: str) -> None:
-        """Make sure that no work is under way where that would be in the way.
-
-        Raises
-        ------
-        AnnotationError
-            If there is, saying what was `wanted`. Work in the background just ends.
-        """
-        if self.work.running:
-            raise AnnotationError(f"Stop the running work first, then {wanted}.")
-        self.work.background.stop()
 
     # -- work ------------------------------------------------------------------
 
@@ -248,15 +229,132 @@ class Annotator(QObject):
         if not session.filling.is_current:
             self.work.fill(session)
             return
-        self.require_idle("remove the filling")
-        session.filling.remove()
-        session.notes.look_again()
+        self.work.require_idle("remove the filling")
+        session.remove_filling()
         self.work.predicted.emit()
         self.say("The filling is removed; what was there before is back.")
 
     def stop(self) -> None:
         """End the running work; training keeps its best weights."""
         self.work.stop()
+
+    # -- the slice on screen ---------------------------------------------------
+
+    def accept_slice(self) -> None:
+        """Take the slice as it is, also an empty one."""
+        session, index = self._slice_on_screen("accept it")
+        with session.segmentation.step([index]):
+            session.record.accept(index)
+        self._on_edited(session, [index])
+
+    def set_partial(self, partial: bool) -> None:
+        """Say whether only the painted voxels of the slice are truth."""
+        session, index = self._slice_on_screen("say what counts there")
+        with session.segmentation.step([index]):
+            session.record.set_partial(index, partial)
+        self._on_edited(session, [index])
+
+    def reset_slice(self) -> None:
+        """Forget what was painted on the slice; the model's opinion returns."""
+        session, index = self._slice_on_screen("reset it")
+        session.reset(index)
+        session.segmentation.refresh()
+        self._on_edited(session, [index])
+
+    def next_slice(self) -> None:
+        """Go to the suggested slice, and say why."""
+        session = self.require_session()
+        layer = session.segmentation
+        mended = self.screen.make_seen()
+        left = layer.visible_index if layer.in_view else None
+        layer.face_axis()
+        session.record.sync()
+        suggestion = session.suggest(left)
+        if suggestion is None:
+            self.say("No other slice is left: all are annotated.")
+            return
+        layer.go_to(suggestion.index)
+        said = f"Slice {suggestion.index}: {suggestion.reason}"
+        self.say(f"{said}. {mended}" if mended else said)
+        self.slices_changed.emit()
+
+    def _slice_on_screen(self, wanted: str) -> tuple[ScanSession, int]:
+        """Get the scan and the slice on screen, which the annotator must have seen."""
+        session = self.require_session()
+        if mended := self.screen.make_seen():
+            raise AnnotationError(f"{mended} Look at the slice now, then {wanted}.")
+        if not session.segmentation.in_view:
+            raise AnnotationError(
+                f"No {PLANES[session.axis]} slice of the scan is on screen. Click the strip to go "
+                "to one."
+            )
+        return session, session.segmentation.visible_index
+
+    # -- structures ------------------------------------------------------------
+
+    def pick_structure(self, number: int) -> None:
+        """Paint with this label from now on."""
+        session = self.session
+        if session is None:
+            return
+        if mended := self.screen.make_seen():
+            self.say(f"{mended} Now it can be painted.")
+        session.labels.selected_label = number
+        self.viewer.layers.selection.active = session.labels
+        if session.labels.mode not in ("paint", "fill", "polygon"):
+            session.labels.mode = "paint"
+
+    def change_structure(self, number: int, structure: Structure) -> None:
+        """Give class `number` another name or colour."""
+        if self.session is not None:
+            self.session.change_structure(number, structure)
+            self.session_changed.emit()
+
+    def add_structure(self) -> None:
+        """Add a structure, and paint with it."""
+        if self.session is not None and self.session.add_structure():
+            self.session_changed.emit()
+
+    def remove_last_structure(self) -> None:
+        """Remove the last structure; see `ScanSession.remove_last_structure`."""
+        if self.session is not None:
+            self.session.remove_last_structure()
+            self.session_changed.emit()
+
+    # -- models ----------------------------------------------------------------
+
+    def forget_model(self) -> None:
+        """Start the next training from scratch; the annotation stays."""
+        session = self._idle_session("forget the model")
+        session.models.forget()
+        session.progress.unlearn()
+        self.work.changed.emit()
+        self.say("The next training starts from scratch.")
+
+    def restore_model(self, position: int) -> None:
+        """Go back to one of the earlier models; see `ScanSession.restore_model`."""
+        said = self._idle_session("choose another model").restore_model(position)
+        self.session_changed.emit()
+        self.work.changed.emit()
+        self.say(said)
+
+    def load_model(self, path: Path) -> None:
+        """Use a saved model on this scan; see `ScanSession.load_model`."""
+        said = self._idle_session("load a model").load_model(path)
+        self.session_changed.emit()
+        self.say(said)
+
+    def save_model(self, path: Path, session: ScanSession | None = None) -> None:
+        """Write the model of a scan, by default the one at hand, to one .safetensors file."""
+        session = session or self.require_session(present=False)
+        session.models.to_segment(session.structures).save(path)
+        session.models.note_saved()
+        self.say(f"Model saved: {path.name}")
+
+    def _idle_session(self, wanted: str) -> ScanSession:
+        session = self.require_session()
+        self.work.require_idle(wanted)
+        return session
 
     # -- masks in files --------------------------------------------------------
 
@@ -266,26 +364,17 @@ class Annotator(QObject):
 
     def take_mask(self, mask: FoundMask, *, complete: bool) -> None:
         """Show a mask, wherever no person has decided; see `masks.take_over`."""
-        session = self.require_session()
-        self.require_idle("load a mask")
+        session = self._idle_session("load a mask")
         self.screen.make_seen()
-        unsaved = session.saved.unsaved()
         said = take_over(session, mask, complete=complete)
-        session.saved.note(but=unsaved)  # the mask has a file, or a layer, of its own
-        session.notes.look_again()
         self.session_changed.emit()
         self.edited.emit()
         self.slices_changed.emit()
         self.say(said)
 
     def save_mask(self, path: Path, session: ScanSession | None = None) -> None:
-        """Write the mask of a scan on the grid of its file, and check what was written.
-
-        `session`: another scan than the one at hand.
-        """
+        """Write the mask of a scan, by default the one at hand, and check what was written."""
         self.say(export_mask(session or self.require_session(present=False), path))
-
-    # -- what is on no disk yet ------------------------------------------------
 
     def unsaved(self) -> list[ScanSession]:
         """Scans with annotation or a model that no file holds; also once this is closed."""
@@ -296,17 +385,15 @@ class Annotator(QObject):
         """Whether no file holds the model of a scan, or it is being trained."""
         return session.models.unsaved or self.work.is_training(session)
 
-    # -- what happens ----------------------------------------------------------
-
     def _on_unchanged(self, session: ScanSession) -> None:
-        if session.record.state(session.bridge.visible_index) in UNTOUCHED:
+        if session.record.state(session.segmentation.visible_index) in UNTOUCHED:
             self.say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
 
-    def on_edited(self, session: ScanSession, indices: list[int]) -> None:
+    def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
         """Take note of slices that a person has changed, and say what follows from that."""
         session.edited(indices)
-        planes = (session.labels.data[session.record.plane(index)] for index in indices)
-        highest = max(map(highest_label, planes))
+        labels, record = session.labels.data, session.record
+        highest = max(highest_label(labels[record.plane(index)]) for index in indices)
         training = self.work.is_training(session)
         added = session.ensure_structures(highest)
         if highest > len(session.structures):
@@ -320,8 +407,7 @@ class Annotator(QObject):
             self.session_changed.emit()
             if training:
                 self.say(f"“{session.class_names[-1]}” joins at the next training.")
-        states = [session.record.state(index) for index in indices]
-        if len(indices) > 1 and SliceState.PARTIAL in states:
+        if len(indices) > 1 and SliceState.PARTIAL in map(record.state, indices):
             self.say(
                 f"That stroke crossed {len(indices)} slices: on new ones only what you painted "
                 "counts. Accept a slice once it is complete."
@@ -331,14 +417,9 @@ class Annotator(QObject):
         self.edited.emit()
         self.slices_changed.emit()
 
-    def _dims_events(self) -> tuple[Any, ...]:
-        """All that changes which slice is on screen."""
-        events = self.viewer.dims.events
-        return (events.current_step, events.order, events.ndisplay)
-
     def _on_dims(self, _event: Any = None) -> None:
         if self.session is not None:
-            self.session.bridge.note_focus()
+            self.session.segmentation.note_focus()
             self.slices_changed.emit()
 
     def _on_layer_removed(self, event: Any) -> None:

@@ -22,7 +22,7 @@ from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.app.session import ScanSession
-from napari_unet.plugin.layers.foreign_layers import is_aligned, matrix_of
+from napari_unet.plugin.layers.geometry import is_aligned, matrix_of
 from napari_unet.plugin.layers.label_layers import check_255, check_values, values_of_file
 from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.scan_layers import (
@@ -144,6 +144,7 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
         If there would be more structures than can be worked on; nothing has changed then.
     """
     record, axis = session.record, session.axis
+    unsaved = session.saved.unsaved()
     kept = set(record.slices_in(*TOUCHED))
     fixed = bool(kept) or session.models.present is not None
     pairing = pair(values_in(mask.labels), mask.structures, session.structures, fixed=fixed)
@@ -160,14 +161,16 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     record.write_volume(labels, sorted({*shown, *before}))
     new = [index for index in shown if index not in kept]
     if complete:
-        with session.bridge.step(new):  # taken back, the mask is predictions
+        with session.segmentation.step(new):  # taken back, the mask is predictions
             for index in new:
                 record.accept(index)
                 if index in unsure:
                     record.set_partial(index, True)
     session.set_structures(pairing.structures)
-    session.bridge.refresh()
+    session.segmentation.refresh()
     session.edited(new)
+    session.saved.note(but=unsaved)  # the mask has a file, or a layer, of its own
+    session.progress.look_again()
     became = "annotated" if complete else "predictions: correct them, or accept them (Shift-Enter)"
     said = [f"{len(new)} slices of {mask.name} are {became}."]
     if stayed := len(shown) - len(new):

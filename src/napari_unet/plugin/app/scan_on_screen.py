@@ -216,11 +216,11 @@ class ScanOnScreen(QObject):
 
     def _go_to_telling_slice(self, session: ScanSession, *, stay: bool) -> None:
         """Go to the slice looked at last; else an annotated one; else the middle of the head."""
-        bridge, image = session.bridge, session.images[0]
+        segmentation, image = session.segmentation, session.images[0]
         self._viewer.dims.ndisplay = 2
-        here, in_view = bridge.visible_index, bridge.in_view
-        bridge.face_axis()
-        index = bridge.looked_at
+        here, in_view = segmentation.visible_index, segmentation.in_view
+        segmentation.face_axis()
+        index = segmentation.looked_at
         annotated = session.record.slices_in(*TOUCHED)
         if index is None and annotated:
             near = here if in_view else annotated[len(annotated) // 2]
@@ -228,7 +228,7 @@ class ScanOnScreen(QObject):
         if index is None and not (stay and in_view):
             index = middle_slice(image.data, session.axis)
         if index is not None:
-            bridge.go_to(index)
+            segmentation.go_to(index)
         shown = list(self._viewer.dims.displayed)
         low, high = image.extent.world[:, [axis - self._viewer.dims.ndim for axis in shown]]
         center = np.asarray(self._viewer.scene.camera.center)[-len(shown) :]
@@ -338,7 +338,7 @@ class ScanOnScreen(QObject):
     def _face_slices(self) -> None:
         if self._session is not None:
             self._viewer.dims.ndisplay = 2
-            self._session.bridge.face_axis()
+            self._session.segmentation.face_axis()
 
     def _show_mask(self) -> None:
         if self._session is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.annotation.progress import SliceNotes
+from napari_unet.annotation.progress import AnnotationProgress, Filling, SavedAnnotation
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.scoring import CorrectionScore
-from napari_unet.annotation.states import TOUCHED, LabelledSlice, Structure
+from napari_unet.annotation.states import TOUCHED, Structure
 from napari_unet.annotation.structures import FIRST, unnamed
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
@@ -22,8 +22,7 @@ from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import SlicePredicted
 from napari_unet.learning.model_card import further_values
-from napari_unet.learning.model_history import ModelHistory
-from napari_unet.plugin.app.filling import Filling
+from napari_unet.learning.model_history import ModelHistory, structures_of
 from napari_unet.plugin.app.tasks import ScanPrepared, ScanSource
 from napari_unet.plugin.layers.label_layers import check_place, highest_label, show_colors
 from napari_unet.plugin.layers.metadata import (
@@ -33,7 +32,6 @@ from napari_unet.plugin.layers.metadata import (
     Owner,
     update_info,
 )
-from napari_unet.plugin.layers.saved_annotation import SavedAnnotation
 from napari_unet.plugin.layers.scan_layers import (
     check_scan,
     grid_info,
@@ -41,7 +39,7 @@ from napari_unet.plugin.layers.scan_layers import (
     identity_of,
     reader_of,
 )
-from napari_unet.plugin.layers.segmentation_layer import LayerBridge
+from napari_unet.plugin.layers.segmentation_layer import SegmentationLayer
 
 MAX_STRUCTURES = 30
 """Structures that painting adds at most; masks and models may bring more."""
@@ -84,10 +82,10 @@ class ScanSession:
         self.suggested: Suggestion | None = None
         self._scan_source: ScanSource | None = None
         self.models = ModelHistory() if before is None else before.models
-        self.bridge = LayerBridge(viewer, labels, record)
-        self.notes = SliceNotes(record)
+        self.segmentation = SegmentationLayer(viewer, labels, record)
+        self.progress = AnnotationProgress(record)
         self.saved = SavedAnnotation(record, None if before is None else before.saved)
-        self.filling = Filling(self.bridge)
+        self.filling = Filling(record)
         self.use(images, record.axis)
         self.ensure_structures(highest_label(np.asarray(labels.data)))
         self.show_structures()
@@ -96,7 +94,7 @@ class ScanSession:
     @property
     def record(self) -> AnnotationRecord:
         """Who labelled what."""
-        return self.bridge.record
+        return self.segmentation.record
 
     @property
     def axis(self) -> int:
@@ -107,32 +105,6 @@ class ScanSession:
     def class_names(self) -> tuple[str, ...]:
         """Names of labels 1..K."""
         return tuple(s.name for s in self.structures)
-
-    @property
-    def shown_structures(self) -> list[Structure] | None:
-        """Structures whose labels mean something: None where the mask is empty and untouched."""
-        bound = self.record.slices_in(*TOUCHED) or np.any(self.labels.data)
-        return self.structures if bound else None
-
-    @property
-    def fixed_axis(self) -> int | None:
-        """Slicing axis, once slices are annotated along it; None as long as it can change."""
-        return self.axis if self.record.slices_in(*TOUCHED) else None
-
-    def follow_model(self) -> str:
-        """Slice along the plane of the present model; say so, if it was another one.
-
-        Raises
-        ------
-        AnnotationError
-            If slices are annotated in another plane.
-        """
-        model = self.models.present
-        if model is None or model.card.slice_axis == self.axis:
-            return ""
-        self.use(self.images, model.card.slice_axis)
-        self.bridge.face_axis()
-        return f" It works on {PLANES[self.axis]} slices, which are shown now."
 
     @property
     def present(self) -> bool:
@@ -167,10 +139,11 @@ class ScanSession:
             If the axis is to change after slices were annotated along the present one.
         """
         if axis != self.axis:
-            self.bridge.record = along(self.record, axis)
-            self.bridge.forget_steps()
+            self.segmentation.record = along(self.record, axis)
+            self.segmentation.forget_steps()
             self._scan_source = None
-            self.notes = SliceNotes(self.record)
+            self.progress = AnnotationProgress(self.record)
+            self.filling = Filling(self.record)
             self.saved = SavedAnnotation(self.record)
             update_info(self.labels, axis=axis, annotation=self._state())
         if self.images != tuple(images):
@@ -212,8 +185,22 @@ class ScanSession:
         self.ensure_structures(1)
         self.show_structures()
 
+    def change_structure(self, number: int, structure: Structure) -> None:
+        """Give class `number` another name or colour."""
+        self.models.rename(number, self.structures[number - 1].name, structure.name)
+        self.structures[number - 1] = structure
+        self.show_structures()
+
+    def add_structure(self) -> bool:
+        """Add a structure, and paint with it; False if there are enough."""
+        added = self.ensure_structures(len(self.structures) + 1)
+        if added:
+            self.show_structures()
+            self.labels.selected_label = len(self.structures)
+        return added
+
     def remove_last_structure(self) -> None:
-        """Drop the last structure.
+        """Drop the last structure, and paint with the one before.
 
         Raises
         ------
@@ -236,11 +223,77 @@ class ScanSession:
         self.structures.pop()
         self.clean.pop(value, None)
         self.show_structures()
+        self.labels.selected_label = len(self.structures)
 
     def show_structures(self) -> None:
         """Colour the layer as the structures say, and tell napari's own saving their names."""
         show_colors(self.labels, self.structures)
         update_info(self.labels, structures=tuple(self.structures))
+
+    # -- models ----------------------------------------------------------------
+
+    def restore_model(self, position: int) -> str:
+        """Go back to one of the earlier models; say so.
+
+        Parameters
+        ----------
+        position : int
+            Its place in `ModelHistory.kept`.
+
+        Raises
+        ------
+        CheckpointError
+            If it knows more structures than there are, or others.
+        """
+        model = self.models.restore(position, self._shown_structures, self._fixed_axis)
+        if self._shown_structures is None:
+            self.set_structures(structures_of(model.checkpoint))
+        plane = self._follow_model()
+        learned = model.checkpoint.card.provenance.learned_slices
+        self.progress.learned(index for _, index in learned)  # of whatever scan: rather too many
+        return f"{model.origin} is in use. Segment the volume, or train on from there.{plane}"
+
+    def load_model(self, path: Path) -> str:
+        """Use a saved model; say so.
+
+        Where the mask is empty its structures are taken over too, else their values; and
+        where nothing is annotated, its plane.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or made for other channels, structures or slices.
+        """
+        before, shown = self.structures, self._shown_structures
+        found = self.models.load(path, shown, self._fixed_axis)
+        pairs = zip(found, before, strict=False)
+        changed = [f"{new.name} = {new.value}" for new, old in pairs if new.value != old.value]
+        self.set_structures(found)
+        said = f"Model {path.name} loaded. Segment the volume, or correct slices and train on."
+        said += self._follow_model()
+        if changed and shown:
+            said += f" Saved masks have its label values: {', '.join(changed)}."
+        return said
+
+    @property
+    def _shown_structures(self) -> list[Structure] | None:
+        """Structures whose labels mean something: None where the mask is empty and untouched."""
+        bound = self.record.slices_in(*TOUCHED) or np.any(self.labels.data)
+        return self.structures if bound else None
+
+    @property
+    def _fixed_axis(self) -> int | None:
+        """Slicing axis, once slices are annotated along it; None as long as it can change."""
+        return self.axis if self.record.slices_in(*TOUCHED) else None
+
+    def _follow_model(self) -> str:
+        """Slice along the plane of the present model; say so, if it was another one."""
+        model = self.models.present
+        if model is None or model.card.slice_axis == self.axis:
+            return ""
+        self.use(self.images, model.card.slice_axis)
+        self.segmentation.face_axis()
+        return f" It works on {PLANES[self.axis]} slices, which are shown now."
 
     # -- annotation ------------------------------------------------------------
 
@@ -248,11 +301,6 @@ class ScanSession:
         """Note that a person has changed slices."""
         if self.suggested is not None and self.suggested.index in indices:
             self.suggested = None
-
-    def training_slices(self, n_structures: int | None = None) -> list[LabelledSlice]:
-        """Copy what a person has said so far; see `SliceNotes.training_slices`."""
-        known = len(self.structures) if n_structures is None else n_structures
-        return self.notes.training_slices(known)
 
     def reset(self, index: int) -> None:
         """Give a slice back to the model, as one undoable step.
@@ -263,7 +311,7 @@ class ScanSession:
         before = self.record.snapshot(index)
         live = self.labels.data[self.record.plane(index)]
         differs = np.nonzero(live != opinion)
-        with self.bridge.step([index], reset=before):
+        with self.segmentation.step([index], reset=before):
             try:
                 if len(differs[0]):
                     at: list[Any] = list(differs)
@@ -276,18 +324,14 @@ class ScanSession:
                 if np.array_equal(live, opinion):
                     self.record.reset(index, before)
 
-    def score(self) -> CorrectionScore | None:
-        """Dice of what is not annotated, as far as corrections tell."""
-        return self.notes.score()
-
     # -- predictions -----------------------------------------------------------
 
     def show_prediction(self, event: SlicePredicted) -> None:
         """Put a prediction on screen and remember how sure it was."""
-        self.bridge.write_prediction(
+        self.segmentation.write_prediction(
             event.index,
             event.labels,
-            self.notes.predicted(
+            self.progress.predicted(
                 event.index, event.labels, event.expected_errors, event.learned_from
             ),
         )
@@ -295,11 +339,23 @@ class ScanSession:
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
         """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
         self.record.write_volume(labels)
-        self.bridge.refresh()
+        self.segmentation.refresh()
+
+    def show_filling(self, slices: Mapping[int, NDArray[np.uint8]]) -> int:
+        """Put interpolated slices on screen, wherever no person has decided; return how many."""
+        count = self.filling.show(slices)
+        self.segmentation.refresh()
+        return count
+
+    def remove_filling(self) -> None:
+        """Show again what lay beneath the interpolated labels."""
+        self.record.remove_interpolation()
+        self.segmentation.refresh()
+        self.progress.look_again()
 
     def suggest(self, left: int | None) -> Suggestion | None:
         """Find the slice to look at next: another one than that on screen, which is left."""
-        self.suggested = self.notes.suggest(left)
+        self.suggested = self.progress.suggest(left)
         return self.suggested
 
     # -- the end ---------------------------------------------------------------
@@ -307,7 +363,7 @@ class ScanSession:
     def close(self) -> None:
         """Let go of the layers; the labels remember what it takes to go on with them."""
         self._watch_images(False)
-        self.bridge.disconnect_layer()
+        self.segmentation.disconnect_layer()
         self._owner = None
         self.remember()
 

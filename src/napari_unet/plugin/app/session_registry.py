@@ -46,10 +46,16 @@ class SessionRegistry:
         """Every scan that is, or was, annotated here and still can be."""
         return tuple(self._sessions)
 
-    def take_up(
-        self, images: Sequence[Image], axis: int | None, labels: Labels | None, *, fresh: bool
-    ) -> ScanSession | None:
-        """Go on with a session of these images; None if there is none.
+    def open(
+        self,
+        images: Sequence[Image],
+        axis: int | None,
+        labels: Labels | None,
+        *,
+        fresh: bool,
+        complete: bool,
+    ) -> tuple[ScanSession, bool]:
+        """Go on with the session of these images, or begin one; whether it is new.
 
         Parameters are those of `Annotator.choose`.
 
@@ -59,8 +65,16 @@ class SessionRegistry:
             If a layer cannot be used; nothing has changed then.
         """
         check_scan(images)
-        if fresh:
-            return None
+        session = None if fresh else self._go_on(images, axis, labels)
+        if session is not None:
+            return session, False
+        layer = labels if labels is not None or fresh else self._left_over(images[0])
+        return self._begin(images, axis, layer, complete), True
+
+    def _go_on(
+        self, images: Sequence[Image], axis: int | None, labels: Labels | None
+    ) -> ScanSession | None:
+        """Go on with a session of these images; None if there is none."""
         found = [
             session
             for session in self._sessions
@@ -82,31 +96,14 @@ class SessionRegistry:
         session.use(images, session.axis if axis is None else axis)
         return session
 
-    def begin(
-        self,
-        images: Sequence[Image],
-        axis: int | None,
-        labels: Labels | None,
-        *,
-        fresh: bool,
-        complete: bool,
+    def _begin(
+        self, images: Sequence[Image], axis: int | None, layer: Labels | None, complete: bool
     ) -> ScanSession:
-        """Start a session on a given, left over or new label layer.
-
-        Parameters are those of `Annotator.choose`.
-
-        Raises
-        ------
-        NapariUnetError
-            If a layer cannot be used; nothing has changed then.
-        """
-        layer = labels
-        if layer is None and not fresh:
-            layer = self._left_over(images[0])
-        if layer is not None:
-            self._part(layer)
+        """Begin a session on a label layer, or on a new one."""
         if layer is None:
             layer = new_segmentation(images[0], grid_of(images[0]).default_axis())
+        else:
+            self._part(layer)
         known = LayerInfo.of(layer).annotation
         owner = None if known is None else known.owner
         if owner is not None and owner.open and owner is not self._owner:

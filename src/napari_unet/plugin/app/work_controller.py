@@ -94,11 +94,11 @@ class WorkController(QObject):
         """
         self._refuse_second()
         session.edited(session.record.sync())
-        slices = session.training_slices()
+        slices = session.progress.training_slices(len(session.structures))
         model = session.models.to_train(session.structures)
         self._n_structures = len(session.structures)
         self._feed.put(slices)
-        session.notes.learned(s.index for s in slices)
+        session.progress.learned(s.index for s in slices)
         self._begin(
             Activity.TRAINING,
             session,
@@ -109,7 +109,7 @@ class WorkController(QObject):
                 config,
                 tuple(session.structures),
                 model,
-                session.bridge.focus,
+                session.segmentation.focus,
             ),
         )
         count = counted(len(slices), "slice")
@@ -128,7 +128,7 @@ class WorkController(QObject):
         session.edited(session.record.sync())
         annotated: list[LabelledSlice] = []
         with contextlib.suppress(AnnotationError):  # a new scan, with a model of another
-            annotated = session.training_slices()
+            annotated = session.progress.training_slices(len(session.structures))
         self._begin(
             Activity.SEGMENTING,
             session,
@@ -141,7 +141,7 @@ class WorkController(QObject):
                 session.record.human_voxels(),
                 dict(session.clean),
                 session.class_names,
-                session.bridge.visible_index,
+                session.segmentation.visible_index,
             ),
         )
         self._say("Segmenting the whole volume.")
@@ -213,6 +213,18 @@ class WorkController(QObject):
         self._job.on_stroking(begins)
         self.background.on_stroking(begins)
 
+    def require_idle(self, wanted: str) -> None:
+        """Make sure that no work is under way where that would be in the way.
+
+        Raises
+        ------
+        AnnotationError
+            If there is, saying what was `wanted`. Work in the background just ends.
+        """
+        if self.running:
+            raise AnnotationError(f"Stop the running work first, then {wanted}.")
+        self.background.stop()
+
     def _refuse_second(self) -> None:
         if self.activity is not None:
             raise AnnotationError(f"The plugin is {self.activity.value}. Stop it first.")
@@ -237,8 +249,8 @@ class WorkController(QObject):
             return
         # Without any structure left, training keeps what it has.
         with contextlib.suppress(AnnotationError):
-            slices = self._session.training_slices(self._n_structures)
-            self._session.notes.learned(s.index for s in slices)
+            slices = self._session.progress.training_slices(self._n_structures)
+            self._session.progress.learned(s.index for s in slices)
             self._feed.put(slices)
 
     def _on_event(self, event: object) -> None:
@@ -266,14 +278,14 @@ class WorkController(QObject):
             self.segmented.emit(event)
             self._outcome = endings.SEGMENTED
         elif isinstance(event, work.SlicesFilled):
-            self._outcome = endings.filling_ended(session.filling.show(event.labels))
+            self._outcome = endings.filling_ended(session.show_filling(event.labels))
             self.predicted.emit()
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
         self.activity = None
         if session is not None:
-            session.notes.look_again()
+            session.progress.look_again()
         self.changed.emit()
         if failure is not None:
             self._say(endings.failed(failure), failed=True)

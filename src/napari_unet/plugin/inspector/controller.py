@@ -264,7 +264,7 @@ class InspectionController(QObject):
                 kept=self._kept,
                 request=self.request,
                 kinds=frozenset(self._due - {LEVELS}),
-                index=session.bridge.visible_index,
+                index=session.segmentation.visible_index,
             )
             work.run_in_background(inspection.run)
         except NapariUnetError as error:

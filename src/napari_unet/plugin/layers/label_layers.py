@@ -17,9 +17,8 @@ from napari_unet.annotation.structures import FIRST, MOST, pair, to_classes, val
 from napari_unet.errors import AnnotationError, GridMismatchError, VolumeError
 from napari_unet.imaging.loading import LARGEST_LABEL
 from napari_unet.imaging.sidecar import values_beside
-from napari_unet.plugin.layers.foreign_layers import is_upright
+from napari_unet.plugin.layers.geometry import exact_place, in_display_order
 from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
-from napari_unet.plugin.layers.placement import exact_place
 from napari_unet.plugin.layers.scan_layers import grid_info, same_grid, source_of
 
 BACKGROUND_BRUSH_COLOR = "#8899aa"
@@ -82,7 +81,7 @@ def check_place(layer: Labels, image: Image) -> None:
     moved = not np.allclose(layer.scale, image.scale, rtol=1e-3) or not np.allclose(
         layer.translate, image.translate, atol=1e-2
     )
-    if moved or not is_upright(layer) or not same_grid(layer, image):
+    if moved or not in_display_order(layer) or not same_grid(layer, image):
         raise GridMismatchError(
             f"The label layer “{layer.name}” lies elsewhere than the scan “{image.name}” "
             "(another scale, position or direction). Choose a new label layer."

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from napari.layers import Layer
 
+from napari_unet.annotation.progress import SavedAnnotation
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.states import Structure
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.model_history import ModelHistory
-from napari_unet.plugin.layers.saved_annotation import SavedAnnotation
 
 _KEY = "napari_unet"
 """Our entry in ``layer.metadata``."""

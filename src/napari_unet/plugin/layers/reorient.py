@@ -10,7 +10,7 @@ from napari.layers import Image, Layer
 from napari.viewer import Viewer
 
 from napari_unet.errors import NapariUnetError
-from napari_unet.plugin.layers.foreign_layers import is_upright
+from napari_unet.plugin.layers.geometry import in_display_order
 from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.scan_layers import (
     display_data,
@@ -31,7 +31,7 @@ def reoriented_layer(layer: Image, others: Sequence[Layer]) -> Image:
     others : sequence of Layer
         Where an upright copy may be found that was made before.
     """
-    if is_upright(layer):
+    if in_display_order(layer):
         return layer
     for other in others:
         if LayerInfo.of(other).reoriented_from == layer.unique_id:

@@ -22,16 +22,16 @@ from napari_unet.imaging.regridding import (
 )
 from napari_unet.imaging.regridding import same_grid as one_grid
 from napari_unet.imaging.volume import Grid, Volume
-from napari_unet.plugin.layers.foreign_layers import (
+from napari_unet.plugin.layers.geometry import (
+    exact_place,
+    in_display_order,
     is_aligned,
-    is_upright,
     matrix_of,
     shape_of,
     to_display,
     world_grid,
 )
 from napari_unet.plugin.layers.metadata import LayerInfo
-from napari_unet.plugin.layers.placement import exact_place
 
 GUESSED = "Left and right are taken from the viewer, not from a file: check them."
 """What is said of a mask that is saved for a scan whose `file_grid_of` nobody knows."""
@@ -70,7 +70,7 @@ def why_not_a_scan(layer: Image) -> str | None:
             f"“{layer.name}” was moved or turned in the viewer. Take that back (its transform), or "
             "open its file again."
         )
-    if not is_upright(layer) and not is_aligned(matrix_of(layer)):
+    if not in_display_order(layer) and not is_aligned(matrix_of(layer)):
         return (
             f"“{layer.name}” is rotated or sheared in the viewer, so its voxels do not lie along "
             "its axes. Open its file with napari-unet-mri, which brings it upright."
@@ -91,7 +91,7 @@ def was_moved(layer: Layer) -> bool:
         return False
     same_size = np.allclose(layer.scale, grid.spacing_mm, rtol=1e-3)
     same_place = np.allclose(layer.translate, grid.origin_mm, atol=1e-2)
-    return not (is_upright(layer) and same_size and same_place)
+    return not (in_display_order(layer) and same_size and same_place)
 
 
 def files_of(layer: Layer) -> tuple[Path, ...]:
@@ -169,7 +169,7 @@ def grids_of(first: Layer, second: Layer) -> tuple[Grid, Grid]:
 def display_data(layer: Layer) -> NDArray[Any]:
     """Voxels of a layer in display order; a view where it can be."""
     data = np.reshape(np.asarray(layer.data), shape_of(layer))
-    if is_upright(layer):
+    if in_display_order(layer):
         return data
     return to_display(data, world_grid(data.shape, matrix_of(layer)))
 

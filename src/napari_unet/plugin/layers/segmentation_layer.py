@@ -28,7 +28,7 @@ LOOK_EVERYWHERE_MS = 300
 """All slices are compared this long after the last redraw (40 ms at 512x512x400)."""
 
 
-class LayerBridge(QObject):
+class SegmentationLayer(QObject):
     """Turn layer events into slice edits, and predictions into pixels.
 
     Signals

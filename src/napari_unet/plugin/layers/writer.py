@@ -16,7 +16,7 @@ from napari_unet.errors import SaveError
 from napari_unet.imaging.receipt import StructureRow
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import structures_beside
-from napari_unet.plugin.layers.foreign_layers import (
+from napari_unet.plugin.layers.geometry import (
     is_aligned,
     to_display,
     world_grid,

@@ -14,13 +14,18 @@ from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.plugin.app.annotator import Annotator
-from napari_unet.plugin.app.structure_edits import StructureEdits
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.layers.scan_layers import knows_patient
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.close_guard import CloseGuard
 from napari_unet.plugin.widgets.dock_widget import DockedWidget
-from napari_unet.plugin.widgets.file_dialogs import FileDialogs
+from napari_unet.plugin.widgets.file_dialogs import (
+    ask_complete,
+    ask_mask_to_load,
+    ask_mask_to_save,
+    ask_model_to_load,
+    ask_model_to_save,
+)
 from napari_unet.plugin.widgets.message_line import MessageLine
 from napari_unet.plugin.widgets.orientation_marks import OrientationMarks
 from napari_unet.plugin.widgets.paint_panel import PaintPanel
@@ -45,7 +50,8 @@ def _let_go(
     if annotator.open:
         annotator.close()
         marks.close()
-        release_keys(viewer)
+        for key in KEYS:
+            viewer.bind_key(key, None)
 
 
 class AnnotatorWidget(DockedWidget):
@@ -61,7 +67,6 @@ class AnnotatorWidget(DockedWidget):
         super().__init__()
         self.viewer: Viewer = viewer
         self.annotator = Annotator(viewer)
-        self.structures = StructureEdits(self.annotator, self._render_session)
         self.marks = OrientationMarks(viewer)
         self.scan = ScanPanel()
         self.paint = PaintPanel()
@@ -91,7 +96,9 @@ class AnnotatorWidget(DockedWidget):
         )
         for emitter, callback in self._connections:
             emitter.connect(callback)
-        bind_keys(viewer, self.annotator, self.try_to)
+        for key, action in KEYS.items():
+            do = partial(self.try_to, partial(action, self.annotator))
+            viewer.bind_key(key, _key_action(do), overwrite=True)
         # When the window goes, the C++ half of this widget goes first: only Python here.
         self.destroyed.connect(
             partial(_let_go, viewer, self.annotator, self.marks, self._connections)
@@ -120,21 +127,19 @@ class AnnotatorWidget(DockedWidget):
         self.setMinimumWidth(316)
 
     def _connect_panels(self) -> None:
-        act, on_screen = self.annotator, self.annotator.slice
-        self.advanced.forget_model.connect(lambda: self.try_to(act.model_choice.forget))
+        act = self.annotator
+        self.advanced.forget_model.connect(lambda: self.try_to(act.forget_model))
         self.advanced.restore_model.connect(self._restore_model)
-        self.paint.brush.connect(self.structures.pick)
-        self.paint.structures.picked.connect(self.structures.pick)
-        self.paint.structures.changed.connect(self.structures.change)
-        self.paint.structures.added.connect(self.structures.add)
-        self.paint.structures.removed.connect(partial(self.try_to, self.structures.remove_last))
+        self.paint.brush.connect(act.pick_structure)
+        self.paint.structures.picked.connect(act.pick_structure)
+        self.paint.structures.changed.connect(act.change_structure)
+        self.paint.structures.added.connect(act.add_structure)
+        self.paint.structures.removed.connect(partial(self.try_to, act.remove_last_structure))
         self.paint.strip.jump.connect(self._jump)
-        self.paint.accept.clicked.connect(lambda: self.try_to(on_screen.accept))
-        self.paint.next.clicked.connect(lambda: self.try_to(on_screen.next))
-        self.paint.partial.clicked.connect(
-            lambda on: self.try_to(partial(on_screen.set_partial, on))
-        )
-        self.paint.reset.clicked.connect(lambda: self.try_to(on_screen.reset))
+        self.paint.accept.clicked.connect(lambda: self.try_to(act.accept_slice))
+        self.paint.next.clicked.connect(lambda: self.try_to(act.next_slice))
+        self.paint.partial.clicked.connect(lambda on: self.try_to(partial(act.set_partial, on)))
+        self.paint.reset.clicked.connect(lambda: self.try_to(act.reset_slice))
         self.train.start.clicked.connect(self._train_or_stop)
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
         self.result.segment.clicked.connect(self._segment_or_stop)
@@ -142,14 +147,13 @@ class AnnotatorWidget(DockedWidget):
         self.advanced.clean_changed.connect(self._set_clean)
         self.advanced.show_display(self.marks.neurological)
         self.advanced.neurological.connect(self.marks.set_neurological)
-        files = FileDialogs(act, self)
-        self.scan.load_mask.connect(lambda: self.try_to(files.load_mask))
+        self.scan.load_mask.connect(lambda: self.try_to(self._load_mask))
         self.scan.show_hidden.connect(act.screen.show_hidden)
         self.scan.mend.connect(self._mend)
         self.scan.allow.connect(act.screen.allow)
-        self.result.save_mask.clicked.connect(lambda: self.try_to(files.save_mask))
-        self.result.save_model.clicked.connect(lambda: self.try_to(files.save_model))
-        self.result.load_model.clicked.connect(lambda: self.try_to(files.load_model))
+        self.result.save_mask.clicked.connect(lambda: self.try_to(self._save_mask))
+        self.result.save_model.clicked.connect(lambda: self.try_to(self._save_model))
+        self.result.load_model.clicked.connect(lambda: self.try_to(self._load_model))
         self.message.restore.connect(lambda: self.try_to(act.restore_labels))
 
     def _connect_annotator(self) -> None:
@@ -230,8 +234,8 @@ class AnnotatorWidget(DockedWidget):
     def _jump(self, index: int) -> None:
         if self.annotator.session is not None:
             self.viewer.dims.ndisplay = 2
-            self.annotator.session.bridge.face_axis()
-            self.annotator.session.bridge.go_to(index)
+            self.annotator.session.segmentation.face_axis()
+            self.annotator.session.segmentation.go_to(index)
 
     def _render_timer_start(self) -> None:
         if not self._render_timer.isActive():
@@ -242,13 +246,13 @@ class AnnotatorWidget(DockedWidget):
         if session is None:
             return
         states = session.record.states()
-        index, in_view = session.bridge.visible_index, session.bridge.in_view
+        index, in_view = session.segmentation.visible_index, session.segmentation.in_view
         suggested = session.suggested.index if session.suggested else None
         label = int(session.labels.selected_label)  # the picker leaves a numpy one
         if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
             # Elsewhere it would paint what an eraser does, and look different.
             label = session.labels.selected_label = self.paint.structures.last
-        session.bridge.refresh_if_stale()
+        session.segmentation.refresh_if_stale()
         known = knows_patient(session.images[0])
         self.paint.show_place(session.grid if known and in_view else None, session.axis, index)
         looks: list[Look] = [*states]
@@ -262,7 +266,31 @@ class AnnotatorWidget(DockedWidget):
         self.result.show_filling(session.filling.is_current)
         done = sum(s in TOUCHED for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
-        self.train.show_score(session.score())
+        self.train.show_score(session.progress.score())
+
+    # -- files -----------------------------------------------------------------
+
+    def _load_mask(self) -> None:
+        session = self.annotator.session
+        path = ask_mask_to_load(self, session)
+        if path is None or session is None:
+            return
+        mask = self.annotator.find_mask(path)
+        complete = ask_complete(self, mask.name, len(mask.slices(session.axis)))
+        if complete is not None:
+            self.annotator.take_mask(mask, complete=complete)
+
+    def _save_mask(self) -> None:
+        if path := ask_mask_to_save(self, self.annotator.session):
+            self.annotator.save_mask(path)
+
+    def _load_model(self) -> None:
+        if path := ask_model_to_load(self, self.annotator.session):
+            self.annotator.load_model(path)
+
+    def _save_model(self) -> None:
+        if path := ask_model_to_save(self, self.annotator.session):
+            self.annotator.save_model(path)
 
     # -- work ------------------------------------------------------------------
 
@@ -293,7 +321,7 @@ class AnnotatorWidget(DockedWidget):
             self.result.mark_stale()
 
     def _restore_model(self, position: int) -> None:
-        if not self.try_to(partial(self.annotator.model_choice.restore, position)):
+        if not self.try_to(partial(self.annotator.restore_model, position)):
             self._render_job()  # the box shows the present model again
 
     def _set_clean(self, value: int, clean: Any) -> None:
@@ -322,29 +350,13 @@ class AnnotatorWidget(DockedWidget):
         self.train.follow_theme(self.viewer.theme)
 
 
-KEYS = {"Shift-Enter": "accept", "N": "next"}
-"""Viewer keys and the `SliceOnScreen` methods they call; free in napari's own settings."""
+KEYS = {"Shift-Enter": Annotator.accept_slice, "N": Annotator.next_slice}
+"""Viewer keys and what they do; free in napari's own settings."""
 
 
-def bind_keys(
-    viewer: Viewer, annotator: Annotator, try_to: Callable[[Callable[[], object]], object]
-) -> None:
-    """Let the keys work in a viewer; `try_to` calls the method and shows its errors."""
-    for key, name in KEYS.items():
-        viewer.bind_key(key, _key_action(getattr(annotator.slice, name), try_to), overwrite=True)
-
-
-def release_keys(viewer: Viewer) -> None:
-    """Give the keys back."""
-    for key in KEYS:
-        viewer.bind_key(key, None)
-
-
-def _key_action(
-    method: Callable[[], object], try_to: Callable[[Callable[[], object]], object]
-) -> Callable[[Viewer], None]:
+def _key_action(action: Callable[[], object]) -> Callable[[Viewer], None]:
     # A function and no partial: napari asks every key binding for its __name__.
     def napari_unet_key(_viewer: Viewer) -> None:
-        try_to(method)
+        action()
 
     return napari_unet_key

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QMainWindow, QMessageBox
 from napari_unet.errors import NapariUnetError
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.session import ScanSession
-from napari_unet.plugin.widgets.file_dialogs import FileDialogs
+from napari_unet.plugin.widgets.file_dialogs import ask_mask_to_save, ask_model_to_save
 from napari_unet.text import counted
 
 
@@ -93,12 +93,12 @@ class CloseGuard(QObject):
 
     def _save(self, annotator: Annotator, session: ScanSession) -> bool:
         """Ask where to save the work on a scan; whether all of it is saved."""
-        files = FileDialogs(annotator, self._window)
-        if session.saved.unsaved():
-            files.save_mask(session)
+        if session.saved.unsaved() and (path := ask_mask_to_save(self._window, session)):
+            annotator.save_mask(path, session)
         if not session.saved.unsaved() and annotator.has_unsaved_model(session):
-            annotator.require_idle("save the model")
-            files.save_model(session)
+            annotator.work.require_idle("save the model")
+            if path := ask_model_to_save(self._window, session):
+                annotator.save_model(path, session)
         return not session.saved.unsaved() and not annotator.has_unsaved_model(session)
 
     def _forget(self, _event: Any = None) -> None:

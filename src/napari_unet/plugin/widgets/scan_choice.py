@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
 
 from napari_unet.plugin.app.annotator import Annotator
+from napari_unet.plugin.layers.label_layers import is_from_elsewhere
 from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 from napari_unet.plugin.layers.scan_layers import stored_grid, why_not_a_scan
 from napari_unet.plugin.widgets.file_dialogs import ask_complete
@@ -126,7 +128,9 @@ class ScanChoice:
         self, images: list[Image], axis: int | None, labels: Labels | None, fresh: bool
     ) -> None:
         """Annotate a scan; parameters as of `Annotator.choose`."""
-        complete = labels is None or ask_complete(self._panel, labels)
+        complete: bool | None = True  # our own layers, and empty ones
+        if labels is not None and is_from_elsewhere(labels) and np.any(labels.data):
+            complete = ask_complete(self._panel, f"“{labels.name}”", None)
         if complete is None:
             self.show()  # the boxes show the present choice again
             return
