@@ -134,7 +134,7 @@ class AnnotationProgress:
         ----------
         left : int, optional
             The slice that the annotator is looking at. If it was left as it was, it comes
-            again when no other is left, or after `look_again`.
+            again when no other is left, or after `forget_passed`.
         """
         across = tuple(axis for axis in range(3) if axis != self._record.axis)
         area = np.count_nonzero(self._record.mask(), axis=across)
@@ -147,7 +147,7 @@ class AnnotationProgress:
             found = suggest(states, area, passed=here)
         return found
 
-    def look_again(self) -> None:
+    def forget_passed(self) -> None:
         """Forget which slices were left as they were: they may show something else now."""
         self._passed.clear()
 

@@ -88,8 +88,8 @@ def mask_of_file(path: Path, image: Image) -> FoundMask:
     check_values(labels, path.name)
     check_255(labels, path.name, values_beside(path))
     found = _found(labels, own, grid, path.name, image)
-    upright = reorder(found.labels, grid, grid_of(image))
-    return replace(found, labels=upright, structures=named_beside(path))
+    labels = reorder(found.labels, grid, grid_of(image))
+    return replace(found, labels=labels, structures=named_beside(path))
 
 
 def mask_of_layer(layer: Labels, image: Image) -> FoundMask:
@@ -170,7 +170,7 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     session.segmentation.refresh()
     session.edited(new)
     session.saved.note(but=unsaved)  # the mask has a file, or a layer, of its own
-    session.progress.look_again()
+    session.progress.forget_passed()
     became = "annotated" if complete else "predictions: correct them, or accept them (Shift-Enter)"
     said = [f"{len(new)} slices of {mask.name} are {became}."]
     if stayed := len(shown) - len(new):

@@ -1,4 +1,4 @@
-"""The scan at hand on screen: alone, at a telling slice, with its mask where strokes are seen."""
+"""The scan at hand on screen: alone, with its mask where strokes are seen."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ class ScanOnScreen(QObject):
         self._same_patient: set[frozenset[Any]] = set()  # pairs of layers, by their ids
         viewer.layers.events.connect(self._on_layers)
         for event in (viewer.dims.events.current_step, viewer.dims.events.order):
-            event.connect(self._look)
-        viewer.dims.events.ndisplay.connect(self._look)
-        viewer.canvas.grid.events.enabled.connect(self._look)
+            event.connect(self._check)
+        viewer.dims.events.ndisplay.connect(self._check)
+        viewer.canvas.grid.events.enabled.connect(self._check)
 
     def close(self) -> None:
         """Let go of viewer and layers; the brush is given back, what is hidden stays so."""
@@ -98,8 +98,8 @@ class ScanOnScreen(QObject):
         self._viewer.layers.events.disconnect(self._on_layers)
         dims = self._viewer.dims.events
         for event in (dims.current_step, dims.order, dims.ndisplay):
-            event.disconnect(self._look)
-        self._viewer.canvas.grid.events.enabled.disconnect(self._look)
+            event.disconnect(self._check)
+        self._viewer.canvas.grid.events.enabled.disconnect(self._check)
 
     # -- one scan alone --------------------------------------------------------
 
@@ -110,7 +110,7 @@ class ScanOnScreen(QObject):
         return [layer for layer, _ in self._hidden if layer in layers and not layer.visible]
 
     def attend(self, session: ScanSession | None) -> None:
-        """Look after another scan, or none, from now on."""
+        """Watch over another scan, or none, from now on."""
         if self._session is not None and self._session is not session:
             self._session.labels.events.mode.disconnect(self._on_mode)
             self._give_brush_back()
@@ -119,7 +119,7 @@ class ScanOnScreen(QObject):
             session.labels.events.mode.connect(self._on_mode, position="last")
         self._session = session
         self._entitle()
-        self._look()
+        self._check()
 
     def _entitle(self) -> None:
         """Let the title of the window say the scan."""
@@ -129,7 +129,7 @@ class ScanOnScreen(QObject):
             self._viewer.title = title
 
     def show_alone(self, session: ScanSession, others: Sequence[ScanSession]) -> None:
-        """Show a scan and its mask, hide those of others, and go to a telling slice.
+        """Show a scan and its mask, hide those of others, and go to a slice of interest.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class ScanOnScreen(QObject):
             if layer.visible and other:
                 layer.visible = False
                 self._hidden.append((layer, left))
-        self._go_to_telling_slice(session, stay=stay)
+        self._go_to_first_slice(session, stay=stay)
         self._session = before
         self.attend(session)
         self.make_seen()
@@ -177,7 +177,7 @@ class ScanOnScreen(QObject):
             hindrance = self.hindrance
             hindrance.mend()
             said.append(hindrance.mended)
-            self._look()
+            self._check()
             if self.hindrance == hindrance:
                 break
         return " ".join(said)
@@ -189,7 +189,7 @@ class ScanOnScreen(QObject):
                 each.unique_id for each in (self._session.images[0], self.hindrance.covering)
             )
             self._same_patient.add(pair)
-            self._look()
+            self._check()
             self.make_seen()
 
     def _is_other(
@@ -214,13 +214,13 @@ class ScanOnScreen(QObject):
             return False
         return _is_scan_or_mask(layer, others) or self._covers(layer, session)
 
-    def _go_to_telling_slice(self, session: ScanSession, *, stay: bool) -> None:
+    def _go_to_first_slice(self, session: ScanSession, *, stay: bool) -> None:
         """Go to the slice looked at last; else an annotated one; else the middle of the head."""
         segmentation, image = session.segmentation, session.images[0]
         self._viewer.dims.ndisplay = 2
         here, in_view = segmentation.visible_index, segmentation.in_view
         segmentation.face_axis()
-        index = segmentation.looked_at
+        index = segmentation.last_viewed
         annotated = session.record.slices_in(*TOUCHED)
         if index is None and annotated:
             near = here if in_view else annotated[len(annotated) // 2]
@@ -239,11 +239,11 @@ class ScanOnScreen(QObject):
 
     def _on_layers(self, event: Any) -> None:
         if event.type in _WATCHED:
-            self._look()
+            self._check()
         elif event.type == "renamed":
             self._entitle()
 
-    def _look(self, _event: Any = None) -> None:
+    def _check(self, _event: Any = None) -> None:
         """Note what hinders strokes now; hold the brush, or give it back."""
         before, session = self.hindrance, self._session
         self.hindrance = None
@@ -363,7 +363,7 @@ class ScanOnScreen(QObject):
             return
         for layer in list(self._viewer.layers):
             if isinstance(layer, Image) and self._covers(layer, session):
-                # Noted before it is hidden: that is looked at.
+                # Noted before it is hidden: that is checked at once.
                 self._hidden.append((layer, session.images[0]))
                 layer.visible = False
 

@@ -351,7 +351,7 @@ class ScanSession:
         """Show again what lay beneath the interpolated labels."""
         self.record.remove_interpolation()
         self.segmentation.refresh()
-        self.progress.look_again()
+        self.progress.forget_passed()
 
     def suggest(self, left: int | None) -> Suggestion | None:
         """Find the slice to look at next: another one than that on screen, which is left."""

@@ -16,8 +16,7 @@ from napari_unet.annotation.states import LabelledSlice
 from napari_unet.errors import AnnotationError
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone, UnlikeTraining
-from napari_unet.plugin.app import messages as endings
-from napari_unet.plugin.app import tasks as work
+from napari_unet.plugin.app import messages, tasks
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.app.worker import Job
@@ -68,7 +67,7 @@ class WorkController(QObject):
         self._waiting: Any = None  # work that begins when the background is free
         self.background = Job()
         self.background.ended.connect(self._start_waiting)
-        self._feed = work.AnnotationFeed()
+        self._feed = tasks.AnnotationFeed()
         # A stroke tells of itself several times; the worker needs it once.
         self._feed_timer = QTimer()
         self._feed_timer.setSingleShot(True)
@@ -103,7 +102,7 @@ class WorkController(QObject):
             Activity.TRAINING,
             session,
             partial(
-                work.training,
+                tasks.training,
                 session.scan_source(),
                 self._feed,
                 config,
@@ -133,7 +132,7 @@ class WorkController(QObject):
             Activity.SEGMENTING,
             session,
             partial(
-                work.segmentation,
+                tasks.segmentation,
                 session.scan_source(),
                 model,
                 annotated,
@@ -159,7 +158,7 @@ class WorkController(QObject):
         self._begin(
             Activity.FILLING,
             session,
-            partial(work.filling, session.filling.interpolate(session.grid.spacing_mm)),
+            partial(tasks.filling, session.filling.interpolate(session.grid.spacing_mm)),
         )
         self._say("Filling between the annotated slices.")
 
@@ -232,7 +231,7 @@ class WorkController(QObject):
     def _begin(self, activity: Activity, session: ScanSession, run: Any) -> None:
         self.activity = activity
         self._session = session
-        self._outcome = endings.STOPPED
+        self._outcome = messages.STOPPED
         self._doubts = []
         if self.background.running:
             self._waiting = run
@@ -266,29 +265,29 @@ class WorkController(QObject):
             self._say(event.text)
             if isinstance(event, UnlikeTraining):
                 self._doubts.append(event.text)
-        elif isinstance(event, work.ScanPrepared):
+        elif isinstance(event, tasks.ScanPrepared):
             session.keep_prepared(event)
             if event.scan.notes:
                 self._say(" ".join(event.scan.notes))
         elif isinstance(event, RoundDone):
             session.models.put_round(event)
-            self._outcome = endings.round_ended(event)
-        elif isinstance(event, work.VolumeSegmented):
+            self._outcome = messages.round_ended(event)
+        elif isinstance(event, tasks.VolumeSegmented):
             session.show_volume(event.labels)
             self.segmented.emit(event)
-            self._outcome = endings.SEGMENTED
-        elif isinstance(event, work.SlicesFilled):
-            self._outcome = endings.filling_ended(session.show_filling(event.labels))
+            self._outcome = messages.SEGMENTED
+        elif isinstance(event, tasks.SlicesFilled):
+            self._outcome = messages.filling_ended(session.show_filling(event.labels))
             self.predicted.emit()
 
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
         self.activity = None
         if session is not None:
-            session.progress.look_again()
+            session.progress.forget_passed()
         self.changed.emit()
         if failure is not None:
-            self._say(endings.failed(failure), failed=True)
+            self._say(messages.failed(failure), failed=True)
         elif session is not None and session.present:
             self._say(" ".join([self._outcome, *self._doubts]))  # the result is what they are about
 

@@ -15,10 +15,10 @@ from typing import Any
 from napari.qt.threading import FunctionWorker, WorkerBaseSignals, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
-CALM_SECONDS = 0.25
+RESUME_SECONDS = 0.25
 """How long after the last stroke the work goes on."""
 
-PATIENCE_SECONDS = 2.0
+CLOSING_SECONDS = 2.0
 """How long a closing window waits for the work to end."""
 
 
@@ -86,10 +86,10 @@ class Job(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._worker: JobWorker | None = None
-        self._calm = QTimer(self)
-        self._calm.setSingleShot(True)
-        self._calm.setInterval(int(CALM_SECONDS * 1000))
-        self._calm.timeout.connect(self._resume)
+        self._resume_timer = QTimer(self)
+        self._resume_timer.setSingleShot(True)
+        self._resume_timer.setInterval(int(RESUME_SECONDS * 1000))
+        self._resume_timer.timeout.connect(self._resume)
         self._stroking = False
 
     @property
@@ -129,9 +129,9 @@ class Job(QObject):
         """Hold the work while a person is drawing; it goes on shortly after the last stroke."""
         self._stroking = begins
         if not begins:
-            self._calm.start()
+            self._resume_timer.start()
             return
-        self._calm.stop()
+        self._resume_timer.stop()
         if self._worker is not None:
             self._worker.pause(True)
 
@@ -149,14 +149,14 @@ class Job(QObject):
         """
         worker, self._worker = self._worker, None
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
-            self._calm.stop()
+            self._resume_timer.stop()
         if worker is None:
             return None
         with contextlib.suppress(RuntimeError, TypeError):
             worker.signals.happened.disconnect(self._on_event)
             worker.finished.disconnect(self._on_finished)
         worker.quit()
-        worker.over.wait(PATIENCE_SECONDS)
+        worker.over.wait(CLOSING_SECONDS)
         return worker.last_event
 
     def _on_event(self, event: object) -> None:

@@ -1,4 +1,4 @@
-"""Open scans and masks in napari: upright, in millimetres, with the way back remembered."""
+"""Open scans and masks in napari: in display order and millimetres, the way back remembered."""
 
 from __future__ import annotations
 

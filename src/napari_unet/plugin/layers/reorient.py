@@ -29,7 +29,7 @@ def reoriented_layer(layer: Image, others: Sequence[Layer]) -> Image:
     layer : Image
         A scan (`check_scan`).
     others : sequence of Layer
-        Where an upright copy may be found that was made before.
+        Where a reoriented copy may be found that was made before.
     """
     if in_display_order(layer):
         return layer
@@ -50,7 +50,7 @@ def reoriented_layer(layer: Image, others: Sequence[Layer]) -> Image:
 
 @contextmanager
 def reoriented(viewer: Viewer, images: Sequence[Image]) -> Iterator[tuple[list[Image], str]]:
-    """Replace scans (`check_scan`) by upright layers of the same voxels, where needed.
+    """Replace scans (`check_scan`) by layers of the same voxels in display order, where needed.
 
     If what is done with them fails, the viewer is as before.
 

@@ -116,7 +116,7 @@ def _has_file_grid(layer: Layer) -> bool:
 
 
 def source_of(layer: Layer) -> Path | None:
-    """The file or folder that a layer, or what it is an upright copy of, was read from."""
+    """The file or folder that a layer, or what it is a reoriented copy of, was read from."""
     path = LayerInfo.of(layer).source or layer.source.path
     return Path(path) if path else None
 
@@ -181,7 +181,7 @@ def identity_of(layer: Image) -> str:
 
 
 def same_grid(first: Layer, second: Layer) -> bool:
-    """Whether two upright layers have the same voxels."""
+    """Whether two layers in display order have the same voxels."""
     return one_grid(*grids_of(first, second))
 
 

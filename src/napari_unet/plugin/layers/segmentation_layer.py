@@ -1,4 +1,4 @@
-"""One Segmentation layer and its record, kept in step.
+"""One Segmentation layer and its record, which agree after every edit.
 
 napari tells of strokes once they are finished (`events.paint`, which may come just
 before the labels change), and of undo and redo not at all: they go through `History`.
@@ -24,12 +24,12 @@ from napari_unet.errors import AnnotationError
 from napari_unet.plugin.layers.drawing import Drawing
 from napari_unet.plugin.layers.undo_history import Box, History, Step, box_of
 
-LOOK_EVERYWHERE_MS = 300
+CHECK_ALL_MS = 300
 """All slices are compared this long after the last redraw (40 ms at 512x512x400)."""
 
 
 class SegmentationLayer(QObject):
-    """Turn layer events into slice edits, and predictions into pixels.
+    """A label layer of napari with its record: events become edits, predictions pixels.
 
     Signals
     -------
@@ -73,12 +73,12 @@ class SegmentationLayer(QObject):
         self._waiting: dict[int, tuple[NDArray[np.uint8], ExpectedErrors | None]] = {}
         self._stale = False
         self._focus = 0
-        self.looked_at: int | None = None
+        self.last_viewed: int | None = None
         # Undo may have changed a slice that is not on screen.
-        self._look_everywhere = QTimer()
-        self._look_everywhere.setSingleShot(True)
-        self._look_everywhere.setInterval(LOOK_EVERYWHERE_MS)
-        self._look_everywhere.timeout.connect(self._sync_all)
+        self._check_all_timer = QTimer()
+        self._check_all_timer.setSingleShot(True)
+        self._check_all_timer.setInterval(CHECK_ALL_MS)
+        self._check_all_timer.timeout.connect(self._sync_all)
 
     def disconnect_layer(self) -> None:
         """Let go of the layer."""
@@ -89,7 +89,7 @@ class SegmentationLayer(QObject):
         self.layer.events.data.disconnect(self._on_data)
         self.layer.events.selected_label.disconnect(self._on_label)
         with contextlib.suppress(RuntimeError):  # at exit Qt may have gone first
-            self._look_everywhere.stop()
+            self._check_all_timer.stop()
         if self.drawing:
             self.drawing = False
             self.stroking.emit(False)
@@ -133,16 +133,16 @@ class SegmentationLayer(QObject):
         self._viewer.dims.order = (*range(offset), *(offset + a for a in order))
 
     def note_focus(self) -> None:
-        """Remember the slice on screen for `focus`; if it is one of the scan, as `looked_at`."""
+        """Remember the slice on screen for `focus`; if it is one of the scan, as `last_viewed`."""
         self._focus = self.visible_index
         if self.in_view:
-            self.looked_at = self._focus
+            self.last_viewed = self._focus
 
     def focus(self) -> tuple[int, int]:
         """Return scan 0 and the slice last noted; safe to call from a worker thread."""
         return (0, self._focus)
 
-    def _look_at(self, where: Box) -> None:
+    def _show_step(self, where: Box) -> None:
         """Go where a step shows, unless it is on screen."""
         dims = self._viewer.dims
         shown = np.round(self.layer.world_to_data(dims.point))
@@ -190,10 +190,10 @@ class SegmentationLayer(QObject):
         if changed and self.layer in self._viewer.layers:
             where: list[Any] = [None, None, None]
             where[record.axis] = (changed[0], changed[0])
-            self._look_at(tuple(where) if step is None else step.where)
+            self._show_step(tuple(where) if step is None else step.where)
             self.refresh()
         self._edited(changed)
-        self._look_everywhere.start()  # a redraw that napari caused was not looked at
+        self._check_all_timer.start()  # a redraw that napari caused was not checked
         return changed
 
     # -- predictions -----------------------------------------------------------
@@ -253,11 +253,11 @@ class SegmentationLayer(QObject):
             if changed:  # an undone slice shows the model's opinion now
                 self.refresh()
             self._edited(changed)
-            self._look_everywhere.start()
+            self._check_all_timer.start()
 
     def _sync_all(self) -> None:
         if self.drawing:
-            self._look_everywhere.start()
+            self._check_all_timer.start()
         elif self.layer.data is self.record.labels:
             self._edited(self.record.sync())
 

@@ -32,7 +32,7 @@ from napari_unet.plugin.widgets.paint_panel import PaintPanel
 from napari_unet.plugin.widgets.result_panel import ResultPanel
 from napari_unet.plugin.widgets.scan_choice import ScanChoice
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
-from napari_unet.plugin.widgets.slice_strip import FILLED, Look
+from napari_unet.plugin.widgets.slice_strip import FILLED, ColumnState
 from napari_unet.plugin.widgets.train_panel import TrainPanel
 
 if TYPE_CHECKING:
@@ -250,17 +250,17 @@ class AnnotatorWidget(DockedWidget):
         suggested = session.suggested.index if session.suggested else None
         label = int(session.labels.selected_label)  # the picker leaves a numpy one
         if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
-            # Elsewhere it would paint what an eraser does, and look different.
+            # Elsewhere it would paint what an eraser does, but in another colour.
             label = session.labels.selected_label = self.paint.structures.last
         session.segmentation.refresh_if_stale()
         known = knows_patient(session.images[0])
         self.paint.show_place(session.grid if known and in_view else None, session.axis, index)
-        looks: list[Look] = [*states]
+        columns: list[ColumnState] = [*states]
         for filled in session.record.filled_slices():
-            looks[filled] = FILLED
-        self.paint.strip.show_states(looks, index if in_view else None, suggested)
+            columns[filled] = FILLED
+        self.paint.strip.show_states(columns, index if in_view else None, suggested)
         if in_view:
-            self.paint.show_slice(index, looks[index], label)
+            self.paint.show_slice(index, columns[index], label)
         else:
             self.paint.show_no_slice(PLANES[session.axis])
         self.result.show_filling(session.filling.is_current)

@@ -12,7 +12,7 @@ from napari_unet.plugin.widgets.slice_strip import (
     FILLED,
     STATE_COLORS,
     STATE_WORDS,
-    Look,
+    ColumnState,
     SliceStrip,
 )
 from napari_unet.plugin.widgets.structure_list import StructureList
@@ -94,7 +94,7 @@ class PaintPanel(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self.background.setSizePolicy(policy)
 
-    def show_slice(self, index: int, state: Look, selected_label: int) -> None:
+    def show_slice(self, index: int, state: ColumnState, selected_label: int) -> None:
         """Show the slice on screen and what the brush paints."""
         self.slice.setText(f"Slice {index}: {STATE_WORDS[state]}")
         human = state in TOUCHED
@@ -160,7 +160,7 @@ class PaintPanel(QWidget):
 def _legend() -> QLabel:
     """Say what the colours of the strip mean."""
     # No room for more; what is grey is untouched.
-    shown: tuple[Look, ...] = (
+    shown: tuple[ColumnState, ...] = (
         SliceState.ANNOTATED,
         SliceState.PARTIAL,
         SliceState.PREDICTED,

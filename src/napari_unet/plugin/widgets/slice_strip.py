@@ -1,4 +1,4 @@
-"""The strip of slices: every slice's state at a activations, click to jump."""
+"""The strip of slices: the state of every slice, click to jump."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 from napari_unet.annotation.states import UNTOUCHED, SliceState
 
 FILLED: Final = "filled"
-Look: TypeAlias = SliceState | Literal["filled"]
+ColumnState: TypeAlias = SliceState | Literal["filled"]
 """State of a slice; or what an untouched one shows is interpolated."""
 
-STATE_COLORS: dict[Look, str] = {
+STATE_COLORS: dict[ColumnState, str] = {
     SliceState.EMPTY: "#6b7078",
     SliceState.PREDICTED: "#4a90d9",
     FILLED: "#9b7ede",
     SliceState.PARTIAL: "#e0a030",
     SliceState.ANNOTATED: "#3fae5a",
 }
-STATE_WORDS: dict[Look, str] = {
+STATE_WORDS: dict[ColumnState, str] = {
     SliceState.EMPTY: "untouched",
     SliceState.PREDICTED: "predicted",
     FILLED: "filled",
@@ -45,7 +45,7 @@ class SliceStrip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._states: tuple[Look, ...] = ()
+        self._states: tuple[ColumnState, ...] = ()
         self._current: int | None = None
         self._suggested: int | None = None
         self.setMouseTracking(True)
@@ -58,7 +58,7 @@ class SliceStrip(QWidget):
         return QSize(200, _BAR_TOP + _BAR_HEIGHT + _MARK + 3)
 
     def show_states(
-        self, states: Sequence[Look], current: int | None, suggested: int | None
+        self, states: Sequence[ColumnState], current: int | None, suggested: int | None
     ) -> None:
         """Render; repaints only if something is different.
 
@@ -88,7 +88,7 @@ class SliceStrip(QWidget):
         painter = QPainter(self)
         painter.setPen(Qt.PenStyle.NoPen)
         # Human slices last and at least three pixels wide: one among 300 must be seen.
-        untouched: tuple[Look, ...] = (*UNTOUCHED, FILLED)
+        untouched: tuple[ColumnState, ...] = (*UNTOUCHED, FILLED)
         for state in untouched:
             self._draw_columns(painter, QColor(STATE_COLORS[state]), (state,), 1, 0)
         by_human = (SliceState.PARTIAL, SliceState.ANNOTATED)
@@ -125,7 +125,7 @@ class SliceStrip(QWidget):
         self,
         painter: QPainter,
         color: QColor,
-        states: Sequence[Look],
+        states: Sequence[ColumnState],
         minimum: int,
         margin: int,
     ) -> None:
