@@ -1,4 +1,4 @@
-"""What the jobs do: generators of events over the core, run in a thread.
+"""What is done in the background: generators of events over the core, run in a thread.
 
 They get copies, immutable values and what reads a scan, never a layer or a widget. torch is
 imported here, in the thread, the first time it is needed.
@@ -116,77 +116,114 @@ class ScanSource:
         return scan
 
 
-def training(
-    scan_source: ScanSource,
-    feed: AnnotationFeed,
-    config: TrainConfig,
-    structures: Sequence[Structure],
-    init: Checkpoint | None,
-    focus: Callable[[], tuple[int, int] | None],
-    should_stop: Callable[[], bool],
-) -> Generator[TrainEvent | ScanPrepared, None, None]:
-    """Train on the annotated slices of one scan and predict the others."""
-    from napari_unet.learning.training.train import train
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingTask:
+    """Train on the annotated slices of one scan and predict the others.
 
-    scan = yield from scan_source.prepare(init)
-    yield from train(
-        [scan],
-        feed.take,
-        config,
-        class_names=tuple(s.name for s in structures),
-        class_colors=tuple(s.color for s in structures),
-        label_values=tuple(s.value for s in structures),
-        init=init,
-        should_stop=should_stop,
-        focus=focus,
-    )
+    Parameters
+    ----------
+    scan_source : ScanSource
+        The scan.
+    feed : AnnotationFeed
+        Gives the latest annotation.
+    config : TrainConfig
+        How to train.
+    structures : tuple of Structure
+        What classes 1..K mean.
+    init : Checkpoint, optional
+        The model to train on.
+    focus : callable
+        Gives scan 0 and the slice on screen, which is predicted first.
+    """
+
+    scan_source: ScanSource
+    feed: AnnotationFeed
+    config: TrainConfig
+    structures: tuple[Structure, ...]
+    init: Checkpoint | None
+    focus: Callable[[], tuple[int, int] | None]
+
+    def run(
+        self, should_stop: Callable[[], bool]
+    ) -> Generator[TrainEvent | ScanPrepared, None, None]:
+        """Yield what training says; see `train`."""
+        from napari_unet.learning.training.train import train
+
+        scan = yield from self.scan_source.prepare(self.init)
+        yield from train(
+            [scan],
+            self.feed.take,
+            self.config,
+            class_names=tuple(s.name for s in self.structures),
+            class_colors=tuple(s.color for s in self.structures),
+            label_values=tuple(s.value for s in self.structures),
+            init=self.init,
+            should_stop=should_stop,
+            focus=self.focus,
+        )
 
 
-def segmentation(
-    scan_source: ScanSource,
-    checkpoint: Checkpoint,
-    annotations: Sequence[LabelledSlice],
-    mask: NDArray[np.uint8],
-    human: NDArray[np.bool_],
-    clean: Mapping[int, CleanUp],
-    class_names: Sequence[str],
-    start: int,
-    should_stop: Callable[[], bool],
-) -> Generator[SegmentEvent | ScanPrepared | VolumeSegmented, None, None]:
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationTask:
     """Predict every slice from `start` outwards, clean up in 3D and measure.
 
     Parameters
     ----------
+    scan_source : ScanSource
+        The scan.
+    checkpoint : Checkpoint
+        The model.
     annotations : sequence of LabelledSlice
         What a person has said so far.
     mask, human : ndarray, shape (z, y, x)
         Present labels and the voxels a person decided; those are kept.
     clean : mapping of int to CleanUp
-        What to clean up, by label value.
+        What to clean up, by class.
+    class_names : sequence of str
+        Names of classes 1..K.
+    start : int
+        The slice that is predicted first.
     """
-    from napari_unet.learning.prediction.preview import outwards
-    from napari_unet.learning.prediction.segmentation import segment
 
-    scan = yield from scan_source.prepare(checkpoint)
-    n = mask.shape[scan_source.axis]
-    order = outwards(n, start)
-    predicted = np.zeros_like(mask)
-    for event in segment(
-        scan, checkpoint, annotations=annotations, order=order, should_stop=should_stop
-    ):
-        if isinstance(event, SlicePredicted):
-            predicted[(slice(None),) * scan_source.axis + (event.index,)] = event.labels
-        yield event
-    if should_stop():
-        return
-    labels = np.where(human, mask, predicted)
-    spacing = scan_source.spacing_mm
-    if clean:
-        labels = np.where(human, mask, clean_up(labels, spacing, clean))
-    yield VolumeSegmented(labels, tuple(measure(labels, spacing, class_names)))
+    scan_source: ScanSource
+    checkpoint: Checkpoint
+    annotations: Sequence[LabelledSlice]
+    mask: NDArray[np.uint8]
+    human: NDArray[np.bool_]
+    clean: Mapping[int, CleanUp]
+    class_names: Sequence[str]
+    start: int
+
+    def run(
+        self, should_stop: Callable[[], bool]
+    ) -> Generator[SegmentEvent | ScanPrepared | VolumeSegmented, None, None]:
+        """Yield each predicted slice and, unless stopped, the whole volume."""
+        from napari_unet.learning.prediction.preview import outwards
+        from napari_unet.learning.prediction.segmentation import segment
+
+        scan = yield from self.scan_source.prepare(self.checkpoint)
+        axis, mask = self.scan_source.axis, self.mask
+        predicted = np.zeros_like(mask)
+        for event in segment(
+            scan,
+            self.checkpoint,
+            annotations=self.annotations,
+            order=outwards(mask.shape[axis], self.start),
+            should_stop=should_stop,
+        ):
+            if isinstance(event, SlicePredicted):
+                predicted[(slice(None),) * axis + (event.index,)] = event.labels
+            yield event
+        if should_stop():
+            return
+        labels = np.where(self.human, mask, predicted)
+        spacing = self.scan_source.spacing_mm
+        if self.clean:
+            labels = np.where(self.human, mask, clean_up(labels, spacing, self.clean))
+        yield VolumeSegmented(labels, tuple(measure(labels, spacing, self.class_names)))
 
 
-def filling(
+def fill(
     slices: Iterable[tuple[int, NDArray[np.uint8]]], should_stop: Callable[[], bool]
 ) -> Generator[SlicesFilled, None, None]:
     """Work out interpolated slices; all of them or, when stopped, none."""

@@ -98,19 +98,15 @@ class WorkController(QObject):
         self._n_structures = len(session.structures)
         self._feed.put(slices)
         session.progress.learned(s.index for s in slices)
-        self._begin(
-            Activity.TRAINING,
-            session,
-            partial(
-                tasks.training,
-                session.scan_source(),
-                self._feed,
-                config,
-                tuple(session.structures),
-                model,
-                session.segmentation.focus,
-            ),
+        task = tasks.TrainingTask(
+            session.scan_source(),
+            self._feed,
+            config,
+            structures=tuple(session.structures),
+            init=model,
+            focus=session.segmentation.focus,
         )
+        self._begin(Activity.TRAINING, session, task.run)
         count = counted(len(slices), "slice")
         self._say(f"Training on {count}. Go on painting; new slices join in.")
 
@@ -128,21 +124,17 @@ class WorkController(QObject):
         annotated: list[LabelledSlice] = []
         with contextlib.suppress(AnnotationError):  # a new scan, with a model of another
             annotated = session.progress.training_slices(len(session.structures))
-        self._begin(
-            Activity.SEGMENTING,
-            session,
-            partial(
-                tasks.segmentation,
-                session.scan_source(),
-                model,
-                annotated,
-                session.record.mask(),
-                session.record.human_voxels(),
-                dict(session.clean),
-                session.class_names,
-                session.segmentation.visible_index,
-            ),
+        task = tasks.SegmentationTask(
+            session.scan_source(),
+            model,
+            annotated,
+            mask=session.record.mask(),
+            human=session.record.human_voxels(),
+            clean=dict(session.clean),
+            class_names=session.class_names,
+            start=session.segmentation.visible_index,
         )
+        self._begin(Activity.SEGMENTING, session, task.run)
         self._say("Segmenting the whole volume.")
 
     def fill(self, session: ScanSession) -> None:
@@ -155,11 +147,8 @@ class WorkController(QObject):
         """
         self._refuse_second()
         session.edited(session.record.sync())
-        self._begin(
-            Activity.FILLING,
-            session,
-            partial(tasks.filling, session.filling.interpolate(session.grid.spacing_mm)),
-        )
+        slices = session.filling.interpolate(session.grid.spacing_mm)
+        self._begin(Activity.FILLING, session, partial(tasks.fill, slices))
         self._say("Filling between the annotated slices.")
 
     def run_in_background(
