@@ -62,7 +62,7 @@ def test_a_corrected_filled_slice_is_annotated_and_refines_the_filling(bench):
     assert button(bench).text() == "Fill between slices"
     press(bench)
     assert bench.dice(7) > before
-    assert bench.session.score() is None
+    assert bench.session.progress.score() is None
 
 
 def test_undoing_a_stroke_brings_the_filling_back_and_no_filled_slice_becomes_truth(bench):

@@ -294,10 +294,10 @@ def scored(bench):
     bench.annotator.config = TrainConfig(seconds=120, max_steps=MATURE_STEPS, threads=1)
     for index in (5, 10):
         bench.paint(index)
-    assert bench.session.score() is None
+    assert bench.session.progress.score() is None
     bench.train()
     for index in (8, 7):
-        assert bench.session.score() is None  # two slices that show it are the fewest
+        assert bench.session.progress.score() is None  # two slices that show it are the fewest
         bench.paint(index)
         bench.session.segmentation.go_to(index)
         bench.annotator.accept_slice()
@@ -305,7 +305,7 @@ def scored(bench):
 
 
 def test_the_score_is_about_the_slices_that_nobody_has_corrected(scored):
-    score = scored.session.score()
+    score = scored.session.progress.score()
     assert score.n_slices == 2
     rest = [z for z in range(len(scored.truth)) if z not in (5, 7, 8, 10)]
     found, truth = scored.session.labels.data[rest] > 0, scored.truth[rest] > 0
@@ -314,18 +314,18 @@ def test_the_score_is_about_the_slices_that_nobody_has_corrected(scored):
 
 
 def test_the_score_survives_closing_the_widget(scored):
-    before = scored.session.score()
+    before = scored.session.progress.score()
     scored.annotator.close()
     again = Annotator(scored.viewer)
     again.choose([scored.image])
-    assert again.session.score() == before
+    assert again.session.progress.score() == before
     again.close()
 
 
 def test_a_mask_loaded_over_predictions_is_not_scored(scored):
     mask = np.ones_like(scored.truth, dtype=np.uint8)
     scored.session.record.write_volume(mask, range(len(mask)))
-    assert scored.session.score() is None
+    assert scored.session.progress.score() is None
 
 
 def test_a_young_network_is_not_scored(bench):
@@ -336,7 +336,7 @@ def test_a_young_network_is_not_scored(bench):
         bench.paint(index)
         bench.session.segmentation.go_to(index)
         bench.annotator.accept_slice()
-    assert bench.session.score() is None
+    assert bench.session.progress.score() is None
 
 
 def test_segment_volume_cleans_up_and_measures(bench):
@@ -746,7 +746,7 @@ def test_a_slice_that_was_ever_trained_on_is_no_test(bench):
     bench.train()
     bench.annotator.accept_slice()
     assert bench.session.record.state(5) is SliceState.ANNOTATED
-    assert bench.session.score() is None
+    assert bench.session.progress.score() is None
 
 
 def test_an_undone_stroke_is_not_learned(bench):

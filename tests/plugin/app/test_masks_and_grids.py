@@ -70,7 +70,7 @@ def test_a_mask_on_another_grid_becomes_annotation_if_it_is_complete(
     assert record.slices_in(state) == shown
     assert "resampled from 2 x 2 x 4 mm onto the grid of “scan”" in bench.widget.message.text
     assert [s.value for s in bench.session.structures] == [2]
-    assert bench.session.score() is None, "what somebody else labelled is no prediction"
+    assert bench.session.progress.score() is None, "what somebody else labelled is no prediction"
 
 
 def test_a_loaded_mask_leaves_what_was_annotated(bench, answer, tmp_path):
