@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_unet.annotation.expected_errors import count_expected
-from napari_unet.annotation.progress import human_fraction
+from napari_unet.annotation.progress import SavedAnnotation, human_fraction
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, Origin, SliceState
 from napari_unet.errors import AnnotationError
@@ -197,3 +197,19 @@ def test_a_whole_volume_goes_wherever_no_person_decided(axis):
     stack = np.moveaxis(record.labels, axis, 0)
     assert [set(np.unique(plane)) for plane in stack[:4]] == [{1}, {0}, {1}, {2}]
     assert record.state(0) is SliceState.PREDICTED
+
+
+def test_a_stroke_that_is_undone_leaves_nothing_to_save():
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[1, 2:5, 2:5] = 1
+    record = AnnotationRecord(labels, 0, [1])
+    saved = SavedAnnotation(record)
+    assert saved.unsaved() == []
+    labels[2, 1, 1] = 1
+    assert saved.unsaved() == [2]
+    labels[2, 1, 1] = 0
+    assert saved.unsaved() == []
+    record.reset(1)
+    assert saved.unsaved() == [1]
+    saved.note()
+    assert saved.unsaved() == []

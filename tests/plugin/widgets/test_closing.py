@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 
-from napari_unet.annotation.progress import SavedAnnotation
-from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.events import RoundDone
 from napari_unet.learning.model_card import ModelCard
@@ -137,19 +134,3 @@ def test_a_window_on_screen_stays_when_closing_is_cancelled(bench, monkeypatch):
     assert window.isVisible()
     bench.viewer.close()
     assert asked == [1], "a script is not asked"
-
-
-def test_a_stroke_that_is_undone_leaves_nothing_to_save():
-    labels = np.zeros((4, 8, 8), np.uint8)
-    labels[1, 2:5, 2:5] = 1
-    record = AnnotationRecord(labels, 0, [1])
-    saved = SavedAnnotation(record)
-    assert saved.unsaved() == []
-    labels[2, 1, 1] = 1
-    assert saved.unsaved() == [2]
-    labels[2, 1, 1] = 0
-    assert saved.unsaved() == []
-    record.reset(1)
-    assert saved.unsaved() == [1]
-    saved.note()
-    assert saved.unsaved() == []
