@@ -103,7 +103,7 @@ def test_undoing_that_stroke_brings_the_filling_back(record):
     assert interpolated_fraction(record) == pytest.approx(3 / 5)
 
 
-def test_a_released_slice_shows_its_filling_again(record):
+def test_a_reset_slice_shows_its_filling_again(record):
     fill(record)
     stroke(record)
     record.reset(2)

@@ -243,7 +243,7 @@ class AnnotationRecord:
         """
         touched = self._voxels.slices_of(region)
         for index in touched:
-            self._before_reset.pop(index, None)  # the next edit undone is this one, not the release
+            self._before_reset.pop(index, None)  # the next edit undone is this one, not the reset
             if len(touched) > 1 and self.state(index) in UNTOUCHED:
                 self._partial[index] = True
                 self._crossed.add(index)
@@ -338,7 +338,7 @@ class AnnotationRecord:
             self._voxels.recount(index)
         self._revision[index] += 1
 
-    def unrelease(self, index: int, before: SliceSnapshot) -> None:
+    def undo_reset(self, index: int, before: SliceSnapshot) -> None:
         """Have a slice as it was before it was reset, labels and all."""
         self._before_reset.pop(index, None)
         self._voxels.live(index)[...] = before.labels
@@ -347,7 +347,7 @@ class AnnotationRecord:
         self._revision[index] += 1
 
     def snapshot(self, index: int) -> SliceSnapshot:
-        """Copy what is known of a slice, for `release`."""
+        """Copy what is known of a slice, for `reset`."""
         return SliceSnapshot(
             self._voxels.live(index).copy(),
             self._voxels.origin[index].copy(),

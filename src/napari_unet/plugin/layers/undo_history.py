@@ -49,7 +49,7 @@ class Step:
         """Have a record say what it did before; return the slices that have changed."""
         if self.reset is not None:
             (index,) = self.before
-            record.unrelease(index, self.reset)
+            record.undo_reset(index, self.reset)
             return [index]
         return self._stand(record, self.before)
 
