@@ -22,9 +22,9 @@ QUICK = TrainConfig(max_steps=2, threads=1, device="cpu")
 def full_card(monkeypatch):
     """Training and predicting both have a notice to give, once."""
     from napari_unet.learning.prediction.segmentation import Predictor
-    from napari_unet.learning.training.training_round import TrainingRound
+    from napari_unet.learning.training.trainer import Trainer
 
-    for owner in (Predictor, TrainingRound):
+    for owner in (Predictor, Trainer):
         notices = [[Notice(TEXT)]]
         monkeypatch.setattr(
             owner, "take_notices", lambda _self, notices=notices: notices.pop() if notices else []

@@ -118,9 +118,7 @@ def fast(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
 def fast_from_scratch(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     """Learn with the ``fast`` network, without the packaged weights; a `Method`."""
-    with mock.patch(
-        "napari_unet.learning.training.training_round.pretrained_state", return_value=None
-    ):
+    with mock.patch("napari_unet.learning.training.trainer.pretrained_state", return_value=None):
         return fast(lessons, budget, seed)
 
 

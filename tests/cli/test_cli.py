@@ -377,7 +377,7 @@ def test_a_model_is_tested_on_slices_held_back_and_kept_if_the_new_one_is_worse(
     main(["info", str(out)])
     assert "1 annotated slice, as a test" in capsys.readouterr().out
 
-    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", -2)
+    monkeypatch.setattr("napari_unet.learning.training.model_selection.TOLERANCE", -2)
     assert train(scan, *start) == 0
     said = capsys.readouterr().out
     assert "worse on 1 held-back slice" in said
@@ -663,16 +663,17 @@ def test_training_goes_on_where_nobody_reads_what_it_says(scan, monkeypatch):
 
 
 def test_a_failure_in_mid_training_keeps_the_model_and_says_why(scan, capsys, monkeypatch):
-    from napari_unet.learning.training.training_round import TrainingRound
+    from napari_unet.learning.training.trainer import Trainer
+    from napari_unet.learning.training.training_set import TrainingSet
 
-    real, steps = TrainingRound.step, iter(range(1, 10_000))
+    real, steps = Trainer.step, iter(range(1, 10_000))
 
-    def step(self: TrainingRound, progress: float) -> float:
+    def step(self: Trainer, examples: TrainingSet, progress: float) -> float:
         if next(steps) == 3:
             raise MemoryError
-        return real(self, progress)
+        return real(self, examples, progress)
 
-    monkeypatch.setattr(TrainingRound, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     assert train(scan, "--seconds", "30") == 1
     printed = capsys.readouterr()
     assert "(stopped early)" in printed.out

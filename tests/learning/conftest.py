@@ -90,7 +90,8 @@ def card(monkeypatch: pytest.MonkeyPatch) -> GraphicsCard:
     """A graphics card whose memory runs out as the test likes it."""
     from napari_unet.learning.network.unet import UNet
     from napari_unet.learning.prediction import segmentation as inference
-    from napari_unet.learning.training import training_round as trainer
+    from napari_unet.learning.training import train as training
+    from napari_unet.learning.training import trainer
 
     card = GraphicsCard()
     for owner in (torch.Tensor, torch.nn.Module):
@@ -109,7 +110,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> GraphicsCard:
         return forward(net, images)
 
     monkeypatch.setattr(UNet, "forward", limited)
-    for module in (inference, trainer):
+    for module in (inference, training, trainer):
         monkeypatch.setattr(module, "choose_device", lambda name="auto": card)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**32, 2**32))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)

@@ -24,7 +24,7 @@ from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.training.train import train
 
 
-class Opinions:
+class Network:
     """Stands for a network: gives the probabilities (n, k, h, w) that it was made with."""
 
     device = torch.device("cpu")
@@ -52,13 +52,11 @@ def scan_of(case):
 
 
 def answer(scan, probabilities, painted, steps=150):
-    knowledge = AnnotationPrior(scan, [LabelledSlice(0, i, each) for i, each in painted.items()], 1)
-    known = [(probabilities[i], knowledge.truth(i)) for i in painted]
-    calibration = Calibration(strengths(known, 1, steps), knowledge.continuity)
-    fusion = SliceFusion(
-        Opinions(probabilities), scan, knowledge, calibration=calibration, steps=steps
-    )
-    events = fusion.answer(range(scan.n_slices))
+    prior = AnnotationPrior(scan, [LabelledSlice(0, i, each) for i, each in painted.items()], 1)
+    known = [(probabilities[i], prior.truth(i)) for i in painted]
+    calibration = Calibration(strengths(known, 1, steps), prior.continuity)
+    fusion = SliceFusion(Network(probabilities), scan, prior, calibration=calibration, steps=steps)
+    events = fusion.predict(range(scan.n_slices))
     return np.stack([scan.crop(event.labels) for event in events])
 
 
@@ -201,5 +199,5 @@ def test_structures_added_to_a_model_count_by_its_steps():
     probabilities = np.full((3, 3, 20, 20), 0.1, np.float32)
     probabilities[:, 2] = 0.8
     calibration = Calibration(strengths=(1.0,))  # of a model with one structure
-    fusion = SliceFusion(Opinions(probabilities), scan, calibration=calibration)
-    assert (fusion.answer([1])[0].labels == 2).all()
+    fusion = SliceFusion(Network(probabilities), scan, calibration=calibration)
+    assert (fusion.predict([1])[0].labels == 2).all()

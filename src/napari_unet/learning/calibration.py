@@ -1,6 +1,6 @@
-"""How much each opinion of a slice counts: what painted slices tell of themselves. No torch here.
+"""How much each source of a prediction counts, as painted slices tell it. No torch here.
 
-An answer joins what the network says of a slice, what it says of the slices next to it, and what
+A prediction joins what the network says of a slice, what it says of the slices next to it, and what
 annotated slices say. How far each can be relied on differs from task to task:
 
 - Organs and large tumours go on from slice to slice, so that a slice says a lot about its
@@ -43,9 +43,9 @@ DRIFT = 0.4
 one pixel)."""
 
 MATURE_STEPS = 250
-"""Training steps after which a network's opinion counts in full beside annotated slices.
+"""Training steps after which a network counts in full beside annotated slices.
 
-After 20, 80 and 120 steps the answer was best with the opinion at a tenth, a third and
+After 20, 80 and 120 steps the answer was best with the network at a tenth, a third and
 a half of its strength: until it can draw, a network should not spoil what interpolation knows.
 Nor does it know how wrong it is before.
 """

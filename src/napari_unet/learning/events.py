@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.learning.comparison import Comparison
+from napari_unet.text import counted
 
 if TYPE_CHECKING:
     from napari_unet.learning.network.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlicePredicted:
-    """The model's opinion on one slice.
+    """What the model predicts for one slice.
 
     Parameters
     ----------
@@ -65,6 +65,41 @@ class SlicePredicted:
     labels: NDArray[np.uint8]
     expected_errors: NDArray[np.float32] | None
     learned_from: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The new weights of a round against those that it started from, on held-back slices.
+
+    Parameters
+    ----------
+    new, old : float
+        Dice over the held-back slices, 0 to 1, averaged over the structures.
+    n_slices : int
+        How many slices there are.
+    worse : bool
+        Whether the new weights are worse by more than chance, also if edges may be a pixel off.
+    edges_only : bool
+        Whether they are worse by more than chance, but not if edges may be a pixel off.
+    """
+
+    new: float
+    old: float
+    n_slices: int
+    worse: bool = False
+    edges_only: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Say it in a sentence."""
+        slices = f"on {counted(self.n_slices, 'held-back slice')}"
+        scores = f"(Dice {self.new:.2f} against {self.old:.2f})"
+        if self.worse:
+            return f"The new model is worse {slices} {scores}: the earlier one is kept."
+        if self.new > self.old:
+            return f"The new model is better {slices} {scores}."
+        but = ", edges within a pixel aside" if self.edges_only else ""
+        return f"The new model is about as good {slices}{but} {scores}: it is kept."
 
 
 @dataclass(frozen=True, slots=True, eq=False)

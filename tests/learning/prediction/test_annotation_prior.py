@@ -1,4 +1,4 @@
-"""What annotated slices say about the others, and how it joins the network's opinion."""
+"""What annotated slices say about the others, and how it joins what the network says."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def test_between_annotated_slices_the_middle_is_structure_and_the_corner_is_not(
     assert odds[0, 0] == -STRONGEST_AGAINST
 
 
-def test_evidence_fades_with_the_distance_to_annotated_slices():
+def test_log_odds_fade_with_the_distance_to_annotated_slices():
     scan = _scan()
     known = AnnotationPrior(scan, _annotated(scan, z2=_disc(10), z18=_disc(10)), 1)
     assert known.log_odds(3)[0][20, 27] > known.log_odds(10)[0][20, 27] > 0
@@ -139,13 +139,13 @@ def test_a_round_and_a_prediction_agree_on_how_much_a_network_knows_of_other_sca
     init = Checkpoint(UNet(model).state_dict(), card)
     here = scene.annotated(5)
     one_of_ten = AnnotationPrior(scene.scan, here, 1, share=0.1).log_odds(11)
-    trainer = TrainingRound([scene.scan], here, quick, ["ball"], [], [], init)
-    np.testing.assert_allclose(trainer.knowledge[0].log_odds(11), one_of_ten, rtol=1e-5)
+    this_round = TrainingRound([scene.scan], here, quick, card, init)
+    np.testing.assert_allclose(this_round.priors[0].log_odds(11), one_of_ten, rtol=1e-5)
     names = [(scene.scan.name, 5)]
     assert share_of_learned(names, names, card.provenance) == pytest.approx(0.1)
     assert share_of_learned(names, names, Provenance(annotated_slices=4)) == 0.25
     assert share_of_learned(
-        names, names, trainer.done(1, 1.0, stopped=False).checkpoint.card.provenance
+        names, names, this_round.done(1, 1.0, stopped=False).checkpoint.card.provenance
     ) == pytest.approx(0.1)
 
 

@@ -71,8 +71,8 @@ def test_a_scan_is_segmented_alike_in_both_precisions(scene, trained, clock):
     probabilities = fast.probabilities(scene.scan, [3, 5])
     assert probabilities.dtype == torch.float32
     slow = Predictor(trained.checkpoint.network(), spacing_mm, torch.device("cpu"))
-    exact = {e.index: e for e in SliceFusion(slow, scene.scan).answer([3, 5])}
-    for event in SliceFusion(fast, scene.scan).answer([3, 5]):
+    exact = {e.index: e for e in SliceFusion(slow, scene.scan).predict([3, 5])}
+    for event in SliceFusion(fast, scene.scan).predict([3, 5]):
         assert (event.labels != exact[event.index].labels).mean() < 2e-3
         np.testing.assert_allclose(
             event.expected_errors, exact[event.index].expected_errors, rtol=0.05, atol=0.5

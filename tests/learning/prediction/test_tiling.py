@@ -108,7 +108,7 @@ def test_tiles_out_of_step_with_the_network_would_say_something_else():
         (1, {"padding": "valid", "normalisation": "none"}),
     ],
 )
-def test_a_pixel_depends_on_nothing_beyond_the_network_s_sight(stride, options):
+def test_a_pixel_depends_on_nothing_beyond_the_network_s_receptive_radius(stride, options):
     net = _net(stride, **options).double()
     image = torch.randn(1, 1, 256, 256, dtype=torch.float64, requires_grad=True)
     reach = 0

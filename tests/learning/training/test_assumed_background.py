@@ -38,7 +38,7 @@ def _distance(points, spacing):
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
-def test_background_is_presumed_far_from_structures_and_not_too_far_from_background(spacing):
+def test_background_is_assumed_far_from_structures_and_not_too_far_from_background(spacing):
     labels = _stroke()
     structure = _distance([(20, c) for c in range(20, 25)], spacing)
     expected = structure > FAR_MM
@@ -50,14 +50,14 @@ def test_background_is_presumed_far_from_structures_and_not_too_far_from_backgro
     np.testing.assert_array_equal(assumed_background(labels, spacing), expected)
 
 
-def test_nothing_is_presumed_where_most_is_annotated():
+def test_nothing_is_assumed_where_most_is_annotated():
     labels = _stroke((60, 60))
     labels[25:] = 0
     assert (labels == IGNORE_LABEL).any()
     assert not assumed_background(labels, (1.0, 1.0)).any()
 
 
-def test_all_of_a_slice_on_which_only_background_is_painted_is_presumed_to_be():
+def test_all_of_a_slice_on_which_only_background_is_painted_is_assumed_to_be():
     labels = np.full((60, 60), IGNORE_LABEL, np.uint8)
     labels[3, 3] = 0
     np.testing.assert_array_equal(assumed_background(labels, (1.0, 1.0)), labels != 0)
@@ -83,7 +83,7 @@ def test_fewer_pixels_are_drawn_as_training_goes_on():
     assert assumed_share(0.0) > assumed_share(0.5) > assumed_share(1.0) == SHARE
 
 
-def test_complete_slices_hold_nothing_that_is_presumed(scene):
+def test_complete_slices_hold_nothing_that_is_assumed(scene):
     examples = TrainingSet([scene.scan], scene.annotated(4, 6), ["ball"], scene.scan.spacing_mm)
     generator = torch.Generator().manual_seed(0)
     assert all(ASSUMED_LABEL not in examples.batch(4, generator)[1] for _ in range(10))
@@ -106,7 +106,7 @@ def test_tiles_of_partial_slices_show_something_that_is_painted(scene):
         assert (tiles <= 1).flatten(1).any(dim=1).all()
 
 
-def test_background_that_is_presumed_takes_part_in_the_balance_of_classes(scene):
+def test_background_that_is_assumed_takes_part_in_the_balance_of_classes(scene):
     labels = np.full_like(scene.truth[6], IGNORE_LABEL)
     labels[scene.truth[6] > 0] = 1
     labels[0, :20] = 0
@@ -120,7 +120,7 @@ def test_background_that_is_presumed_takes_part_in_the_balance_of_classes(scene)
     assert float(examples.balance[0]) == pytest.approx((window == 1).sum() / background)
 
 
-def test_a_structure_that_the_network_is_sure_of_overrules_the_presumption():
+def test_a_structure_that_the_network_is_sure_of_overrules_the_assumption():
     labels = torch.tensor([[[ASSUMED_LABEL, ASSUMED_LABEL, 1, 0, IGNORE_LABEL]]])
     structure = torch.tensor([SURE + 0.01, SURE - 0.01, 0.9, 0.9, 0.9])
     logits = torch.stack([1 - structure, structure]).log()[None, :, None]

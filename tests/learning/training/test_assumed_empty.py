@@ -13,8 +13,8 @@ from napari_unet.learning.events import RoundDone
 from napari_unet.learning.prediction.segmentation import predict_volume
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.training import training_set
-from napari_unet.learning.training.assumed_empty import FAR_MM, assumed_empty
-from napari_unet.learning.training.train import train
+from napari_unet.learning.training.assumed_background import FAR_SLICE_MM, assumed_empty
+from napari_unet.learning.training.train import new_card, train
 from napari_unet.learning.training.training_round import TrainingRound
 from napari_unet.learning.training.training_set import TrainingSet
 
@@ -44,7 +44,7 @@ def _far(annotated, **options):
 
 
 def test_an_object_that_is_not_alike_on_all_slices_ends_on_both_sides():
-    assert FAR_MM == 30
+    assert FAR_SLICE_MM == 30
     assert _far({50: LARGE, 60: SMALL}) == BEFORE + AFTER
     assert _far({50: SMALL, 60: LARGE}) == BEFORE + AFTER
     assert _far({50: LARGE, 55: SMALL, 60: LARGE}) == BEFORE + AFTER
@@ -159,7 +159,7 @@ def test_one_batch_in_eight_shows_a_slice_far_away(padding):
     )
     shown = [float(image.mean()) for image in _empty_batches(examples)]
     assert 4 <= len(shown) <= 18
-    assert min(shown) > 25 + FAR_MM - 8  # brightness varies a little
+    assert min(shown) > 25 + FAR_SLICE_MM - 8  # brightness varies a little
     examples.replace([*_annotated(truth, 15, 20, 25), _second_object(truth)])
     assert not _empty_batches(examples)
 
@@ -195,7 +195,8 @@ def test_a_model_that_knows_other_slices_is_not_told_that_there_is_one_object():
     def batches(scan, *indices, restart="warm"):
         again = dataclasses.replace(config, restart=restart)
         given = _annotated(truth, *indices)
-        trainer = TrainingRound([scan], given, again, ["ball"], (), (), done.checkpoint)
+        card = new_card([scan], again, done.checkpoint, ["ball"])
+        trainer = TrainingRound([scan], given, again, card, done.checkpoint)
         return _empty_batches(trainer.examples)
 
     assert batches(scan, 15, 20, 22, 25)

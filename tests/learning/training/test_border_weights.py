@@ -14,7 +14,7 @@ from napari_unet.learning.config import BorderWeighting, Recipe
 from napari_unet.learning.training import border_weights as module
 from napari_unet.learning.training.border_weights import BorderCache, border_weights
 from napari_unet.learning.training.losses import masked_cross_entropy
-from napari_unet.learning.training.train import train
+from napari_unet.learning.training.train import new_card, train
 from napari_unet.learning.training.training_round import TrainingRound
 from napari_unet.learning.training.training_set import TrainingSet
 
@@ -143,8 +143,9 @@ def test_sigma_counts_pixels_or_millimetres(pixel_mm):
 def test_the_recipe_of_training_shapes_the_weights(scene, quick):
     recipe = Recipe(loss="border-ce", border=BorderWeighting(3.0, 1.5, "mm"))
     config = dataclasses.replace(quick, recipe=recipe)
-    trainer = TrainingRound([scene.scan], squares_scene(scene), config, ["square"], [], [], None)
-    _, _, borders = trainer.examples.batch(4, torch.Generator().manual_seed(0), 0.0)
+    card = new_card([scene.scan], config, None, ["square"])
+    this_round = TrainingRound([scene.scan], squares_scene(scene), config, card)
+    _, _, borders = this_round.examples.batch(4, torch.Generator().manual_seed(0), 0.0)
     # A gap of 3 mm, small slices enlarged to pixels of half a millimetre: d1 + d2 = 3.5 mm.
     assert borders.max() == pytest.approx(3.0 * math.exp(-(3.5**2) / (2 * 1.5**2)), abs=1e-4)
 

@@ -112,9 +112,9 @@ def test_an_update_that_cannot_be_learned_from_is_passed_over(scene, quick):
 
 def _break(monkeypatch, at_step, error):
     """Let one step fail."""
-    import napari_unet.learning.training.trainer as learner
+    from napari_unet.learning.training import trainer
 
-    real, calls = learner.segmentation_loss, []
+    real, calls = trainer.segmentation_loss, []
 
     def fails(*args):
         calls.append(None)
@@ -122,7 +122,7 @@ def _break(monkeypatch, at_step, error):
             raise error
         return real(*args)
 
-    monkeypatch.setattr(learner, "segmentation_loss", fails)
+    monkeypatch.setattr(trainer, "segmentation_loss", fails)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_failing_prediction_after_training_does_not_cost_the_model(scene, quic
     def fails(*args, **kwargs):
         raise RuntimeError("no")
 
-    monkeypatch.setattr("napari_unet.learning.training.training_round.SliceFusion.answer", fails)
+    monkeypatch.setattr("napari_unet.learning.prediction.fusion.SliceFusion.predict", fails)
     events = []
     running = train(
         [scene.scan], scene.annotated(4), quick, class_names=["ball"], focus=lambda: (0, 5)
@@ -229,8 +229,8 @@ def test_after_training_the_scan_in_view_is_predicted_outwards(scene, quick):
 
 
 def test_the_slice_in_view_is_predicted_while_training_goes_on(scene, quick, monkeypatch):
-    monkeypatch.setattr("napari_unet.learning.prediction.preview.FIRST_AFTER_STEPS", 2)
-    monkeypatch.setattr("napari_unet.learning.prediction.preview.TIME_SHARE", 1.0)
+    monkeypatch.setattr("napari_unet.learning.training.preview.FIRST_AFTER_STEPS", 2)
+    monkeypatch.setattr("napari_unet.learning.training.preview.TIME_SHARE", 1.0)
     views = iter([(0, 3)] + [(0, 7)] * 100)
     events = _train(scene, quick, focus=lambda: next(views))
     last_step = max(i for i, event in enumerate(events) if isinstance(event, StepDone))
@@ -351,15 +351,15 @@ def test_annotations_that_cannot_be_learned_from_are_explained(scene, quick, ann
 
 
 def test_a_broken_step_leaves_the_model_whole(scene, quick, monkeypatch):
-    import napari_unet.learning.training.trainer as learner
+    from napari_unet.learning.training import trainer
 
-    real, calls = learner.segmentation_loss, []
+    real, calls = trainer.segmentation_loss, []
 
     def sometimes_broken(*args):
         calls.append(None)
         return real(*args) * (float("nan") if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(learner, "segmentation_loss", sometimes_broken)
+    monkeypatch.setattr(trainer, "segmentation_loss", sometimes_broken)
     events = _train(scene, dataclasses.replace(quick, max_steps=6))
     assert [np.isfinite(event.loss) for event in events[:-1]] == [True, True, False] + [True] * 3
     assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_unet.learning.comparison import Comparison
 from napari_unet.learning.config import ModelConfig, TrainConfig
-from napari_unet.learning.events import RoundDone
+from napari_unet.learning.events import Comparison, RoundDone
 from napari_unet.learning.model_card import ModelCard, Provenance
 from napari_unet.learning.model_history import KEPT, ModelHistory
 from napari_unet.learning.network.checkpoint import Checkpoint
@@ -119,7 +118,7 @@ def weights(checkpoint: Checkpoint) -> np.ndarray:
 @pytest.fixture
 def twice(bench, monkeypatch):
     """Two rounds, both kept: two slices, then four more, one of which is held back."""
-    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", 2)
+    monkeypatch.setattr("napari_unet.learning.training.model_selection.TOLERANCE", 2)
     annotate(bench, 6, 10)
     bench.train()
     annotate(bench, 5, 7, 8, 9)
@@ -152,7 +151,7 @@ def test_a_worse_round_says_so_and_its_model_can_be_used_anyway(bench, monkeypat
     annotate(bench, 6, 10)
     bench.train()
     kept = weights(bench.session.models.present)
-    monkeypatch.setattr("napari_unet.learning.comparison.TOLERANCE", -2)
+    monkeypatch.setattr("napari_unet.learning.training.model_selection.TOLERANCE", -2)
     annotate(bench, 7, 8, 9)
     bench.train()
     assert "worse on 1 held-back slice" in bench.widget.message.text

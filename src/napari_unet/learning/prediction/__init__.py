@@ -1,1 +1,5 @@
 """From a network to labels: tiles, precision, memory, and what annotated slices add."""
+
+from napari_unet.learning.runtime import load_torch
+
+load_torch()

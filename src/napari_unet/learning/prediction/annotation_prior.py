@@ -79,7 +79,7 @@ def continuity_with(
 
 
 class AnnotationPrior:
-    """Evidence from the complete slices of one scan; partial slices are left out.
+    """Log-odds from the complete slices of one scan; partial slices are left out.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The answer for a slice: what the network says of it and of its neighbours, and the annotator."""
+"""Labels of a slice from all sources: the network on it and its neighbours, and the annotator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from napari_unet.learning.prediction.predictor import Predictor
 from napari_unet.learning.preparation import PreparedScan
 
 SMOOTHING_MM = 0.8
-"""Standard deviation over which opinions of slices next to each other are averaged.
+"""Standard deviation over which log-probabilities of slices next to each other are averaged.
 
 Anatomy does not jump from slice to slice, errors do. Slices farther apart than twice this stay
 alone. (Of .5, .8, 1 and 1.2: .8 was best or .002 from it for tumours, nuclei and metastases; the
@@ -41,8 +41,8 @@ things, a structure begins, ends, or shows on one slice only."""
 LEAST = 1e-4
 """Probability that no class falls below: one slice must not overrule its neighbours for good."""
 
-MOST_OPINIONS = 32
-"""Slices whose opinions are kept for their neighbours."""
+MOST_KEPT = 32
+"""Slices whose log-probabilities are kept for their neighbours."""
 
 MOST_COMPARED = 8
 """Painted slices that a network is compared with at most."""
@@ -59,7 +59,7 @@ def neighbour_weights(slice_mm: float) -> list[float]:
 
 
 class SliceFusion:
-    """Answers for slices of one scan, in any order; best asked for neighbours in turn.
+    """Predicts slices of one scan, in any order; best neighbours in turn.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class SliceFusion:
     prior : AnnotationPrior, optional
         What is annotated on it.
     calibration : Calibration, optional
-        How much each opinion counts; default: by the steps.
+        How much the network counts; default: by the steps.
     steps : int
         Training steps of the network so far, see `MATURE_STEPS`.
     """
@@ -91,11 +91,11 @@ class SliceFusion:
         self._by_steps = by_steps(steps)
         self._calibration = calibration or Calibration()
         self._weights = neighbour_weights(scan.slice_mm)
-        self._opinions: dict[int, Tensor] = {}  # log-probabilities (k, h, w) of slices
-        self._answered: set[int] = set()
+        self._log_probabilities: dict[int, Tensor] = {}  # (k, h, w) of slices
+        self._predicted: set[int] = set()
         self._device = predictor.device
 
-    def answer(
+    def predict(
         self,
         indices: Sequence[int],
         *,
@@ -114,7 +114,7 @@ class SliceFusion:
             Slices of this scan that the network was trained on, passed on.
         """
         with torch.inference_mode():
-            self._ask(sorted({near for index in indices for near in self._around(index)}))
+            self._run_network(sorted({near for index in indices for near in self._around(index)}))
             scores = torch.stack([self._together(index) for index in indices])
             probabilities = scores.softmax(dim=1)
             # Seven times as fast as argmax on a CPU.
@@ -139,22 +139,26 @@ class SliceFusion:
         reach = len(self._weights) - 1
         return range(max(0, index - reach), min(self._scan.n_slices, index + reach + 1))
 
-    def _ask(self, indices: Sequence[int]) -> None:
-        """Get the network's opinion of slices that it has not been asked about."""
-        new = [index for index in indices if index not in self._opinions]
+    def _run_network(self, indices: Sequence[int]) -> None:
+        """Ask the network about slices that it has not been asked about."""
+        new = [index for index in indices if index not in self._log_probabilities]
         size = self._predictor.batch_size(self._scan)
         for start in range(0, len(new), size):
             batch = new[start : start + size]
             logs = self._predictor.probabilities(self._scan, batch).clamp(min=LEAST).log()
             if self._predictor.device != self._device:  # the graphics card was full
                 self._device = self._predictor.device
-                self._opinions = {i: each.to(self._device) for i, each in self._opinions.items()}
+                self._log_probabilities = {
+                    i: each.to(self._device) for i, each in self._log_probabilities.items()
+                }
             # Copies: a view would keep the whole batch in memory.
-            self._opinions.update({i: each.clone() for i, each in zip(batch, logs, strict=True)})
+            self._log_probabilities.update(
+                {i: each.clone() for i, each in zip(batch, logs, strict=True)}
+            )
 
     def _together(self, index: int) -> Tensor:
         """Log-odds (k, h, w) of each class against background, from all that is known."""
-        own = self._opinions[index]
+        own = self._log_probabilities[index]
         strength = self._strength_of(own)
         odds = own - own[:1]
         alone = odds * strength
@@ -182,12 +186,12 @@ class SliceFusion:
 
     def _with_neighbours(self, index: int) -> Tensor:
         """Log-probabilities (k, h, w) of a slice, averaged with those of the slices around it."""
-        total = torch.zeros_like(self._opinions[index])
+        total = torch.zeros_like(self._log_probabilities[index])
         weight = 0.0
         for near in self._around(index):
             share = self._weights[abs(near - index)]
-            opinion = self._opinions[near] if near == index else self._opinion(near)
-            total.add_(opinion, alpha=share)
+            logs = self._log_probabilities[near] if near == index else self._as_neighbour(near)
+            total.add_(logs, alpha=share)
             weight += share
         return total.div_(weight)
 
@@ -219,24 +223,24 @@ class SliceFusion:
             total[structure] = torch.where(stands, least, total[structure])
         return total
 
-    def _opinion(self, index: int) -> Tensor:
+    def _as_neighbour(self, index: int) -> Tensor:
         """Log-probabilities of a neighbour: the annotator's if there are any."""
         truth = self._prior.truth(index) if self._prior else None
-        opinion = self._opinions[index]
+        own = self._log_probabilities[index]
         if truth is None:
-            return opinion
-        known = torch.from_numpy(truth.astype("int64")).to(opinion.device)
-        result = torch.full_like(opinion, math.log((1 - CERTAIN) / (len(opinion) - 1)))
+            return own
+        known = torch.from_numpy(truth.astype("int64")).to(own.device)
+        result = torch.full_like(own, math.log((1 - CERTAIN) / (len(own) - 1)))
         return result.scatter_(0, known[None], math.log(CERTAIN))
 
-    def _forget(self, answered: Sequence[int]) -> None:
-        """Drop the opinions whose neighbours have all been answered for."""
-        self._answered.update(answered)
-        for index in list(self._opinions):
-            if all(near in self._answered for near in self._around(index)):
-                del self._opinions[index]
-        while len(self._opinions) > MOST_OPINIONS:  # whatever the order, memory is bounded
-            del self._opinions[next(iter(self._opinions))]
+    def _forget(self, predicted: Sequence[int]) -> None:
+        """Drop the log-probabilities of slices whose neighbours have all been predicted."""
+        self._predicted.update(predicted)
+        for index in list(self._log_probabilities):
+            if all(near in self._predicted for near in self._around(index)):
+                del self._log_probabilities[index]
+        while len(self._log_probabilities) > MOST_KEPT:  # whatever the order, memory is bounded
+            del self._log_probabilities[next(iter(self._log_probabilities))]
 
 
 def compare_with_painted(
@@ -245,7 +249,7 @@ def compare_with_painted(
     n_structures: int,
     steps: int,
 ) -> tuple[float, ...]:
-    """Find how much a network's opinion counts: by how it draws slices that were painted.
+    """Find how much a network counts: by how it draws slices that were painted.
 
     Parameters
     ----------

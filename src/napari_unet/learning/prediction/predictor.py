@@ -6,21 +6,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from napari_unet.learning.events import Notice
 from napari_unet.learning.network import layer_sizes
-from napari_unet.learning.preparation import PreparedScan
-from napari_unet.learning.runtime import is_out_of_memory, load_torch
-
-load_torch()
-
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from napari_unet.learning.network.resampling import network_size, resample_images  # noqa: E402
-from napari_unet.learning.network.unet import UNet, folded  # noqa: E402
-from napari_unet.learning.prediction.memory import pixels_for_speed, pixels_that_fit  # noqa: E402
-from napari_unet.learning.prediction.precision import half_if_faster  # noqa: E402
-from napari_unet.learning.prediction.tiling import (  # noqa: E402  # noqa: E402
+from napari_unet.learning.network.resampling import network_size, resample_images
+from napari_unet.learning.network.unet import UNet, folded
+from napari_unet.learning.prediction.memory import pixels_for_speed, pixels_that_fit
+from napari_unet.learning.prediction.precision import half_if_faster
+from napari_unet.learning.prediction.tiling import (
     SMALLEST_TILE,
     Tiling,
     plan_overlap_tiles,
@@ -28,6 +23,8 @@ from napari_unet.learning.prediction.tiling import (  # noqa: E402  # noqa: E402
     predict_overlap_tiles,
     predict_tiled,
 )
+from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.runtime import is_out_of_memory
 
 OUT_OF_GRAPHICS_MEMORY = (
     "The graphics card ran out of memory. Predicting goes on without it, which takes longer."

@@ -14,26 +14,22 @@ from napari_unet.imaging.volume import Volume
 from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.compatibility import as_learned
 from napari_unet.learning.events import Notice, SegmentEvent, SlicePredicted
+from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.prediction.annotation_prior import (
     AnnotationPrior,
     continuity_with,
     share_of_learned,
 )
+from napari_unet.learning.prediction.fusion import SliceFusion, compare_with_painted
+from napari_unet.learning.prediction.predictor import Predictor
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.runtime import (
     ThreadChooser,
     available_cores,
     choose_device,
-    load_torch,
     memory_errors_explained,
     torch_threads,
 )
-
-load_torch()
-
-from napari_unet.learning.network.checkpoint import Checkpoint  # noqa: E402
-from napari_unet.learning.prediction.fusion import SliceFusion, compare_with_painted  # noqa: E402
-from napari_unet.learning.prediction.predictor import Predictor  # noqa: E402
 
 WORTH_TIMING = 24
 """Slices still to be predicted that pay for finding the faster arithmetic (some five slices)."""
@@ -113,7 +109,7 @@ def segment(
         while wanted and not should_stop():
             batch, wanted = wanted[:size], wanted[size:]
             with nullcontext() if chooser is None else chooser.trial(len(batch)):
-                slices = fusion.answer(batch, scan_index=scan_index)
+                slices = fusion.predict(batch, scan_index=scan_index)
             yield from predictor.take_notices()
             yield from slices
             if not tried and len(wanted) >= WORTH_TIMING:
@@ -125,7 +121,7 @@ def segment(
 def _calibrate(
     checkpoint: Checkpoint, predictor: Predictor, scan: PreparedScan, prior: AnnotationPrior
 ) -> Calibration:
-    """Find how much the network's opinion counts: on the scan's own slices, if any are complete."""
+    """Find how much the network counts: on the scan's own slices, if any are complete."""
     card = checkpoint.card
     known = prior.complete
     names = [(scan.name, index) for index in known]
@@ -136,6 +132,11 @@ def _calibrate(
         predictor, [(scan, prior)], len(card.class_names), card.provenance.steps
     )
     return Calibration(found, continuity)
+
+
+def outwards(n_slices: int, start: int) -> list[int]:
+    """Slice numbers ordered by their distance from `start`."""
+    return sorted(range(n_slices), key=lambda index: (abs(index - start), index))
 
 
 def predict_volume(

@@ -4,7 +4,7 @@ Tiles begin at multiples of the network's coarsest pixel, so that strides and
 pooling windows fall where they would in the whole slice, and overlap by twice
 what the network sees around a pixel where they are large enough for it: the
 tile that decides about a pixel has then seen what the whole slice would have
-shown. Near its borders, where it has not, its neighbour's opinion counts:
+shown. Near its borders, where it has not, its neighbour counts:
 weights fall off as a Gaussian of an eighth of the tile, as in nnU-Net (Isensee
 et al., 2021, doi:10.1038/s41592-020-01008-z).
 

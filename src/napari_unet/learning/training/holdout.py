@@ -1,4 +1,4 @@
-"""The regression guard: annotated slices that a round leaves out, as a test of old against new.
+"""Annotated slices that a round leaves out, as a test of old weights against new.
 
 A round that goes on from a model holds back a few of the slices that are new since
 then. Neither the weights it starts from nor those it ends with have learned from them,

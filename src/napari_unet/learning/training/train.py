@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from napari_unet.annotation.states import LabelledSlice
+from napari_unet.errors import AnnotationError
 from napari_unet.learning.compatibility import as_learned
 from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone, TrainEvent, UnlikeTraining
+from napari_unet.learning.model_card import ModelCard, ScanSizes
 from napari_unet.learning.network.checkpoint import Checkpoint
-from napari_unet.learning.prediction.preview import Preview
 from napari_unet.learning.preparation import PreparedScan
-from napari_unet.learning.presets import choose_model
+from napari_unet.learning.presets import choose_model, working_spacing
 from napari_unet.learning.runtime import choose_device, memory_errors_explained, torch_threads
+from napari_unet.learning.training.preview import Preview
 from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.text import counted
 
 AnnotationSource = Sequence[LabelledSlice] | Callable[[], Sequence[LabelledSlice] | None]
 
@@ -103,7 +108,7 @@ def train(
         Values of classes 1..K in files, for the card; default: those of `init`, else 1..K.
     init : Checkpoint, optional
         Model to start from. A few of the slices that are new to it are held back
-        (see `guard`); its weights are kept where they are better on those than the
+        (see `holdout`); its weights are kept where they are better on those than the
         new ones when training ends, or, with none held back, where they still fit the
         annotated slices better.
     should_stop : callable
@@ -136,27 +141,145 @@ def train(
     budget = Budget(config)
     with memory_errors_explained(_remedy(config, init)), torch_threads(config.threads):
         first = annotations() if callable(annotations) else annotations
-        notices: list[UnlikeTraining] = []
-        if init is not None:
-            for scan in scans:
-                init.check_fits(scan.n_channels, axis=scan.axis)
-            likened = [as_learned(scan, init.card) for scan in scans]
-            scans = [scan for scan, _ in likened]
-            notices = [notice for _, found in likened for notice in found]
-        trainer = TrainingRound(
-            scans, first or (), config, class_names, class_colors, label_values, init
-        )
-        yield from notices
         updates = annotations if callable(annotations) else lambda: None
-        live = None
-        if focus is not None:
-            live = Preview(scans, focus, trainer.card.spacing_mm, trainer.device)
-        events = _run(trainer, budget, updates, live, should_stop)
+        scans, notices = _in_order(scans, init)
+        card = new_card(scans, config, init, class_names, class_colors, label_values)
+        this_round = TrainingRound(scans, first or (), config, card, init)
+        yield from notices
+        preview = Preview(this_round, focus) if focus is not None else None
+        events = _learn(this_round, budget, updates, preview, should_stop)
         with contextlib.closing(events):
             for event in events:
                 budget.pause()
                 yield event
                 budget.resume()
+
+
+def _learn(
+    this_round: TrainingRound,
+    budget: Budget,
+    updates: Callable[[], Sequence[LabelledSlice] | None],
+    preview: Preview | None,
+    should_stop: Callable[[], bool],
+) -> Generator[TrainEvent, None, None]:
+    """Step after step, then keep the better weights, predict the scan in view, and end.
+
+    A failure does not cost what was learned before it: it is raised at the very end.
+    """
+    trainer, stopped = this_round.trainer, False
+    failure: Exception | None = None
+    try:
+        while not (stopped := should_stop()) and (budget.progress < 1 or not budget.steps):
+            if (new := updates()) is not None and this_round.replace(new):
+                budget.extend()
+            # The first step counts in full however small the budget is.
+            loss = trainer.step(this_round.examples, budget.progress if budget.steps else 0.0)
+            budget.steps += 1
+            yield from trainer.take_notices()
+            yield StepDone(
+                step=budget.steps,
+                loss=loss,
+                seconds=budget.seconds,
+                progress=budget.progress,
+                n_slices=len(this_round.examples),
+                n_held_back=this_round.n_held_back,
+            )
+            if preview is not None and not should_stop():
+                yield from preview.after_step(budget.seconds)
+    except Exception as error:
+        if not budget.steps:
+            raise
+        failure = _without_memory(error)
+    if not budget.steps:
+        return
+    seconds = budget.seconds
+    try:
+        this_round.keep_the_better()
+        if preview is not None and not stopped and failure is None:
+            for event in preview.whole_scan():
+                yield event
+                if stopped := should_stop():
+                    break
+    except Exception as error:
+        failure = failure or _without_memory(error)
+    try:
+        done = this_round.done(budget.steps, seconds, stopped=stopped or failure is not None)
+    except Exception as error:
+        raise failure or error from None
+    yield done
+    if failure is not None:
+        raise failure
+
+
+def _without_memory(error: Exception) -> Exception:
+    """Let go of the memory of the work that has failed."""
+    traceback.clear_frames(error.__traceback__)
+    return error
+
+
+def _in_order(
+    scans: Sequence[PreparedScan], init: Checkpoint | None
+) -> tuple[list[PreparedScan], list[UnlikeTraining]]:
+    """Check that scans can be learned from together, and put them in the order of a model.
+
+    Returns
+    -------
+    scans : list of PreparedScan
+        The scans, with the sequences in the order of the model to start from.
+    notices : list of UnlikeTraining
+        What is unlike the scans that it has learned from.
+    """
+    notices: list[UnlikeTraining] = []
+    scans = list(scans)
+    if init is not None:
+        for number, scan in enumerate(scans):
+            init.check_fits(scan.n_channels, axis=scan.axis)
+            scans[number], found = as_learned(scan, init.card)
+            notices += found
+    if not scans:
+        raise AnnotationError("There is no scan to learn from. Open a scan first.")
+    n_channels = scans[0].n_channels
+    for scan in scans:
+        if scan.n_channels != n_channels:
+            raise AnnotationError(
+                f"{scan.name} has {counted(scan.n_channels, 'image channel')} but "
+                f"{scans[0].name} has {n_channels}. Train on scans with the same "
+                "image sequences."
+            )
+    return scans, notices
+
+
+def new_card(
+    scans: Sequence[PreparedScan],
+    config: TrainConfig,
+    init: Checkpoint | None,
+    class_names: Sequence[str],
+    class_colors: Sequence[str] = (),
+    label_values: Sequence[int] = (),
+) -> ModelCard:
+    """Describe the model that a round begins with; parameters as of `train`."""
+    if init is not None:
+        init.check_fits(scans[0].n_channels, class_names)
+        before = init.card
+    else:
+        shape = choose_model(config, choose_device(config.device).type)
+        before = ModelCard(shape, class_names=(), spacing_mm=working_spacing(scans[0], shape))
+    sizes = [scan.sizes for scan in scans]
+    if init is not None:
+        sizes.append(before.scan_sizes)
+    known = [each for each in sizes if each is not None]  # of earlier models, they are not
+    return dataclasses.replace(
+        before,
+        model=dataclasses.replace(
+            before.model, in_channels=scans[0].n_channels, n_classes=len(class_names) + 1
+        ),
+        class_names=tuple(class_names),
+        class_colors=tuple(class_colors),
+        label_values=tuple(label_values) or before.label_values,
+        channel_names=scans[0].channel_names or before.channel_names,
+        slice_axis=scans[0].axis,
+        scan_sizes=functools.reduce(ScanSizes.joined, known) if len(known) == len(sizes) else None,
+    )
 
 
 def _remedy(config: TrainConfig, init: Checkpoint | None) -> str:
@@ -166,81 +289,3 @@ def _remedy(config: TrainConfig, init: Checkpoint | None) -> str:
     if (model.width, model.stride) == (fast.width, fast.stride):
         return "Close other programs and train again."
     return "Close other programs, or train a new model with the fast network."
-
-
-def _run(
-    trainer: TrainingRound,
-    budget: Budget,
-    updates: Callable[[], Sequence[LabelledSlice] | None],
-    live: Preview | None,
-    should_stop: Callable[[], bool],
-) -> Generator[TrainEvent, None, None]:
-    """Train, then predict what is in view; a failure does not cost what was learned before it."""
-    stopped = False
-    seconds: float | None = None
-    failure: Exception | None = None
-    try:
-        stopped = yield from _learn(trainer, budget, updates, live, should_stop)
-        seconds = budget.seconds
-        if budget.steps:
-            trainer.keep_the_better()
-        if live is not None and not stopped:
-            for event in trainer.final_predictions(live.focused()):
-                yield event
-                stopped = should_stop()
-                if stopped:
-                    break
-    except Exception as error:
-        if not budget.steps:
-            raise
-        failure, stopped = error, True
-        traceback.clear_frames(error.__traceback__)  # let go of the memory of that step
-        if seconds is None:
-            with contextlib.suppress(Exception):  # whatever failed may fail here again
-                trainer.keep_the_better()
-    if not budget.steps:
-        return
-    if seconds is None:
-        seconds = budget.seconds
-    try:
-        done = trainer.done(budget.steps, seconds, stopped=stopped)
-    except Exception as error:
-        raise failure or error from None
-    yield done
-    if failure is not None:
-        raise failure
-
-
-def _learn(
-    trainer: TrainingRound,
-    budget: Budget,
-    updates: Callable[[], Sequence[LabelledSlice] | None],
-    live: Preview | None,
-    should_stop: Callable[[], bool],
-) -> Generator[TrainEvent, None, bool]:
-    """Train until the budget is used or a stop; return whether it was a stop."""
-    while not (stopped := should_stop()) and (budget.progress < 1 or not budget.steps):
-        if (new := updates()) is not None and trainer.take(new):
-            budget.extend()
-        # The first step counts in full however small the budget is.
-        loss = trainer.step(budget.progress if budget.steps else 0.0)
-        budget.steps += 1
-        yield from trainer.take_notices()
-        yield StepDone(
-            step=budget.steps,
-            loss=loss,
-            seconds=budget.seconds,
-            progress=budget.progress,
-            n_slices=len(trainer.examples),
-            n_held_back=trainer.n_held_back,
-        )
-        if live is not None and not should_stop():
-            yield from live.after_step(
-                trainer.network,
-                trainer.steps,
-                budget.seconds,
-                trainer.examples.learned_from,
-                trainer.prior,
-                trainer.calibrate,
-            )
-    return stopped

@@ -198,8 +198,7 @@ class SegmentationTask:
         self, should_stop: Callable[[], bool]
     ) -> Generator[SegmentEvent | ScanPrepared | VolumeSegmented, None, None]:
         """Yield each predicted slice and, unless stopped, the whole volume."""
-        from napari_unet.learning.prediction.preview import outwards
-        from napari_unet.learning.prediction.segmentation import segment
+        from napari_unet.learning.prediction.segmentation import outwards, segment
 
         scan = yield from self.scan_source.prepare(self.checkpoint)
         axis, mask = self.scan_source.axis, self.mask
