@@ -155,9 +155,7 @@ def simulate(
                 corrected[index] = predicted[index]
         events = model(dict(annotated))
         for event in events:
-            expected = notes.predicted(
-                event.index, event.labels, event.expected_errors, event.learned_from
-            )
+            expected = notes.predicted(event.index, event.expected_errors, event.learned_from)
             record.write_prediction(event.index, event.labels, expected)
         predicted = np.stack([event.labels for event in sorted(events, key=lambda e: e.index)])
         yield Round(

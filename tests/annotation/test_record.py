@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.expected_errors import count_expected
+from napari_unet.annotation.expected_errors import ExpectedErrors
 from napari_unet.annotation.progress import SavedAnnotation, human_fraction
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, Origin, SliceState
@@ -161,7 +161,7 @@ def test_release_returns_the_models_opinion(record):
 
 
 def test_only_predictions_of_unseen_slices_are_held_out(record):
-    record.write_prediction(1, opinion(), count_expected(opinion(), np.ones((2, 3), np.float32)))
+    record.write_prediction(1, opinion(), ExpectedErrors.of(opinion(), np.ones(3), np.ones(3)))
     record.write_prediction(2, opinion())
     for index in (1, 2):
         stroke(record, index, 2)

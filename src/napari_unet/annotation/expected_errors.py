@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_unet.annotation.states import IGNORE_LABEL
 
-ExpectedErrors: TypeAlias = NDArray[np.float32]
-"""Of each label, shape (3, 255): pixels; those of them expected to be none of it; others expected
-to be of it. nan in the last two: the model does not know the structure."""
 
-
-def count_expected(
-    labels: NDArray[np.uint8], expected_errors: NDArray[np.float32]
-) -> ExpectedErrors:
-    """Count what a prediction says of itself.
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpectedErrors:
+    """Pixels of each label of a predicted slice, and how many of them are wrong by its own account.
 
     Parameters
     ----------
-    labels : ndarray of uint8, shape (h, w)
-        What is predicted.
-    expected_errors : ndarray of float32, shape (2, k)
-        See `SlicePredicted.expected_errors`.
+    area : ndarray of float32, shape (255,)
+        Pixels of each label, background first.
+    excess : ndarray of float32, shape (255,)
+        Those of them that are expected to be none of it; nan: the model does not know the label.
+    missing : ndarray of float32, shape (255,)
+        Other pixels that are expected to be of it; nan likewise.
     """
-    found = np.full((3, IGNORE_LABEL), np.nan, np.float32)
-    found[0] = count(labels)
-    found[1:, : expected_errors.shape[1]] = expected_errors
-    return found
+
+    area: NDArray[np.float32]
+    excess: NDArray[np.float32]
+    missing: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.uint8], excess: ArrayLike, missing: ArrayLike) -> ExpectedErrors:
+        """Take what a model says.
+
+        Parameters
+        ----------
+        labels : ndarray of uint8, shape (h, w)
+            What is predicted.
+        excess, missing : array of float, shape (k,)
+            Of each label that the model knows.
+        """
+        return cls(count(labels).astype(np.float32), _padded(excess), _padded(missing))
+
+
+def _padded(known: ArrayLike) -> NDArray[np.float32]:
+    """Give nan to labels that are not known, shape (255,)."""
+    values = np.asarray(known, np.float32)
+    padded = np.full(IGNORE_LABEL, np.nan, np.float32)
+    padded[: len(values)] = values
+    return padded
 
 
 def count(labels: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.expected_errors import ExpectedErrors, count_expected
+from napari_unet.annotation.expected_errors import ExpectedErrors
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore, Overlap, estimate, slice_overlap
 from napari_unet.annotation.states import (
@@ -84,27 +84,22 @@ class AnnotationProgress:
     def predicted(
         self,
         index: int,
-        labels: NDArray[np.uint8],
-        expected_errors: NDArray[np.float32] | None,
+        expected_errors: ExpectedErrors | None,
         learned_from: Iterable[int],
     ) -> ExpectedErrors | None:
-        """Note a prediction; return what it says of itself, see `AnnotationRecord`.
+        """Note a prediction; return what it says of itself if the model has not seen the slice.
 
         Parameters
         ----------
         index : int
             Which slice.
-        labels : ndarray of uint8, shape (h, w)
-            What is predicted.
-        expected_errors : ndarray of float32, shape (2, k), optional
-            See `count_expected`; None: the model is too young to know.
+        expected_errors : ExpectedErrors, optional
+            None: the model is too young to know.
         learned_from : iterable of int
             Slices that the model was trained on.
         """
         self.learned(learned_from)
-        if expected_errors is None or index in self._learned:
-            return None
-        return count_expected(labels, expected_errors)
+        return None if index in self._learned else expected_errors
 
     def score(self) -> CorrectionScore | None:
         """Dice of what is not annotated, as far as corrections tell."""

@@ -132,24 +132,26 @@ def estimate(
     """
     if sum(each.true[1:].any() for each in corrected) < FEWEST or not ahead:
         return None
-    expectations = np.stack(ahead)[:, :, 1:]
-    area, excess, missing = np.nansum(expectations, axis=0)
+    areas = np.stack([each.area[1:] for each in ahead])
+    excesses = np.stack([each.excess[1:] for each in ahead])
+    missings = np.stack([each.missing[1:] for each in ahead])
+    area, excess, missing = (np.nansum(each, axis=0) for each in (areas, excesses, missings))
     expected = excess + missing
     seen = area > 0
     if not expected[seen].any():
         return None
     made, thought = 0, 0.0
     for each, said in zip(corrected, foreseen, strict=True):
-        known = ~np.isnan(said[1])  # no model is blamed for a structure added since
+        known = ~np.isnan(said.excess)  # no model is blamed for a structure added since
         made += int(each.errors[known][1:].sum())
-        thought += float(said[1:, known][:, 1:].sum())
-    prior = PRIOR_SLICES * expected.sum() / np.count_nonzero(expectations[:, 0].any(axis=1))
+        thought += float((said.excess + said.missing)[known][1:].sum())
+    prior = PRIOR_SLICES * expected.sum() / np.count_nonzero(areas.any(axis=1))
     ratio = (made + USUAL_RATIO * prior) / (thought + prior)
     total = 2 * area - excess + missing
     errors = np.minimum(1, ratio * expected[seen] / total[seen])
     # A structure that was missed on all corrected slices is being missed on the others.
     true, both = (sum(getattr(each, name)[1:] for each in corrected) for name in ("true", "both"))
-    learned = ~np.isnan(expectations[:, 1]).any(axis=0)
+    learned = ~np.isnan(excesses).any(axis=0)
     n_missed = np.count_nonzero(~seen & learned & (true > 0) & (both == 0))
     slices = [each.dice for each in corrected]
     dice = float((1 - errors).sum() / (len(errors) + n_missed))

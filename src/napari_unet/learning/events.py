@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet.annotation.expected_errors import ExpectedErrors
 from napari_unet.text import counted
 
 if TYPE_CHECKING:
@@ -52,10 +53,8 @@ class SlicePredicted:
         Which slice.
     labels : ndarray of uint8, shape (h, w)
         Most likely class of each voxel of the whole slice.
-    expected_errors : ndarray of float32, shape (2, k), or None
-        What the probabilities say of their own errors: for each class, background first,
-        how many pixels of it are expected to be none, and how many others to be of it.
-        None: the network is too young to know.
+    expected_errors : ExpectedErrors or None
+        What the probabilities say of their own errors; None: the network is too young to know.
     learned_from : frozenset of int
         Slice numbers of this scan that the model had been trained on.
     """
@@ -63,7 +62,7 @@ class SlicePredicted:
     scan: int
     index: int
     labels: NDArray[np.uint8]
-    expected_errors: NDArray[np.float32] | None
+    expected_errors: ExpectedErrors | None
     learned_from: frozenset[int]
 
 

@@ -10,6 +10,7 @@ from benchmarks.common.scores import mean_dice
 from benchmarks.learning import few_slices, rounds, shapes
 from benchmarks.learning.annotator import CLEAR_SECONDS, LOOK_SECONDS, Annotator
 from benchmarks.learning.masked_loss import paint
+from napari_unet.annotation.expected_errors import ExpectedErrors
 
 
 def disc(radius: float, size: int = 32) -> np.ndarray:
@@ -57,9 +58,13 @@ def test_correcting_interpolation_where_it_is_worst_brings_the_mask_to_the_full_
 
 def test_a_prediction_corrected_later_gives_the_score_on_screen(cone):
     def in_doubt(annotated):
-        doubt = np.array([[0, 9], [0, 9]], np.float32)
         filled = rounds.Interpolator(cone)(annotated)
-        return [dataclasses.replace(each, expected_errors=doubt) for each in filled]
+        return [
+            dataclasses.replace(
+                each, expected_errors=ExpectedErrors.of(each.labels, [0, 9], [0, 9])
+            )
+            for each in filled
+        ]
 
     annotator = Annotator.of(cone, 0)
     states = rounds.simulate(cone, annotator, in_doubt, rounds.interval, 0)

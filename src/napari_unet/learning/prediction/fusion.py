@@ -11,6 +11,7 @@ import torch
 from skimage.measure import label
 from torch import Tensor
 
+from napari_unet.annotation.expected_errors import ExpectedErrors
 from napari_unet.learning.calibration import (
     MATURE_STEPS,
     Calibration,
@@ -121,19 +122,15 @@ class SliceFusion:
             winners, labels = probabilities.max(dim=1)
             expected = None
             if self._mature:
-                expected = expected_errors(probabilities, winners, labels).cpu().numpy()
+                expected = sum_errors(probabilities, winners, labels).cpu().numpy()
             arrays = labels.to(torch.uint8).cpu().numpy()
         self._forget(indices)
-        return [
-            SlicePredicted(
-                scan=scan_index,
-                index=int(index),
-                labels=self._scan.paste(arrays[position]),
-                expected_errors=None if expected is None else expected[position],
-                learned_from=learned_from,
-            )
-            for position, index in enumerate(indices)
-        ]
+        events = []
+        for place, index in enumerate(indices):
+            whole = self._scan.paste(arrays[place])
+            said = None if expected is None else ExpectedErrors.of(whole, *expected[place])
+            events.append(SlicePredicted(scan_index, int(index), whole, said, learned_from))
+        return events
 
     def _around(self, index: int) -> range:
         reach = len(self._weights) - 1
@@ -274,8 +271,8 @@ def compare_with_painted(
     return strengths(answers, n_structures, steps)
 
 
-def expected_errors(probabilities: Tensor, winners: Tensor, labels: Tensor) -> Tensor:
-    """Sum what probabilities say of their own errors, see `SlicePredicted.expected_errors`.
+def sum_errors(probabilities: Tensor, winners: Tensor, labels: Tensor) -> Tensor:
+    """Sum what probabilities say of their own errors, shape (n, 2, k): see `ExpectedErrors`.
 
     Parameters
     ----------

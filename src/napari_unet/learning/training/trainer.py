@@ -213,7 +213,8 @@ def restart(net: UNet, state: Mapping[str, Tensor], how: Restart) -> None:
     Going on from them (``warm``) is the default: after a second round of 400 steps the Dice of
     the other slices was .908, .970 and .976 (deep grey with 5 + 5 slices, a tumour with 3 + 3
     and 5 + 5), with shrunk and perturbed weights .907, .971 and .976, from scratch .877, .966
-    and .974, and with all slices and steps at once .917, .973 and .977 (`benchmarks.restart`).
+    and .974, and with all slices and steps at once .917, .973 and .977
+    (`benchmarks.learning.restart`).
 
     ``shrink`` is shrink and perturb (Ash & Adams, 2020, arXiv:1910.08475): what was
     learned stays the larger part of every weight, but the network is less sure of

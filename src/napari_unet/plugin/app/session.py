@@ -331,9 +331,7 @@ class ScanSession:
         self.segmentation.write_prediction(
             event.index,
             event.labels,
-            self.progress.predicted(
-                event.index, event.labels, event.expected_errors, event.learned_from
-            ),
+            self.progress.predicted(event.index, event.expected_errors, event.learned_from),
         )
 
     def show_volume(self, labels: NDArray[np.uint8]) -> None:
