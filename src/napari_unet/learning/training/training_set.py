@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -209,7 +210,7 @@ class TrainingSet:
         """Draw an augmented batch.
 
         Half of the slices are drawn by class, so that a rare structure is seen
-        often however many slices show none; the others are drawn evenly.
+        often however many slices show none.
 
         Parameters
         ----------
@@ -231,13 +232,7 @@ class TrainingSet:
         def draw(count: int) -> int:
             return int(torch.randint(count, (1,), generator=generator))
 
-        chosen = []
-        for position in range(size):
-            if position % 2:
-                chosen.append(draw(len(self)))
-            else:
-                members = self._members[draw(len(self._members))]
-                chosen.append(int(members[draw(len(members))]))
+        chosen = self._choose(size, draw)
         images, labels = self._images[chosen], self._labels[chosen]
         if (assumed := self._assumed[chosen]).any():
             used = torch.rand(labels.shape, generator=generator) < assumed_share(strength)
@@ -252,29 +247,49 @@ class TrainingSet:
             labels[-1] = self._canvas.labels(scan, np.zeros(scan.shape, np.uint8))
             if borders is not None:
                 borders[-1] = 0
-        rows, columns = (min(side, self._tile) for side in images.shape[-2:])
-        centres = None
-        shown, start = (rows, columns), 0
-        if (rows, columns) != images.shape[-2:]:
-            centres = torch.stack([self._patch_centre(each, draw) for each in labels])
-            # The middle of an even side lies between two pixels.
-            centres += torch.tensor([0.5 * (rows % 2 == 0), 0.5 * (columns % 2 == 0)])
-            half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
-            last = torch.tensor(images.shape[-2:]) - 1 - half
-            centres = torch.minimum(torch.maximum(centres, half), last)
-            if self._model.padding == "valid":
-                start = layer_sizes.input_margin(self._model)
-                down, across = (layer_sizes.input_size(self._model, n) for n in (rows, columns))
-                shown = down, across
-                centres += (torch.tensor(shown) - 1) / 2 - start - half
+        tiles = self._tiles(labels, draw)
         drawn = sample_augmentation(
             size, self._limits.scaled(strength), generator, aspect=self._aspect
         )
-        images, labels = apply_augmentation(images, labels, drawn, centres=centres, size=shown)
-        inner = (..., slice(start, start + rows), slice(start, start + columns))
+        images, labels = apply_augmentation(
+            images, labels, drawn, centres=tiles.centres, size=tiles.shown
+        )
         if borders is not None:
-            borders = move_along(borders, drawn, centres=centres, size=shown)[inner]
-        return images, labels[inner], borders
+            borders = move_along(borders, drawn, centres=tiles.centres, size=tiles.shown)
+            borders = borders[tiles.scored]
+        return images, labels[tiles.scored], borders
+
+    def _choose(self, size: int, draw: Callable[[int], int]) -> list[int]:
+        """Choose slices: half of them by class, the others evenly."""
+        chosen = []
+        for position in range(size):
+            if position % 2:
+                chosen.append(draw(len(self)))
+            else:
+                members = self._members[draw(len(self._members))]
+                chosen.append(int(members[draw(len(members))]))
+        return chosen
+
+    def _tiles(self, labels: Tensor, draw: Callable[[int], int]) -> _Tiles:
+        """Choose a tile of each slice with labels (n, h, w), or all of it where it is no larger."""
+        sides = labels.shape[-2:]
+        rows, columns = (min(side, self._tile) for side in sides)
+        if (rows, columns) == sides:
+            return _Tiles((rows, columns), None, (..., slice(rows), slice(columns)))
+        centres = torch.stack([self._tile_centre(each, draw) for each in labels])
+        # The middle of an even side lies between two pixels.
+        centres += torch.tensor([0.5 * (rows % 2 == 0), 0.5 * (columns % 2 == 0)])
+        half = torch.tensor([(rows - 1) / 2, (columns - 1) / 2])
+        last = torch.tensor(sides) - 1 - half
+        centres = torch.minimum(torch.maximum(centres, half), last)
+        shown, start = (rows, columns), 0
+        if self._model.padding == "valid":
+            start = layer_sizes.input_margin(self._model)
+            down, across = (layer_sizes.input_size(self._model, n) for n in (rows, columns))
+            shown = down, across
+            centres += (torch.tensor(shown) - 1) / 2 - start - half
+        scored = (..., slice(start, start + rows), slice(start, start + columns))
+        return _Tiles(shown, centres, scored)
 
     def unchanged(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return slices as they were annotated, whole and not augmented.
@@ -300,7 +315,7 @@ class TrainingSet:
         return self._images[kept], self._labels[kept].long()
 
     @staticmethod
-    def _patch_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
+    def _tile_centre(labels: Tensor, draw: Callable[[int], int]) -> Tensor:
         """Choose an annotated pixel (row, column), of each class equally often.
 
         Any pixel, where none is left on the network's grid.
@@ -311,6 +326,25 @@ class TrainingSet:
         places = (labels == values[draw(len(values))]).nonzero()
         centre: Tensor = places[draw(len(places))].float()
         return centre
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tiles:
+    """What a batch shows of its slices.
+
+    Parameters
+    ----------
+    shown : tuple of int
+        Rows and columns of each image.
+    centres : Tensor, shape (n, 2), or None
+        Where their middle (row, column) lies in each slice; None: in its middle.
+    scored : tuple
+        Index of the rows and columns that have labels.
+    """
+
+    shown: tuple[int, int]
+    centres: Tensor | None
+    scored: tuple[EllipsisType, slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
