@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -119,6 +120,33 @@ def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
                 raise AlreadyExistsError(shown) from error
     with suppress(OSError):  # not every system can flush a folder
         _flush(target.parent)
+
+
+@contextmanager
+def path_in_utf8(path: Path, *, read: bool) -> Iterator[Path]:
+    """Offer another path in place of one that is not UTF-8, which some libraries cannot take.
+
+    SimpleITK even ends the process at such a path.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    read : bool
+        Whether it is there to be read, rather than to be written.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="napari-unet-") as folder:
+            other = Path(folder, f"file{path.suffix}")
+            if read:
+                shutil.copyfile(path, other)
+            yield other
+            if not read:
+                shutil.copyfile(other, path)
+    else:
+        yield path
 
 
 def _target(shown: Path, *, overwrite: bool) -> Path:

@@ -72,9 +72,18 @@ class Continuity:
     ----------
     tallies : tuple, one for each structure 1..K
         `Tally` for each of `SIZES` sizes.
+
+    Raises
+    ------
+    ValueError
+        If they are for other sizes.
     """
 
     tallies: tuple[tuple[Tally, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(len(sizes) != SIZES for sizes in self.tallies):
+            raise ValueError(f"pieces are counted in {SIZES} sizes")
 
     @property
     def all_goes_on(self) -> bool:

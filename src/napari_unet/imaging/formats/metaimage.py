@@ -6,10 +6,7 @@ Writing goes through SimpleITK, which comes with an extra.
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.errors import SaveError, VolumeError
+from napari_unet.imaging.atomic import path_in_utf8
 from napari_unet.imaging.formats.voxel_storage import Storage, beside, scan_behind_header
 from napari_unet.imaging.receipt import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import ScanFile, check_shape, unreadable
@@ -166,10 +164,8 @@ def write_metaimage(contents: Contents, path: Path) -> None:
     image.SetOrigin(lps[:, 3].tolist())
     image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
     try:
-        with _path_in_utf8(path) as writable:
+        with path_in_utf8(path, read=False) as writable:
             sitk.WriteImage(image, str(writable), useCompression=True)
-            if writable != path:
-                shutil.copyfile(writable, path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("Reason: ")
         reason = reason.replace(str(path), "the file")  # a temporary name
@@ -180,9 +176,7 @@ def read_back_metaimage(path: Path) -> ReadBack:
     """Read a written file with SimpleITK."""
     sitk = _simple_itk()
     try:
-        with _path_in_utf8(path) as readable:
-            if readable != path:
-                shutil.copyfile(path, readable)
+        with path_in_utf8(path, read=True) as readable:
             image = sitk.ReadImage(str(readable))
     except RuntimeError as error:
         raise ValueError(str(error).strip().splitlines()[-1]) from error
@@ -192,21 +186,6 @@ def read_back_metaimage(path: Path) -> ReadBack:
     affine[:3, :3] = RAS_TO_LPS @ directions * np.asarray(image.GetSpacing())
     affine[:3, 3] = RAS_TO_LPS @ np.asarray(image.GetOrigin())
     return ReadBack(stored.shape, stored, affine)
-
-
-@contextmanager
-def _path_in_utf8(path: Path) -> Iterator[Path]:
-    """Give a path elsewhere instead of one that is not UTF-8: SimpleITK ends the process at such.
-
-    Whoever writes there copies the file to its place; whoever reads copies it from there.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory(prefix="napari-unet-") as folder:
-            yield Path(folder, f"image{path.suffix}")
-    else:
-        yield path
 
 
 def _simple_itk() -> Any:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from napari_unet.errors import CheckpointError
-from napari_unet.imaging.atomic import atomic_path
+from napari_unet.imaging.atomic import atomic_path, path_in_utf8
 from napari_unet.imaging.volume import PLANES
-from napari_unet.learning.calibration import SIZES, Calibration, Continuity
-from napari_unet.learning.config import ModelConfig
-from napari_unet.learning.model_card import ModelCard, Provenance, ScanSizes, further_values
+from napari_unet.learning.model_card import ModelCard, further_values
 from napari_unet.learning.preparation import NORMALISATIONS
 from napari_unet.learning.runtime import load_torch
 from napari_unet.text import counted
@@ -209,7 +207,7 @@ class Checkpoint:
         path = Path(path)
         try:
             with (
-                _path_in_utf8(path) as readable,
+                path_in_utf8(path, read=True) as readable,
                 safetensors.safe_open(readable, framework="pt") as file,
             ):
                 metadata = file.metadata() or {}
@@ -235,18 +233,6 @@ class Checkpoint:
         if not all(torch.isfinite(tensor).all() for tensor in state.values()):
             raise CheckpointError(f"{path.name} has weights that are not numbers: it is damaged.")
         return checkpoint
-
-
-@contextlib.contextmanager
-def _path_in_utf8(path: Path) -> Iterator[Path]:
-    """Give another path to a file whose own one is not UTF-8: safetensors takes no such."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        with path.open("rb") as file:
-            yield Path(f"/dev/fd/{file.fileno()}")
-    else:
-        yield path
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -303,39 +289,12 @@ def _named_values(class_names: Sequence[str]) -> tuple[int, ...]:
     return values if len({*values} - {0}) == len(class_names) else ()
 
 
-def _parse_sizes(raw: Mapping[str, Sequence[float]] | None) -> ScanSizes | None:
-    if raw is None:
-        return None
-    lengths = {}
-    for name, given in raw.items():
-        z, y, x = map(float, given)
-        lengths[name] = (z, y, x)
-    return ScanSizes(**lengths)
-
-
 def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
+    """Make a card of what is written; what formats 1 to 3 do not know has its default."""
     try:
         del raw["format_version"]
-        provenance: dict[str, Any] = raw.pop("provenance")
-        provenance["trained_on"] = tuple(provenance["trained_on"])
-        for key in ("learned_slices", "held_back"):  # unknown in format 1
-            slices = provenance.get(key, ())
-            provenance[key] = tuple((str(scan), int(index)) for scan, index in slices)
-        rows, columns = raw.pop("spacing_mm")
-        calibration = _parse_calibration(raw.pop("calibration", {}))  # unknown before format 4
-        names = tuple(raw.pop("class_names"))
-        card = ModelCard(
-            model=ModelConfig(**raw.pop("model")),  # formats 1 and 2: with fewer options
-            provenance=Provenance(**provenance),
-            spacing_mm=(float(rows), float(columns)),
-            class_names=names,
-            class_colors=tuple(raw.pop("class_colors")),
-            channel_names=tuple(raw.pop("channel_names")),
-            calibration=calibration,
-            label_values=tuple(raw.pop("label_values", ())) or _named_values(names),
-            scan_sizes=_parse_sizes(raw.pop("scan_sizes", None)),
-            **raw,
-        )
+        raw["label_values"] = raw.get("label_values") or _named_values(raw["class_names"])
+        card: ModelCard = _parse(ModelCard, raw)
         if card.model.n_classes != len(card.class_names) + 1:
             raise ValueError("impossible network shape")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -348,12 +307,24 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
     return card
 
 
-def _parse_calibration(raw: dict[str, Any]) -> Calibration:
-    tallies = tuple(
-        tuple((float(alone), float(chances)) for alone, chances in sizes)
-        for sizes in raw.get("continuity", {}).get("tallies", ())
-    )
-    if any(len(sizes) != SIZES for sizes in tallies):
-        raise ValueError(f"pieces are counted in {SIZES} sizes")
-    strengths = tuple(float(strength) for strength in raw.get("strengths", ()))
-    return Calibration(strengths, Continuity(tallies))
+def _parse(kind: Any, raw: Any) -> Any:
+    """Make a value of a type of what `dataclasses.asdict` and JSON have made of one.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass, a tuple, an optional, or what JSON knows itself.
+    raw : object
+        Mapping, list, None, or the value.
+    """
+    if dataclasses.is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        return kind(**{name: _parse(kinds[name], each) for name, each in raw.items()})  # type: ignore[operator]
+    parts = get_args(kind)
+    if isinstance(kind, UnionType):
+        return None if raw is None else _parse(parts[0], raw)
+    if get_origin(kind) is tuple:
+        if parts[-1] is Ellipsis:
+            return tuple(_parse(parts[0], each) for each in raw)
+        return tuple(_parse(part, each) for part, each in zip(parts, raw, strict=True))
+    return float(raw) if kind is float else raw
