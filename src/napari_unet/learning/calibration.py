@@ -112,6 +112,12 @@ class Continuity:
         """Take what was counted (structures, `SIZES`, 2), see `count_pieces`."""
         return cls(tuple(tuple((float(a), float(b)) for a, b in sizes) for sizes in counted))
 
+    def times(self, share: float) -> Continuity:
+        """Count only a share (0 to 1) of the pieces."""
+        return Continuity(
+            tuple(tuple((share * a, share * b) for a, b in sizes) for sizes in self.tallies)
+        )
+
     def __add__(self, other: Continuity) -> Continuity:
         """Count the pieces of both."""
         pairs = itertools.zip_longest(self.tallies, other.tallies, fillvalue=_NOTHING)

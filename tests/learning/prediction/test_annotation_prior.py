@@ -8,6 +8,7 @@ import pytest
 from napari_unet import fill_between
 from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.imaging.measurement import dice
+from napari_unet.learning.calibration import SIZES, Calibration, Continuity
 from napari_unet.learning.config import ModelConfig, TrainConfig
 from napari_unet.learning.model_card import ModelCard, Provenance
 from napari_unet.learning.network.checkpoint import Checkpoint
@@ -15,6 +16,7 @@ from napari_unet.learning.network.unet import UNet
 from napari_unet.learning.prediction.annotation_prior import (
     STRONGEST_AGAINST,
     AnnotationPrior,
+    continuity_with,
     share_of_learned,
 )
 from napari_unet.learning.prediction.fusion import neighbour_weights
@@ -147,6 +149,21 @@ def test_a_round_and_a_prediction_agree_on_how_much_a_network_knows_of_other_sca
     assert share_of_learned(
         names, names, this_round.done(1, 1.0, stopped=False).checkpoint.card.provenance
     ) == pytest.approx(0.1)
+
+
+def test_slices_that_are_still_annotated_are_not_counted_twice():
+    pieces = Continuity((((1.0, 4.0),) * SIZES,))
+    learned = tuple(("head", index) for index in range(4))
+    card = ModelCard(
+        ModelConfig(),
+        ("ball",),
+        calibration=Calibration(continuity=pieces),
+        provenance=Provenance(learned_slices=learned),
+    )
+    assert continuity_with(pieces, learned, card) == pieces
+    assert continuity_with(pieces, [("another", 1)], card) == pieces + pieces
+    one_of_four = continuity_with(pieces, learned[1:], card)
+    assert one_of_four.tallies[0][0] == (1.25, 5.0)
 
 
 @pytest.mark.parametrize("steps", [1, 60])

@@ -64,6 +64,8 @@ def continuity_with(
 ) -> Continuity:
     """Add what a network saw of other slices than those annotated to what these tell.
 
+    Its tallies are of all that it has learned from: they count by the share of others among it.
+
     Parameters
     ----------
     here : Continuity
@@ -73,9 +75,11 @@ def continuity_with(
     card : ModelCard
         Of the network.
     """
-    if {*card.provenance.learned_slices} <= {*annotated}:
+    learned = {*card.provenance.learned_slices}
+    others = learned - {*annotated}
+    if not others:
         return here
-    return here + card.calibration.continuity
+    return here + card.calibration.continuity.times(len(others) / len(learned))
 
 
 class AnnotationPrior:
