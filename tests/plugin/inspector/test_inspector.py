@@ -179,7 +179,7 @@ def test_channels_can_be_stepped_through_or_seen_in_a_grid(bench, open_panel):
     assert layer.name.startswith("Decoder 1: 4 channels")
 
 
-def test_a_look_waits_for_the_training_and_shows_the_new_model(bench, open_panel):
+def test_an_inspection_waits_for_the_training_and_shows_the_new_model(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
@@ -195,7 +195,7 @@ def test_a_look_waits_for_the_training_and_shows_the_new_model(bench, open_panel
     assert "As the model sees it" in ours(bench)
 
 
-def test_layers_deleted_by_hand_are_no_longer_wished_for(bench, open_panel):
+def test_layers_deleted_by_hand_are_no_longer_requested(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
@@ -205,7 +205,7 @@ def test_layers_deleted_by_hand_are_no_longer_wished_for(bench, open_panel):
     assert not panel.uncertainty.isChecked()
 
 
-def test_a_picture_that_waits_for_its_turn_goes_with_the_wish_or_the_plane(bench, open_panel):
+def test_a_picture_that_waits_for_its_turn_goes_with_the_request_or_the_plane(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
@@ -278,26 +278,26 @@ def test_the_annotator_works_on_while_pictures_are_shown(bench, open_panel):
     assert bench.session.labels.data.shape == SHAPE
 
 
-def begin_long_look(bench: Bench, seen: list) -> None:
-    """A look that goes on until it is stopped."""
+def begin_long_inspection(bench: Bench, seen: list) -> None:
+    """An inspection that goes on until it is stopped."""
 
-    def look(should_stop):
+    def inspect(should_stop):
         while not should_stop():
             time.sleep(0.01)
-            yield "still looking"
+            yield "still at it"
 
     bench.annotator.work.background.happened.connect(seen.append)
-    bench.annotator.work.run_in_background(look)
+    bench.annotator.work.run_in_background(inspect)
     bench.qtbot.waitUntil(lambda: len(seen) > 2)
 
 
 @pytest.mark.parametrize("button", ["train.start", "result.segment", "result.fill"])
-def test_a_look_makes_way_for_what_the_annotator_starts(bench, button):
+def test_an_inspection_makes_way_for_what_the_annotator_starts(bench, button):
     train(bench)
     bench.paint(12)
     bench.wait_for_job()
     seen = []
-    begin_long_look(bench, seen)
+    begin_long_inspection(bench, seen)
     panel, name = button.split(".")
     pressed = getattr(getattr(bench.widget, panel), name)
     assert pressed.isEnabled()
@@ -310,9 +310,9 @@ def test_a_look_makes_way_for_what_the_annotator_starts(bench, button):
     assert bench.widget.message.text != "Stopped."
 
 
-def test_work_that_waits_for_a_look_can_be_stopped(bench):
+def test_work_that_waits_for_an_inspection_can_be_stopped(bench):
     train(bench)
-    begin_long_look(bench, [])
+    begin_long_inspection(bench, [])
     bench.widget.train.start.click()
     assert bench.widget.train.start.text() == "Stop"
     bench.widget.train.start.click()
@@ -361,11 +361,11 @@ def test_an_explanation_makes_way_for_pictures_and_ends_when_nobody_wants_it(
     assert set(ours(bench)) == {"Uncertainty"}
 
 
-def test_the_model_can_be_changed_during_a_look(bench, open_panel):
+def test_the_model_can_be_changed_during_an_inspection(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    begin_long_look(bench, [])
+    begin_long_inspection(bench, [])
     bench.annotator.forget_model()
     bench.qtbot.waitUntil(lambda: not panel.controller.busy)
     assert "Train a model" in panel.message.text
