@@ -46,6 +46,15 @@ __all__ = [
 ]
 
 
+FilePath: TypeAlias = str | Path
+Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
+"""A scan: a `Volume`, its file, or its files (one per sequence)."""
+
+
+class LabelsMoved(UserWarning):
+    """The labels lay on another grid, and were brought onto that of the scan."""
+
+
 class TrainingCutShort(UserWarning):
     """Training failed midway; the model has what was learned until then."""
 
@@ -62,14 +71,16 @@ class OddVoxelsFound(UserWarning):
     """The scan has voxels far outside the range of all others: padding or damage."""
 
 
-def _tell(event: TrainEvent | SegmentEvent, progress: Callable[[Any], None] | None) -> None:
+def _tell(
+    event: TrainEvent | SegmentEvent, progress: Callable[[Any], None] | None, stacklevel: int = 3
+) -> None:
     """Pass an event on; without anybody who listens, a notice becomes a warning."""
     if progress is not None:
         progress(event)
     elif isinstance(event, Notice):
-        odd = OddVoxelsFound if event.about == "scan" else SlowerThanExpected
-        kind = ScanUnlikeTraining if isinstance(event, UnlikeTraining) else odd
-        warnings.warn(event.text, kind, stacklevel=3)
+        kinds = {"scan": OddVoxelsFound, "labels": LabelsMoved, "work": SlowerThanExpected}
+        kind = ScanUnlikeTraining if isinstance(event, UnlikeTraining) else kinds[event.about]
+        warnings.warn(event.text, kind, stacklevel=stacklevel)
 
 
 def train(
@@ -94,7 +105,7 @@ def train(
         than the first are resampled onto it.
     labels : path or ndarray of integer, shape (z, y, x)
         The annotation: a file, which is brought onto the scan's grid where it is on
-        another one (a `LabelsMoved` warning says so), or an array on that grid in display
+        another one (a `Notice` says so), or an array on that grid in display
         order, like ``volume.data[0]``. 0 is background, 255 a voxel that nobody annotated
         (see `learning.training.assumed_background`), any other value a structure.
     slices : sequence of int, optional
@@ -123,7 +134,7 @@ def train(
         Budget, seed and network.
     progress : callable, optional
         Given every event while training runs; without it a `Notice` becomes a
-        `SlowerThanExpected`, `OddVoxelsFound` or `ScanUnlikeTraining` warning.
+        `SlowerThanExpected`, `OddVoxelsFound`, `LabelsMoved` or `ScanUnlikeTraining` warning.
     should_stop : callable, optional
         Asked at every step; True ends training with what was learned so far.
 
@@ -145,7 +156,7 @@ def train(
     config = config or TrainConfig()
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
-    truth = read_labels_on_grid(labels, volume.grid, volume.name)
+    truth = read_labels_on_grid(labels, volume.grid, volume.name, progress)
     known = start.card.label_values if start else None
     ignore = _ignored_in(truth, labels, ignore_label, known)
     along = _choose_axis(volume.grid, axis, start)
@@ -239,7 +250,7 @@ def segment(
     if slices is not None and labels is None:
         raise UsageError("`slices` says which slices of `labels` count: give both.")
     if labels is not None:
-        truth = read_labels_on_grid(labels, volume.grid, volume.name)
+        truth = read_labels_on_grid(labels, volume.grid, volume.name, progress)
         ignore = _ignored_in(truth, labels, ignore_label, card.label_values)
         chosen = choose_slices(truth, volume.grid, card.slice_axis, slices, ignore=ignore)
         stack = np.moveaxis(truth, card.slice_axis, 0)[chosen]
@@ -362,19 +373,6 @@ def _choose_axis(grid: Grid, name: str | None, init: Checkpoint | None = None) -
     return grid.default_axis() if init is None else init.card.slice_axis
 
 
-if TYPE_CHECKING:
-    from napari_unet.learning.network.checkpoint import Checkpoint
-
-
-class LabelsMoved(UserWarning):
-    """The labels lay on another grid, and were brought onto that of the scan."""
-
-
-FilePath: TypeAlias = str | Path
-Image: TypeAlias = Volume | FilePath | Sequence[FilePath]
-"""A scan: a `Volume`, its file, or its files (one per sequence)."""
-
-
 def as_volume(image: Image) -> Volume:
     """Read a scan unless it is one already."""
     return image if isinstance(image, Volume) else load_volume(image)
@@ -390,13 +388,16 @@ def as_checkpoint(model: Checkpoint | FilePath) -> Checkpoint:
 
 
 def read_labels_on_grid(
-    labels: NDArray[Any] | FilePath, grid: Grid, reference: str = "the scan"
+    labels: NDArray[Any] | FilePath,
+    grid: Grid,
+    reference: str = "the scan",
+    progress: Callable[[Any], None] | None = None,
 ) -> NDArray[Any]:
-    """Annotation (z, y, x) on `grid`; a file on another one is brought there, with a warning."""
+    """Annotation (z, y, x) on `grid`; a file on another one is brought there, with a notice."""
     if isinstance(labels, str | Path):
         found, note = load_labels_onto(labels, grid, reference)
         if note:
-            warnings.warn(note, LabelsMoved, stacklevel=3)
+            _tell(Notice(note, about="labels"), progress, stacklevel=4)
         return found
     if not isinstance(labels, np.ndarray):
         raise VolumeError(

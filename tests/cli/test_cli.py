@@ -17,7 +17,7 @@ import pytest
 from napari_unet import api
 from napari_unet.cli import console
 from napari_unet.cli.main import main
-from napari_unet.errors import NapariUnetError
+from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import BorderWeighting, ModelConfig, Recipe, TrainConfig
 from napari_unet.learning.events import RoundDone
@@ -32,7 +32,7 @@ import sys
 from napari_unet.cli.main import main as cli
 from napari_unet.cli import console
 console.LINE_EVERY = 0
-sys.exit(cli.main())
+sys.exit(cli())
 """
 
 INTERRUPTED = """
@@ -106,7 +106,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
 def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys, monkeypatch):
     # As many steps on a busy machine as on a quick one.
     monkeypatch.setattr(
-        "napari_unet.cli.main.TrainConfig", partial(TrainConfig, max_steps=60, threads=1)
+        "napari_unet.cli.train.TrainConfig", partial(TrainConfig, max_steps=60, threads=1)
     )
     assert train(scan, "--seconds", "200", "--seed", "1") == 0
     assert "label 4; 5 annotated slices" in capsys.readouterr().out
@@ -239,7 +239,7 @@ def test_a_mask_that_could_not_be_saved_is_not_computed(scan, model, capsys, mon
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are UTF-8 there")
 def test_a_name_that_is_not_utf_8_costs_neither_model_nor_masks(scan, monkeypatch):
     monkeypatch.setattr(
-        "napari_unet.cli.main.TrainConfig", partial(TrainConfig, max_steps=1, threads=1)
+        "napari_unet.cli.train.TrainConfig", partial(TrainConfig, max_steps=1, threads=1)
     )
     folder = scan / os.fsdecode(b"M\xfcller")
     folder.mkdir()
@@ -363,7 +363,7 @@ def test_a_model_is_tested_on_slices_held_back_and_kept_if_the_new_one_is_worse(
     scan, capsys, monkeypatch
 ):
     monkeypatch.setattr(
-        "napari_unet.cli.main.TrainConfig", partial(TrainConfig, max_steps=40, threads=1)
+        "napari_unet.cli.train.TrainConfig", partial(TrainConfig, max_steps=40, threads=1)
     )
     first, out = scan / "first.safetensors", scan / "model.safetensors"
     start = ("--seconds", "200", "--init", str(first))
@@ -470,9 +470,9 @@ def test_bad_input_is_one_line_and_a_status(
         ["train", "--image", "a.nii.gz"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--slices", "1,two"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--axis", "oblique"],
-        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seconds", "-1"],
-        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "9" * 23],
-        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "-1"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seconds", "soon"],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "9" * 5000],
+        ["train", "--image", "a", "--labels", "b", "--out", "c", "extra"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--ignore-label", "0"],
     ],
 )
@@ -481,6 +481,22 @@ def test_wrong_usage_is_one_line(capsys, arguments):
         main(arguments)
     assert exit_.value.code == 2
     assert "--help" in error_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        (["--seconds", "-1"], {"seconds": -1.0}),
+        (["--seconds", "nan"], {"seconds": float("nan")}),
+        (["--seed", "9" * 23], {"seed": int("9" * 23)}),
+        (["--seed", "-1"], {"seed": -1}),
+    ],
+)
+def test_python_and_the_command_line_refuse_settings_with_the_same_words(capsys, given, settings):
+    with pytest.raises(UsageError) as refused:
+        TrainConfig(**settings)
+    assert main(["train", "--image", "a", "--labels", "b", "--out", "c.safetensors", *given]) == 2
+    assert error_of(capsys) == f"napari-unet: {refused.value}\n"
 
 
 def test_a_model_is_replaced_only_when_told_and_that_is_said_before_training(
@@ -654,7 +670,7 @@ def test_a_list_of_scans_goes_on_where_nobody_reads_what_is_wrong(scan, model, m
 
 def test_training_goes_on_where_nobody_reads_what_it_says(scan, monkeypatch):
     monkeypatch.setattr(
-        "napari_unet.cli.main.TrainConfig", partial(TrainConfig, max_steps=2, threads=1)
+        "napari_unet.cli.train.TrainConfig", partial(TrainConfig, max_steps=2, threads=1)
     )
     monkeypatch.setattr(console, "LINE_EVERY", 0)
     monkeypatch.setattr(sys, "stdout", Closed())

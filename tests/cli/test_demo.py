@@ -65,8 +65,8 @@ def test_the_commands_of_the_report_do_the_same(folder, monkeypatch, tmp_path, c
     (commands,) = re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)
     train, segment = commands.replace("\\\n", " ").splitlines()
     monkeypatch.chdir(tmp_path)
-    assert cli.main([*train.split()[1:], "--seconds", "0.7"]) == 0
-    assert cli.main(segment.split()[1:]) == 0
+    assert cli([*train.split()[1:], "--seconds", "0.7"]) == 0
+    assert cli(segment.split()[1:]) == 0
     assert (tmp_path / "mask.nii.gz").exists()
     n_slices = re.search(r"--slices ([\d,]+)", train)
     assert n_slices is not None
@@ -148,31 +148,31 @@ def test_an_earlier_demo_is_replaced_and_what_others_have_there_is_not(
     (out / "notes.txt").write_text("mine")
     before = (out / "model.safetensors").read_bytes()
     again = ["demo", "--headless", "--out", str(out)]
-    assert cli.main(again) == 0
+    assert cli(again) == 0
     assert (out / "model.safetensors").read_bytes() != before
     assert {path.name for path in out.iterdir()} == {*demo.FILES, demo.NOTE, "notes.txt"}
 
     capsys.readouterr()
     (out / "labels.nii.gz").write_bytes(b"painted further")
     written = {path: path.read_bytes() for path in out.iterdir()}
-    assert cli.main(again) == 1
+    assert cli(again) == 1
     said = capsys.readouterr().err
     assert "labels.nii.gz is not of an earlier demo, or was changed since" in said
     assert "--overwrite" in said
     assert {path: path.read_bytes() for path in out.iterdir()} == written
-    assert cli.main([*again, "--overwrite"]) == 0
+    assert cli([*again, "--overwrite"]) == 0
     assert api.load_labels(out / "labels.nii.gz")[0].any()
 
 
 @pytest.mark.parametrize("name", ["mask.nii.gz", "truth.json", "demo.json", "report.html"])
 def test_a_demo_replaces_no_file_of_others_in_a_folder_that_it_has_not_made(tmp_path, name, capsys):
     (tmp_path / name).write_text("mine")
-    assert cli.main(["demo", "--headless", "--out", str(tmp_path)]) == 1
+    assert cli(["demo", "--headless", "--out", str(tmp_path)]) == 1
     assert f"{name} is not of an earlier demo" in capsys.readouterr().err
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert cli.main(["demo", "--headless", "--out", str(tmp_path / "file" / "demo")]) == 1
+    assert cli(["demo", "--headless", "--out", str(tmp_path / "file" / "demo")]) == 1
     assert "Cannot make the folder" in capsys.readouterr().err

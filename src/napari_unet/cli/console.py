@@ -14,8 +14,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+from napari_unet.errors import AlreadyExistsError, IgnoreLabelNeededError, NapariUnetError
+
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from napari_unet.imaging.saving import GeometryReceipt
+    from napari_unet.imaging.volume import Volume
+    from napari_unet.learning.events import Notice
 
 LINE_EVERY = 10.0
 """Seconds between plain progress lines."""
@@ -53,6 +59,46 @@ def _discard(stream: TextIO) -> None:
     """Let go of what is printed from now on, and of what waits: it would fail again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def fail(message: str, status: int) -> int:
+    """Print in one line what is wrong; give the exit status."""
+    complain(f"napari-unet: {' '.join(message.split())}")
+    return status
+
+
+def words_of(error: Exception) -> str:
+    """Say in the words of the command line what is wrong."""
+    if isinstance(error, AlreadyExistsError):
+        return f"{error.path} exists already. Choose another name, or replace it: --overwrite."
+    if isinstance(error, IgnoreLabelNeededError):
+        return f"{error.question} Say which: --ignore-label none, or --ignore-label {error.value}."
+    if isinstance(error, NapariUnetError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "Not enough memory. Close other programs, or use a smaller scan."
+    if isinstance(error, OSError):
+        return f"{error.filename or 'File'}: {error.strerror or error}."
+    return f"{type(error).__name__}: {error}"
+
+
+def say_notes(volume: Volume) -> None:
+    """Say what about the files of a scan its user should know."""
+    for note in volume.notes:
+        say(f"Note: {note}")
+
+
+def say_receipt(receipt: GeometryReceipt) -> None:
+    """Say what was saved where, and what reading it back has shown."""
+    say(receipt.verified(str(receipt.path)))
+
+
+def show_notice(notice: Notice, volume: Volume, progress: Progress) -> None:
+    """Say what the user should know, unless it was said when the scan was read."""
+    if notice.about == "labels":
+        say(f"Note: {notice.text}")
+    elif notice.text not in volume.notes:
+        progress.note(notice.text)
 
 
 class Progress:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from napari_unet import api
 from napari_unet.cli import report
 from napari_unet.cli.console import Progress, ended_by_signals, say
+from napari_unet.cli.options import FLAT
+from napari_unet.errors import AlreadyExistsError, SaveError
 from napari_unet.imaging.atomic import atomic_path, check_may_write, make_folder
 from napari_unet.imaging.measurement import dice, measure
 from napari_unet.imaging.saving import save_image
@@ -47,8 +49,9 @@ NOTE = "demo.json"
 """The file beside them that says what each of them was like."""
 
 
-def run(out: Path, *, headless: bool = False, config: TrainConfig, overwrite: bool = False) -> None:
-    """Show the plugin on a synthetic brain with metastases.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What ``napari-unet demo`` is told.
 
     Parameters
     ----------
@@ -56,14 +59,33 @@ def run(out: Path, *, headless: bool = False, config: TrainConfig, overwrite: bo
         Folder for the report.
     headless : bool
         Write the report although there is a display.
-    config : TrainConfig
-        Training of the report.
     overwrite : bool
-        Whether files in `out` may be replaced that an earlier demo did not write.
+        Replace files of others in that folder too.
+    seconds : float
+        Training time of the report.
     """
-    if headless or not has_display():
+
+    out: Path = Path("demo")
+    headless: bool = False
+    overwrite: bool = False
+    seconds: float = TrainConfig().seconds
+
+
+def demo(options: Annotated[DemoOptions | None, FLAT] = None) -> None:
+    """Show it on a synthetic brain: in napari, or as a report."""
+    options = options or DemoOptions()
+    config = TrainConfig(seconds=options.seconds)
+    if options.headless or not has_display():
         with ended_by_signals():
-            write_report(out, synthetic.make_phantom(), config, overwrite=overwrite)
+            try:
+                write_report(
+                    options.out, synthetic.make_phantom(), config, overwrite=options.overwrite
+                )
+            except AlreadyExistsError as error:
+                raise SaveError(
+                    f"{error.path} is not of an earlier demo, or was changed since. Choose another "
+                    "--out, or replace it: --overwrite."
+                ) from error
         return
     from napari_unet.plugin.demo import open_demo
 

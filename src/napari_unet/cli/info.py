@@ -1,4 +1,4 @@
-"""What is in a file, or in a network: the lines of ``napari-unet info``."""
+"""``napari-unet info``: what is in a file, or in a network."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from napari_unet.annotation.label_files import axis_title
+from napari_unet.cli.console import say
+from napari_unet.cli.options import (
+    FLAT,
+    MODEL_SUFFIX,
+    NamedPreset,
+    NetworkOptions,
+    Series,
+    flag_of,
+    given,
+    network_of,
+)
+from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.imaging.dicom.series import series_in
 from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.imaging.loading import ROUNDING
 from napari_unet.imaging.scan_file import ScanFile, Voxels
 from napari_unet.imaging.volume import FILE_AXES, PLANES, Grid, shape_text
-from napari_unet.learning.config import ModelConfig
+from napari_unet.learning.config import LARGEST, PRESETS, ModelConfig
 from napari_unet.learning.model_card import ModelCard
 from napari_unet.learning.network import layer_sizes
 from napari_unet.learning.network.layer_table import layer_table
@@ -29,6 +43,60 @@ FEW_LABELS = 64
 _CODES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI152", 5: "template"}
 
 _UNITS = {1: "metre", 2: "millimetre", 3: "micrometre"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfoOptions:
+    """What ``napari-unet info`` is told.
+
+    Parameters
+    ----------
+    preset : str, optional
+        Instead of a file: network to list layer by layer.
+    size : int, optional
+        Side of its input in pixels (default: that for a tile of training).
+    """
+
+    preset: NamedPreset | None = None
+    size: Annotated[int | None, Parameter(validator=Number(gte=1, lte=LARGEST))] = None
+    series: Series = None
+    network: Annotated[NetworkOptions, FLAT] = field(default_factory=NetworkOptions)
+
+
+def info(
+    file: Path | None = None, /, *, options: Annotated[InfoOptions | None, FLAT] = None
+) -> None:
+    """Describe a scan, a mask, a model, or the layers of a network.
+
+    Parameters
+    ----------
+    file : Path, optional
+        Image, DICOM folder or .safetensors file.
+    options : InfoOptions
+        The rest.
+    """
+    options = options or InfoOptions()
+    if file is None:
+        if options.preset is None:
+            raise UsageError(f"Name a file, or a network: --preset {' or '.join(PRESETS)}.")
+        network = network_of(options.preset, options.network) or PRESETS[options.preset]
+        for line in layers(network, options.size):
+            say(line)
+        return
+    kept = {"preset": options.preset, **given(options.network), "size": options.size}
+    if wrong := [flag_of(name) for name, value in kept.items() if value is not None]:
+        raise UsageError(f"A file says itself what is in it: leave {', '.join(wrong)} out.")
+    if not file.exists():
+        raise NapariUnetError(f"There is no file {file}.")
+    if file.suffix == MODEL_SUFFIX:
+        lines = model(file)
+    elif file.is_dir() and options.series is None:
+        lines = folder(file)
+    else:
+        lines = volume(file, series=options.series)
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        say(f"{key:<{width}}  {value}")
 
 
 def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:

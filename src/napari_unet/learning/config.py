@@ -33,18 +33,10 @@ AUTO = "auto"
 
 
 Padding: TypeAlias = Literal["zero", "mirror", "valid"]
-"""What a convolution sees beyond the border: zeros, the mirror image, or nothing, so that
-its result is smaller (valid)."""
-
 Normalisation: TypeAlias = Literal["batch", "none"]
-"""Whether features are normalised over the batch after each convolution."""
-
 Upsampling: TypeAlias = Literal["transposed", "nearest"]
-"""How the decoder doubles the size: by a learned 2x2 transposed convolution, or by repeating
-each pixel before a 2x2 convolution."""
-
 Initialisation: TypeAlias = Literal["uniform", "he"]
-"""Small uniform weights, or Gaussian ones of variance 2 / inputs of a neuron (He et al., 2015)."""
+"""See the options of a `ModelConfig` of these names."""
 
 OptimiserName: TypeAlias = Literal["adamw", "sgd"]
 """AdamW, or stochastic gradient descent with momentum."""
@@ -61,21 +53,31 @@ class ModelConfig:
     n_classes : int
         Classes including background.
     width : int
-        Feature channels of the first level; doubled at each level down.
+        Feature channels of the first level; each level has twice those above it.
     levels : int
-        Resolution levels, bridge included.
+        Depth: resolution levels, the bottom of the U included.
     stride : int
-        Pixels folded into channels at the input (space to depth): 2 works at
-        half resolution, 1 at full resolution.
+        Pixels folded into channels at the input (space to depth): 1 works at full
+        resolution, 2 at half.
     max_width : int
-        Feature channels are not doubled beyond this.
+        Feature channels that no level exceeds.
     kernel : int
-        Side of the convolution kernels, in pixels; odd.
-    padding, normalisation, upsampling, initialisation : str
-        See the types of these names.
+        Side of the convolution kernels in pixels; odd.
+    padding : str
+        What a convolution sees beyond the border: zeros, the mirror image, or nothing, so
+        that its result is smaller (valid).
+    normalisation : str
+        Whether features are normalised over the batch after each convolution; a network
+        without is trained by the recipe of ``paper``.
+    upsampling : str
+        How the decoder doubles the size: by a learned 2x2 transposed convolution, or by
+        repeating each pixel before a 2x2 convolution.
     dropout : float
         Share of the features that each training step leaves out at the end of the
         contracting path (last level of the encoder, and bridge).
+    initialisation : str
+        How weights are drawn: small uniform ones, or Gaussian ones of variance 2 / inputs
+        of a neuron (He et al., 2015).
 
     Raises
     ------
@@ -132,7 +134,8 @@ class BorderWeighting:
     weight : float
         What a gap between two objects that all but touch weighs on top of its class.
     sigma : float
-        How fast that falls off with the width of the gap.
+        How fast that falls off with the width of the gap, in pixels of the network or
+        millimetres.
     unit : str
         What `sigma` counts, see `LengthUnit`; the paper's 5 are pixels.
 
@@ -224,7 +227,7 @@ class TrainConfig:
     Parameters
     ----------
     seconds : float
-        Wall-clock budget.
+        Training time.
     max_steps : int or None
         Stop after this many steps even if time is left (tests, reproducibility).
     recipe : Recipe or None
@@ -236,7 +239,8 @@ class TrainConfig:
         torch threads; None: as many as are fastest, up to all cores this process
         may use (with `max_steps`: all of them, for reproducible models).
     preset : str
-        Name of the `ModelConfig` in `PRESETS`, or ``auto`` (see `presets`).
+        Network, a name in `PRESETS`; ``auto``: ``fast`` on a CPU, ``standard`` on a
+        graphics card.
     model : ModelConfig or None
         A network of one's own instead of a preset, such as
         ``replace(PRESETS["paper"], width=16)``; channels and classes are filled in.

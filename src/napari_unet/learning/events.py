@@ -149,11 +149,11 @@ class Notice:
     text : str
         One or two sentences.
     about : str
-        ``work`` that has become slower, or the ``scan``.
+        ``work`` that has become slower, the ``scan``, or its ``labels``.
     """
 
     text: str
-    about: Literal["work", "scan"] = "work"
+    about: Literal["work", "scan", "labels"] = "work"
 
 
 @dataclass(frozen=True, slots=True)
