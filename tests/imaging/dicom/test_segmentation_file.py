@@ -79,7 +79,7 @@ def test_every_door_opens_a_segmentation(dicom, tmp_path, capsys):
     ((labels, arguments, kind),) = read_scans(str(path))
     assert kind == "labels"
     np.testing.assert_array_equal(labels, mask)
-    named = {s.value: s.name for s in arguments["metadata"]["napari_unet"]["structures"]}
+    named = {s.value: s.name for s in arguments["metadata"]["napari_unet"].structures}
     assert named == {value: name for value, name, _ in STRUCTURES}
 
 
