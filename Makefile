@@ -2,6 +2,8 @@
 BIN := .venv/bin
 READY := .venv/.ready
 export PYTHON
+# Tests run side by side, each process with a screen of its own.
+JOBS ?= 2
 
 .PHONY: help demo test lint pyside clean
 
@@ -15,7 +17,7 @@ demo: $(READY)
 	$(BIN)/napari-unet demo --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -18,6 +18,11 @@ from pydicom.uid import (
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_volume
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run side by side: each process computes with one thread, whatever else is free.
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded, later
+    os.sched_getaffinity = lambda pid: {0}
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

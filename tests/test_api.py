@@ -23,7 +23,7 @@ from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import StepDone
 
 SHAPE = (14, 40, 36)
-QUICK = TrainConfig(seconds=60, max_steps=120, threads=1)
+QUICK = TrainConfig(seconds=36_000, max_steps=120, threads=1)
 ONE_STEP = TrainConfig(max_steps=1, threads=1)
 
 
@@ -48,6 +48,7 @@ def truth() -> np.ndarray:
     return ball((6, 16, 14), 6).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_training_on_three_slices_segments_the_others(truth):
     volume = scan_of(truth)
     seen: list[int] = []
@@ -69,6 +70,7 @@ def test_training_on_three_slices_segments_the_others(truth):
     assert model.card.provenance.annotated_slices == 3
 
 
+@pytest.mark.slow
 def test_label_values_with_gaps_come_back_as_they_were(truth):
     labels = truth * 4
     labels[ball((9, 27, 24), 5)] = 17
@@ -93,6 +95,7 @@ def test_a_model_is_trained_on_with_the_same_label_values(truth, tmp_path):
         napari_unet.train(volume, truth * 3, init=first, config=ONE_STEP)
 
 
+@pytest.mark.slow
 def test_named_structures_keep_their_label_values_and_can_be_renamed(truth):
     labels = truth * 2
     labels[ball((9, 27, 24), 5)] = 4

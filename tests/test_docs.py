@@ -19,6 +19,7 @@ def script():
     return module
 
 
+@pytest.mark.slow
 def test_every_code_block_of_how_a_unet_sees_runs_and_finds_the_metastasis(script):
     variables = script.run_page()
     found, truth = variables["predicted"] == 1, variables["drawn"] == 1

@@ -103,6 +103,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_train_then_segment_saves_a_mask_on_the_scans_grid(scan, capsys, monkeypatch):
     # As many steps on a busy machine as on a quick one.
     monkeypatch.setattr(
@@ -359,6 +360,7 @@ def test_init_goes_on_from_a_model_and_its_axis(scan, capsys):
     assert "leave --preset out" in error_of(capsys)
 
 
+@pytest.mark.slow
 def test_a_model_is_tested_on_slices_held_back_and_kept_if_the_new_one_is_worse(
     scan, capsys, monkeypatch
 ):

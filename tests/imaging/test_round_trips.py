@@ -124,6 +124,7 @@ def test_every_axis_order_comes_back_as_it_was(tmp_path, order, signs, scaled):
     check_through_other_formats(source)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=25, deadline=None, phases=NO_SHRINKING)
 @given(
     order=st.sampled_from(ORDERS),

@@ -61,7 +61,7 @@ def make() -> Callable[..., Scene]:
 @pytest.fixture
 def quick() -> TrainConfig:
     """A handful of steps, the same on every machine."""
-    return TrainConfig(seconds=300, max_steps=4, threads=1, device="cpu")
+    return TrainConfig(seconds=36_000, max_steps=4, threads=1, device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +69,7 @@ def trained(scene: Scene) -> RoundDone:
     """A model that has learned the ball."""
     from napari_unet.learning.training.train import train
 
-    config = TrainConfig(seconds=300, max_steps=80, threads=1, device="cpu")
+    config = TrainConfig(seconds=36_000, max_steps=80, threads=1, device="cpu")
     *_, done = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
     assert isinstance(done, RoundDone)
     return done

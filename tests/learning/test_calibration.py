@@ -86,6 +86,7 @@ def test_an_organ_still_gains_by_painted_slices_where_the_network_is_not_right()
     assert dice(truth[rest], answer(scan, probabilities, painted)[rest], 1) > alone + 0.1
 
 
+@pytest.mark.slow
 def test_dots_are_found_with_and_without_the_painted_slices_and_by_the_model_as_it_was_saved(
     tmp_path,
 ):
@@ -98,7 +99,7 @@ def test_dots_are_found_with_and_without_the_painted_slices_and_by_the_model_as_
     values = 100 + rng.normal(0, 8, truth.shape) + 90 * truth
     volume = Volume(values[None].astype(np.float32), Grid.from_spacing(truth.shape))
     painted = [LabelledSlice(0, z, truth[z]) for z in (2, 5, 8)]
-    config = TrainConfig(seconds=300, max_steps=140, threads=1, device="cpu")
+    config = TrainConfig(seconds=36_000, max_steps=140, threads=1, device="cpu")
     *_, done = train([prepare(volume, 0)], painted, config, class_names=["dot"])
     done.checkpoint.save(tmp_path / "dots.safetensors")
     model = Checkpoint.load(tmp_path / "dots.safetensors")

@@ -105,7 +105,7 @@ def bench(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[B
         data, name="scan", metadata=LayerInfo(grid=grid).as_metadata(), **spatial_arguments(grid)
     )
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
-    widget.annotator.config = TrainConfig(seconds=60, max_steps=40, threads=1)
+    widget.annotator.config = TrainConfig(seconds=36_000, max_steps=40, threads=1)
     yield Bench(viewer, widget, image, ball, qtbot)
     widget.disconnect_viewer()
     assert QThreadPool.globalInstance().waitForDone(HANGS_MS), "a worker thread was left behind"

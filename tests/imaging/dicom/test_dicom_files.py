@@ -212,6 +212,7 @@ def test_pydicoms_own_files_have_their_outcome(tmp_path, name, outcome):
             np.testing.assert_array_equal(open_dicom(path).read(0).stored[..., 0], plain.T)
 
 
+@pytest.mark.slow
 def test_a_real_series_agrees_with_simpleitk(data_dir, capfd):
     sitk = pytest.importorskip("SimpleITK")
     folder = data_dir / "io" / "dicom_series"

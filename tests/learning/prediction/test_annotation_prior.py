@@ -166,13 +166,14 @@ def test_slices_that_are_still_annotated_are_not_counted_twice():
     assert one_of_four.tallies[0][0] == (1.25, 5.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 60])
 def test_between_annotated_slices_an_answer_is_no_worse_than_interpolation(steps):
     phantom = make_phantom(3, (40, 96, 80), (3.6, 2.0, 2.2), 3, (20.0, 36.0))
     shown = np.flatnonzero(phantom.truth.any(axis=(1, 2)))
     slices = [int(z) for z in np.linspace(shown[0], shown[-1], 6)[1:-1]]
     annotations = [LabelledSlice(0, z, phantom.truth[z]) for z in slices]
-    config = TrainConfig(seconds=300, max_steps=steps, threads=1, device="cpu")
+    config = TrainConfig(seconds=36_000, max_steps=steps, threads=1, device="cpu")
     *_, done = train([prepare(phantom.volume, 0)], annotations, config, class_names=["metastasis"])
     answer = predict_volume(phantom.volume, done.checkpoint, annotations=annotations)
     filled = fill_between(phantom.truth, grid=phantom.volume.grid, slices=slices)

@@ -97,6 +97,7 @@ def test_tiles_out_of_step_with_the_network_would_say_something_else():
     assert (whole[..., middle, 80] - shifted[..., 67:87, 80]).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stride", "options"),
     [

@@ -133,6 +133,7 @@ def test_two_structures_overrule_it_together():
     assert without_assumed(labels, probabilities.log()[None, :, None, None]).item() == IGNORE_LABEL
 
 
+@pytest.mark.slow
 def test_a_few_strokes_near_a_structure_do_not_paint_the_whole_head(scene):
     def strokes(index):
         labels = np.full_like(scene.truth[index], IGNORE_LABEL)
@@ -142,7 +143,7 @@ def test_a_few_strokes_near_a_structure_do_not_paint_the_whole_head(scene):
             labels[row - 1 : row + 2, beside - 1 : beside + 2] = 0
         return LabelledSlice(0, index, labels)
 
-    config = TrainConfig(seconds=300, max_steps=60, threads=1, device="cpu")
+    config = TrainConfig(seconds=36_000, max_steps=60, threads=1, device="cpu")
     *_, done = train([scene.scan], [strokes(4), strokes(6)], config, class_names=["ball"])
     assert isinstance(done, RoundDone)
     found = predict_volume(scene.volume, done.checkpoint)

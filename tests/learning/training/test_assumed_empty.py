@@ -189,7 +189,7 @@ def test_what_is_held_back_from_training_is_known_all_the_same():
 def test_a_model_that_knows_other_slices_is_not_told_that_there_is_one_object():
     volume, truth, _ = _tall_scan()
     scan = prepare(volume, 0)
-    config = TrainConfig(seconds=300, max_steps=1, threads=1, device="cpu")
+    config = TrainConfig(seconds=36_000, max_steps=1, threads=1, device="cpu")
     *_, done = train([scan], _annotated(truth, 15, 20, 25), config, class_names=["ball"])
 
     def batches(scan, *indices, restart="warm"):
@@ -205,9 +205,10 @@ def test_a_model_that_knows_other_slices_is_not_told_that_there_is_one_object():
     assert not batches(dataclasses.replace(scan, name="another"), 15, 20, 25)
 
 
+@pytest.mark.slow
 def test_a_single_tumour_is_not_seen_again_far_away(monkeypatch):
     volume, truth, oval = _tall_scan()
-    config = TrainConfig(seconds=300, max_steps=150, threads=1, device="cpu")
+    config = TrainConfig(seconds=36_000, max_steps=150, threads=1, device="cpu")
 
     def seen():
         annotated = _annotated(truth, 15, 18, 22, 25)

@@ -155,6 +155,7 @@ def test_without_border_weights_none_are_made(scene):
     assert examples.batch(2, torch.Generator().manual_seed(0))[2] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ce", "weighted-ce", "border-ce"])
 def test_every_loss_teaches(scene, quick, loss):
     config = dataclasses.replace(quick, recipe=Recipe(loss=loss, elastic=4.0), max_steps=25)

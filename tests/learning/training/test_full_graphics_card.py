@@ -41,6 +41,7 @@ def test_moving_changes_nothing_in_what_is_learned(scene, quick, monkeypatch):
     assert all(torch.equal(moved[name], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.slow
 def test_a_prediction_that_does_not_fit_does_not_end_training(scene, quick, card):
     card.fits = lambda images: torch.is_grad_enabled() or card.refused > 0
     events = list(

@@ -213,6 +213,7 @@ def same_weights(a, b) -> bool:
     return all(torch.equal(a.state[name], b.state[name]) for name in a.state)
 
 
+@pytest.mark.slow
 def test_a_round_on_wrong_labels_keeps_the_old_model_and_hands_out_the_new_one(
     scene, trained, quick
 ):
@@ -239,6 +240,7 @@ def test_a_round_on_wrong_labels_keeps_the_old_model_and_hands_out_the_new_one(
     assert ("ball", 3) in done.rejected.card.provenance.learned_slices
 
 
+@pytest.mark.slow
 def test_a_better_model_replaces_the_old_one(scene, quick):
     first = retrain(scene, quick, scene.annotated(4, 6), None)
     assert first.comparison is None

@@ -45,7 +45,7 @@ def run(scene, config, **kwargs):
 def learned(scene):
     """What a narrow network of the paper gives while it learns from one slice."""
     model = dataclasses.replace(NARROW, width=8)
-    config = TrainConfig(seconds=300, max_steps=40, threads=1, device="cpu", model=model)
+    config = TrainConfig(seconds=36_000, max_steps=40, threads=1, device="cpu", model=model)
     return run(scene, config, annotations=scene.annotated(5), focus=lambda: (0, 5))
 
 

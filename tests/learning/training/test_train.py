@@ -167,6 +167,7 @@ def test_a_failing_prediction_after_training_does_not_cost_the_model(scene, quic
     assert [type(event) for event in events] == [StepDone] * 4 + [RoundDone]
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_a_structure_was_added(scene, trained, quick):
     wider = trained.checkpoint.with_classes(["ball", "air"])
     truth = scene.truth.copy()
@@ -286,6 +287,7 @@ def test_fine_tuning_gone_wrong_keeps_the_model_it_started_from(
     assert _same_weights(done.checkpoint, trained.checkpoint)
 
 
+@pytest.mark.slow
 def test_fine_tuning_that_helps_is_kept(scene, trained, quick):
     config = dataclasses.replace(quick, max_steps=20)
     grown = [

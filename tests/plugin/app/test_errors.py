@@ -44,6 +44,7 @@ def test_images_that_are_no_scans_are_refused_with_a_reason(bench, data, options
     assert bench.session is before
 
 
+@pytest.mark.slow
 def test_odd_voxels_are_told_once_and_cost_nothing(bench):
     for index in (4, 8, 11):
         bench.paint(index)
@@ -91,6 +92,7 @@ def test_channels_of_another_place_are_refused(bench):
     assert bench.session.images == (bench.image,)
 
 
+@pytest.mark.slow
 def test_replacing_the_labels_by_another_shape_keeps_the_annotation(bench):
     bench.paint(8)
     kept = bench.session.record.labels
@@ -101,6 +103,7 @@ def test_replacing_the_labels_by_another_shape_keeps_the_annotation(bench):
     bench.train()
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_is_told_and_training_works_again(bench, monkeypatch):
     bench.paint(8)
 
@@ -115,6 +118,7 @@ def test_running_out_of_memory_is_told_and_training_works_again(bench, monkeypat
     bench.train()
 
 
+@pytest.mark.slow
 def test_what_happens_to_the_work_is_told_while_it_goes_on(bench, monkeypatch):
     notices = [[Notice("Training goes on without the graphics card.")]]
     monkeypatch.setattr(Trainer, "take_notices", lambda _self: notices.pop() if notices else [])
@@ -131,6 +135,7 @@ def test_a_damaged_model_file_is_refused(bench, tmp_path):
     assert "model" in text_after(bench, lambda: bench.annotator.load_model(path)).lower()
 
 
+@pytest.mark.slow
 def test_a_model_for_other_structures_or_channels_is_refused(bench, tmp_path):
     bench.paint(8)
     bench.train()
@@ -151,7 +156,7 @@ def test_segmenting_without_a_model_says_what_to_do(bench):
 
 
 def test_a_second_job_is_refused_while_one_runs(bench):
-    bench.annotator.config = type(bench.annotator.config)(seconds=600, threads=1)
+    bench.annotator.config = type(bench.annotator.config)(seconds=36_000, threads=1)
     bench.paint(8)
     bench.widget.train.start.click()
     bench.wait_for_step()

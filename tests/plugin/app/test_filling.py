@@ -1,6 +1,7 @@
 """The button "Fill between slices" in a real window."""
 
 import numpy as np
+import pytest
 from qtpy.QtWidgets import QPushButton
 
 from napari_unet.annotation.progress import human_fraction
@@ -91,10 +92,11 @@ def test_the_next_slice_may_be_a_filled_one(bench):
     assert bench.session.segmentation.visible_index in bench.session.record.filled_slices()
 
 
+@pytest.mark.slow
 def test_training_learns_from_the_painted_slices_only_and_its_predictions_replace_the_filling(
     bench,
 ):
-    bench.annotator.config = TrainConfig(seconds=60, max_steps=20, threads=1)
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=20, threads=1)
     for index in (5, 11):
         bench.paint(index)
     press(bench)

@@ -15,14 +15,13 @@ from napari_unet.errors import VolumeError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.calibration import MATURE_STEPS
 from napari_unet.learning.config import TrainConfig
-from napari_unet.plugin.app import tasks as work
 from napari_unet.plugin.app import worker as jobs
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.layers.scan_layers import AXIS_LABELS
 
 from ..conftest import HANGS_MS
 
-FOREVER = TrainConfig(seconds=600, threads=1)
+FOREVER = TrainConfig(seconds=36_000, threads=1)
 
 
 def test_opening_the_widget_arms_painting_on_a_layer_exactly_over_the_scan(bench):
@@ -50,8 +49,9 @@ def test_a_stroke_annotates_its_slice_only(bench):
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == [8]
 
 
+@pytest.mark.slow
 def test_training_predicts_the_other_slices_and_leaves_the_painted_ones(bench):
-    bench.annotator.config = TrainConfig(seconds=60, max_steps=150, threads=1)
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=150, threads=1)
     for index in (6, 9):
         bench.paint(index)
     bench.session.segmentation.go_to(2)
@@ -81,6 +81,7 @@ def test_a_stroke_during_training_joins_it_and_survives(bench):
     np.testing.assert_array_equal(bench.session.labels.data[5] == 1, bench.truth[5])
 
 
+@pytest.mark.slow
 def test_undo_and_redo_after_predictions_keep_strokes_and_predictions_apart(bench):
     bench.paint(8)
     bench.paint(5)
@@ -114,7 +115,7 @@ def test_stop_keeps_a_model_and_the_widget_works_on(bench):
     assert bench.session.models.present is not None
     assert bench.widget.train.start.text() == "Train"
     assert "Stopped" in bench.widget.message.text
-    bench.annotator.config = TrainConfig(seconds=60, max_steps=3, threads=1)
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=3, threads=1)
     before = bench.session.models.present.card.provenance.steps
     bench.train()
     assert bench.session.models.present.card.provenance.steps == before + 3
@@ -180,6 +181,7 @@ def test_closing_the_dock_while_training_leaves_no_thread(bench):
     assert QThreadPool.globalInstance().waitForDone(HANGS_MS)
 
 
+@pytest.mark.slow
 def test_reopening_the_widget_goes_on_where_it_was(bench):
     bench.paint(8)
     bench.session.segmentation.go_to(1)
@@ -205,6 +207,7 @@ def test_closing_napari_while_training_leaves_no_thread(bench):
     assert QThreadPool.globalInstance().waitForDone(HANGS_MS)
 
 
+@pytest.mark.slow
 def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(bench):
     bench.paint(8)
     bench.session.segmentation.go_to(4)
@@ -222,6 +225,7 @@ def test_partial_slices_keep_what_was_painted_and_take_the_rest_from_the_model(b
     assert bench.session.record.mask().max() == 1
 
 
+@pytest.mark.slow
 def test_next_slice_says_why_and_accept_counts_an_empty_slice(bench):
     bench.paint(8)
     bench.train()
@@ -291,7 +295,7 @@ def test_the_strip_jumps_and_knows_every_state(bench):
 @pytest.fixture
 def scored(bench):
     """A bench on which a grown model was corrected on two slices."""
-    bench.annotator.config = TrainConfig(seconds=120, max_steps=MATURE_STEPS, threads=1)
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=MATURE_STEPS, threads=1)
     for index in (5, 10):
         bench.paint(index)
     assert bench.session.progress.score() is None
@@ -329,7 +333,7 @@ def test_a_mask_loaded_over_predictions_is_not_scored(scored):
 
 
 def test_a_young_network_is_not_scored(bench):
-    bench.annotator.config = TrainConfig(seconds=60, max_steps=20, threads=1)
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=20, threads=1)
     bench.paint(5)
     bench.train()
     for index in (8, 7):
@@ -391,7 +395,7 @@ def test_a_runtime_error_in_the_worker_is_told_and_the_next_training_works(bench
 
     bench.paint(8)
     with monkeypatch.context() as patched:
-        patched.setattr(work, "training", broken)
+        patched.setattr(tasks.TrainingTask, "run", broken)
         bench.widget.train.start.click()
         bench.wait_for_job()
     assert bench.widget.message.failed
@@ -530,6 +534,7 @@ def test_a_reset_that_napari_cannot_draw_leaves_no_empty_slice_to_learn_from(ben
     assert [s.index for s in bench.session.progress.training_slices(1)] == [5]
 
 
+@pytest.mark.slow
 def test_a_structure_can_be_renamed_and_added_after_training(bench):
     bench.paint(8)
     bench.train()
@@ -737,6 +742,7 @@ def test_another_scan_on_the_same_grid_never_takes_up_the_annotation(bench):
     assert not bench.session.labels.data.any()
 
 
+@pytest.mark.slow
 def test_a_slice_that_was_ever_trained_on_is_no_test(bench):
     bench.paint(8)
     bench.paint(5)

@@ -150,6 +150,7 @@ def _add_coarse_flair(bench):
     return flair
 
 
+@pytest.mark.slow
 def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
     threads = []
 
@@ -174,6 +175,7 @@ def test_sequences_on_two_grids_are_trained_on_together(bench, monkeypatch):
     assert threading.main_thread() not in threads
 
 
+@pytest.mark.slow
 def test_a_sequence_that_is_removed_while_it_is_read_is_not_learned_from_next_time(
     bench, monkeypatch
 ):

@@ -138,7 +138,7 @@ def test_an_earlier_model_can_be_used_again_and_trained_on(twice):
     np.testing.assert_array_equal(weights(history.present), weights(first))
     twice.annotator.segment()
     twice.wait_for_job()
-    twice.annotator.config = TrainConfig(seconds=60, max_steps=5, threads=1)
+    twice.annotator.config = TrainConfig(seconds=36_000, max_steps=5, threads=1)
     twice.train()
     assert panel.model.count() == 3
     history = history.kept[0].checkpoint.card.provenance
@@ -147,6 +147,7 @@ def test_an_earlier_model_can_be_used_again_and_trained_on(twice):
     assert history.held_back == second.card.provenance.held_back
 
 
+@pytest.mark.slow
 def test_a_worse_round_says_so_and_its_model_can_be_used_anyway(bench, monkeypatch):
     annotate(bench, 6, 10)
     bench.train()
@@ -183,7 +184,7 @@ def test_a_model_of_more_structures_is_refused_and_the_list_stays(twice):
     other[4:9, 4:9] = True
     twice.paint(8, 2, other)
     twice.qtbot.waitUntil(lambda: len(twice.session.structures) == 2)
-    twice.annotator.config = TrainConfig(seconds=60, max_steps=2, threads=1)
+    twice.annotator.config = TrainConfig(seconds=36_000, max_steps=2, threads=1)
     twice.train()
     assert twice.session.models.present.card.class_names == ("Tumour", "Structure 2")
     twice.widget.advanced.forget.click()

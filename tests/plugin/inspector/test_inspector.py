@@ -28,7 +28,7 @@ NARROW = {name: replace(PRESETS[name], width=4, levels=3) for name in PRESETS}
 
 def train(bench: Bench, network: str = "fast", steps: int = 6) -> None:
     bench.annotator.config = TrainConfig(
-        seconds=60, max_steps=steps, threads=1, model=NARROW[network]
+        seconds=36_000, max_steps=steps, threads=1, model=NARROW[network]
     )
     bench.paint(8)
     bench.train()
@@ -75,6 +75,7 @@ def click_voxel(bench: Bench) -> None:
     bench.qtbot.wait(50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NARROW)
 def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, open_panel, network):
     train(bench, network)
@@ -183,7 +184,7 @@ def test_an_inspection_waits_for_the_training_and_shows_the_new_model(bench, ope
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    bench.annotator.config = TrainConfig(seconds=600, threads=1, model=NARROW["fast"])
+    bench.annotator.config = TrainConfig(seconds=36_000, threads=1, model=NARROW["fast"])
     bench.widget.train.start.click()
     bench.wait_for_step()
     panel.network_input.click()
@@ -205,6 +206,7 @@ def test_layers_deleted_by_hand_are_no_longer_requested(bench, open_panel):
     assert not panel.uncertainty.isChecked()
 
 
+@pytest.mark.slow
 def test_a_picture_that_waits_for_its_turn_goes_with_the_request_or_the_plane(bench, open_panel):
     train(bench)
     panel = open_panel()
@@ -239,6 +241,7 @@ def test_without_a_model_the_panel_says_what_is_missing(make_napari_viewer, benc
     assert panel.message.text == NO_ANNOTATOR
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_scan_goes(bench, open_panel):
     train(bench)
     panel = open_panel()
@@ -374,7 +377,9 @@ def test_the_model_can_be_changed_during_an_inspection(bench, open_panel):
 def test_what_a_model_of_other_structures_and_levels_showed_goes_with_it(
     bench, open_panel, tmp_path
 ):
-    bench.annotator.config = TrainConfig(seconds=60, max_steps=3, threads=1, model=NARROW["fast"])
+    bench.annotator.config = TrainConfig(
+        seconds=36_000, max_steps=3, threads=1, model=NARROW["fast"]
+    )
     bench.annotator.add_structure()
     bench.paint(8)
     bench.paint(9, 2)

@@ -37,7 +37,7 @@ def test_a_picture_is_painted_learned_segmented_and_saved(
     rows, columns = np.nonzero(disc)
     session.labels.data_setitem((np.zeros(len(rows), int), rows, columns), 1)
     qtbot.wait(1)
-    annotator.config = TrainConfig(seconds=60, max_steps=5, threads=1)
+    annotator.config = TrainConfig(seconds=36_000, max_steps=5, threads=1)
     for work in (annotator.train, annotator.segment):
         work()
         qtbot.waitUntil(lambda: not annotator.work.running)

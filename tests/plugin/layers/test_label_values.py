@@ -49,7 +49,7 @@ def test_a_mask_of_freesurfer_is_learned_from_and_everything_saved_has_its_value
         ("Structure 17", 17),
         ("Structure 1035", 1035),
     ]
-    bench.annotator.config = type(bench.annotator.config)(seconds=60, max_steps=2, threads=1)
+    bench.annotator.config = type(bench.annotator.config)(seconds=36_000, max_steps=2, threads=1)
     bench.train()
     bench.annotator.save_mask(tmp_path / "button.nii.gz")
     bench.viewer.layers.selection = {bench.session.labels}
@@ -111,7 +111,7 @@ def test_an_earlier_model_of_other_structures_does_not_take_their_names(bench, t
 def test_a_structure_named_like_another_value_keeps_its_own(bench, tmp_path):
     bench.paint(8)
     bench.annotator.change_structure(1, replace(bench.session.structures[0], name="label 2"))
-    bench.annotator.config = type(bench.annotator.config)(seconds=60, max_steps=1, threads=1)
+    bench.annotator.config = type(bench.annotator.config)(seconds=36_000, max_steps=1, threads=1)
     bench.train()
     bench.annotator.save_model(tmp_path / "model.safetensors")
     bench.annotator.save_mask(tmp_path / "window.nii.gz")

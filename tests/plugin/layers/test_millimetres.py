@@ -85,6 +85,7 @@ def open_and_paint(window, path, millimetres) -> Labels:
     return labels
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # fifty-one scans, one after the other
 @pytest.mark.parametrize("scaled", [False, True], ids=["int16", "scaled"])
 def test_a_voxel_painted_in_the_window_is_there_for_other_readers(window, qtbot, tmp_path, scaled):

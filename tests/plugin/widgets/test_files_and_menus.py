@@ -115,6 +115,7 @@ def _resolve(name: str) -> object:
     return getattr(__import__(module, fromlist=["_"]), attribute)
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     bench.paint(8)
     bench.train()
