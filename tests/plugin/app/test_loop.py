@@ -15,7 +15,7 @@ from napari_unet.errors import VolumeError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.calibration import MATURE_STEPS
 from napari_unet.learning.config import TrainConfig
-from napari_unet.plugin.app import worker as jobs
+from napari_unet.plugin.app import tasks, worker
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.layers.scan_layers import AXIS_LABELS
 
@@ -414,7 +414,7 @@ def test_a_job_closes_its_generator_when_stopped(qtbot):
         finally:
             closed.append(True)
 
-    job = jobs.Job()
+    job = worker.Job()
     job.start(work_forever)
     with qtbot.waitSignal(job.happened):
         pass
