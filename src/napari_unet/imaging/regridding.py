@@ -1,6 +1,6 @@
 """Bringing voxels from one grid onto another through the millimetres that both name.
 
-(In-plane resizing for the network is `learning.resampling`.)
+(In-plane resizing for the network is `learning.network.resampling`.)
 """
 
 from __future__ import annotations
