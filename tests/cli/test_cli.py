@@ -464,6 +464,9 @@ def test_bad_input_is_one_line_and_a_status(
     assert sorted(scan.iterdir()) == before
 
 
+UNTRAINED = ["train", "--image", "a", "--labels", "b", "--out", "c.safetensors"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -476,13 +479,26 @@ def test_bad_input_is_one_line_and_a_status(
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--seed", "9" * 5000],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "extra"],
         ["train", "--image", "a", "--labels", "b", "--out", "c", "--ignore-label", "0"],
+        [*UNTRAINED, "--seed", "1.5"],
+        [*UNTRAINED, "--seed", "9" * 5000],
+        [*UNTRAINED, "--volume", "1.7"],
+        [*UNTRAINED, "--preset", "fast", "--width", "16.5"],
+        [*UNTRAINED, "--border-sigma.sigma", "3"],
+        ["info", "--preset", "fast", "--size", "0x10"],
+        ["convert", "a.nii", "b.nii", "--volume", "1.2"],
     ],
 )
 def test_wrong_usage_is_one_line(capsys, arguments):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert "--help" in error_of(capsys)
+    assert "--help" in (said := error_of(capsys))
+    assert len(said) < 300
+
+
+def test_images_are_needed(capsys):
+    assert main(["train", "--image", "--labels", "b", "--out", "c.safetensors"]) == 2
+    assert "--image" in error_of(capsys)
 
 
 @pytest.mark.parametrize(

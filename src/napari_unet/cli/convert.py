@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from napari_unet.cli.console import say_receipt
-from napari_unet.cli.options import FLAT, Overwrite
+from napari_unet.cli.options import FLAT, Overwrite, whole_number
 from napari_unet.errors import UsageError
 from napari_unet.imaging import convert as converting
 
@@ -30,7 +30,7 @@ class ConvertOptions:
         FILE is an image (default: found out).
     """
 
-    volume: int | None = None
+    volume: Annotated[int | None, whole_number(0, 10**9)] = None
     series: str | None = None
     scan: Path | None = None
     overwrite: Overwrite = False

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from napari_unet.annotation.label_files import axis_title
 from napari_unet.cli.console import say
@@ -23,6 +21,7 @@ from napari_unet.cli.options import (
     flag_of,
     given,
     network_of,
+    whole_number,
 )
 from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.imaging.dicom.series import series_in
@@ -58,7 +57,7 @@ class InfoOptions:
     """
 
     preset: NamedPreset | None = None
-    size: Annotated[int | None, Parameter(validator=Number(gte=1, lte=LARGEST))] = None
+    size: Annotated[int | None, whole_number(1, LARGEST)] = None
     series: Series = None
     network: Annotated[NetworkOptions, FLAT] = field(default_factory=NetworkOptions)
 

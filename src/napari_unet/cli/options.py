@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields, make_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from cyclopts import Group, Parameter, Token
-from cyclopts.types import NonNegativeInt
+from cyclopts.validators import Number
 from docstring_parser import parse
 
 from napari_unet.annotation.label_files import FOUND_OUT
@@ -48,8 +49,23 @@ else:
     NamedPreset = Literal[tuple(PRESETS)]
 
 
+def _whole(token: Token) -> int:
+    """Read a whole number as it stands: cyclopts rounds 1.5, and Python reads any digits."""
+    if not re.fullmatch(r"-?[0-9]{1,40}", token.value):
+        raise ValueError(f"{token.value[:40]!r} is not a whole number.")
+    return int(token.value)
+
+
+def _whole_number(_: object, tokens: Sequence[Token]) -> int:
+    return _whole(tokens[-1])
+
+
+def _whole_numbers(_: object, tokens: Sequence[Token]) -> list[int]:
+    return [_whole(token) for token in tokens]
+
+
 def _slice_numbers(_: object, tokens: Sequence[Token]) -> list[int]:
-    text = tokens[0].value
+    text = tokens[-1].value
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -57,7 +73,7 @@ def _slice_numbers(_: object, tokens: Sequence[Token]) -> list[int]:
 
 
 def _ignore_label(_: object, tokens: Sequence[Token]) -> Ignored:
-    text = tokens[0].value
+    text = tokens[-1].value
     if text.casefold() == "none":
         return None
     if text == FOUND_OUT:
@@ -67,12 +83,12 @@ def _ignore_label(_: object, tokens: Sequence[Token]) -> Ignored:
     return int(text)
 
 
-def _length(_: object, tokens: Sequence[Token]) -> dict[str, Any]:
+def _length(_: object, tokens: Sequence[Token]) -> tuple[float, str]:
     """Read pixels, or millimetres if it says so."""
-    text = tokens[0].value
+    text = tokens[-1].value
     number = text.removesuffix("mm")
     try:
-        return {"sigma": float(number), "unit": "pixels" if number == text else "mm"}
+        return float(number), "pixels" if number == text else "mm"
     except ValueError:
         raise ValueError(
             f"{text!r} is not a number of pixels, or of millimetres as in 2.5mm."
@@ -83,11 +99,18 @@ def _one_token(converter: Any, **more: Any) -> Parameter:
     return Parameter(converter=converter, n_tokens=1, accepts_keys=False, **more)
 
 
+def whole_number(least: int, most: int) -> Parameter:
+    """Declare an option that is a whole number between two others, both included."""
+    return _one_token(_whole_number, validator=Number(gte=least, lte=most))
+
+
 Overwrite: TypeAlias = Annotated[bool, Parameter(help="Replace existing files.")]
 Volumes: TypeAlias = Annotated[
-    list[NonNegativeInt] | None,
-    Parameter(
-        help="Which volume of a file with several, from 0; given again: several as channels."
+    list[int] | None,
+    _one_token(
+        _whole_numbers,
+        validator=Number(gte=0),
+        help="Which volume of a file with several, from 0; given again: several as channels.",
     ),
 ]
 Series: TypeAlias = Annotated[
@@ -148,6 +171,8 @@ def _options_of(owner: type, group: Group, *names: str, prefix: str = "", **type
             text += f" (default: {defaults[name]})"
         negative = flag_of(f"no_{name}") if hints[name] is bool else ""
         flag = Parameter(flag_of(prefix + name), help=text, group=group, negative=negative)
+        if hints[name] is int:
+            hints[name] = Annotated[int, _one_token(_whole_number)]
         options.append((name, Annotated[hints[name] | None, flag], None))
     made = make_dataclass(owner.__name__, options, frozen=True, kw_only=True)
     made.__module__ = __name__  # cyclopts takes apart no type of the standard library
@@ -167,7 +192,7 @@ else:
         _TRAINING,
         *("weight", "sigma"),
         prefix="border_",
-        sigma=Annotated[dict[str, Any], _one_token(_length)],
+        sigma=Annotated[tuple[float, str], _one_token(_length)],
     )
     NetworkOptions = _options_of(
         ModelConfig,

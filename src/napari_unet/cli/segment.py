@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
 from napari_unet import api
 from napari_unet.annotation.label_files import FOUND_OUT
 from napari_unet.cli.console import (
@@ -23,7 +20,15 @@ from napari_unet.cli.console import (
     stopped_by_signals,
     words_of,
 )
-from napari_unet.cli.options import FLAT, IgnoreLabel, Overwrite, Series, Slices, Volumes
+from napari_unet.cli.options import (
+    FLAT,
+    IgnoreLabel,
+    Overwrite,
+    Series,
+    Slices,
+    Volumes,
+    whole_number,
+)
 from napari_unet.cli.scan_lists import group_images, output_paths
 from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.imaging.atomic import check_free, make_folder
@@ -56,7 +61,7 @@ class SegmentOptions:
 
     model: Path
     out: Path
-    channels: Annotated[int | None, Parameter(validator=Number(gte=1, lte=16))] = None
+    channels: Annotated[int | None, whole_number(1, 16)] = None
     volume: Volumes = None
     series: Series = None
     labels: Path | None = None

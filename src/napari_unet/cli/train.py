@@ -116,6 +116,8 @@ def train(options: Annotated[TrainOptions, FLAT]) -> None:
     config = TrainConfig(**given(options.training))
     config = replace(config, model=network_of(options.training.preset, options.network))
     config = replace(config, recipe=_recipe_of(config, options))
+    if not options.image:
+        raise UsageError("Name the scan: --image FILE.")
     volume = api.load_volume(options.image, volumes=options.volume, series=options.series)
     say_notes(volume)
 
@@ -184,8 +186,9 @@ def _recipe_of(config: TrainConfig, options: TrainOptions) -> Recipe | None:
     """Find the recipe that the options ask for; None if they change nothing of the network's."""
     changes = given(options.recipe)
     if border := given(options.border):
-        sigma = border.pop("sigma", {})  # with its unit
-        changes["border"] = BorderWeighting(**border, **sigma)
+        if "sigma" in border:  # with its unit
+            border["sigma"], border["unit"] = border["sigma"]
+        changes["border"] = BorderWeighting(**border)
     if not changes:
         return None
     from napari_unet.learning.network.checkpoint import Checkpoint

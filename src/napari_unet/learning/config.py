@@ -272,7 +272,7 @@ class TrainConfig:
         _check_whole_numbers(self, "training", ["max_steps", "threads"], least=1)
         _check_whole_numbers(self, "training", ["seed"], least=0, most=2**32 - 1)
         _check_words(self, "training")
-        if self.preset not in (known := (AUTO, *PRESETS)):
+        if self.model is None and self.preset not in (known := (AUTO, *PRESETS)):
             raise UsageError(f"Unknown preset {self.preset!r}: use one of {', '.join(known)}.")
 
 

@@ -1,7 +1,7 @@
 """The head of a phantom: scalp, skull, fluid and brain, without vessels or lesions.
 
 Coordinates are head millimetres towards inferior, posterior and left (z, y, x),
-see `synthetic_shapes`.
+see `phantom.shapes`.
 """
 
 from __future__ import annotations

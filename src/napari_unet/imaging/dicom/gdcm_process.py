@@ -71,7 +71,7 @@ def _serve() -> None:
             )
             values = image.tobytes()
             answer = {"bytes": len(values), "dtype": image.dtype.str, "shape": image.shape}
-        except Exception as error:  # of any kind, as in `dicom_headers.reading`
+        except Exception as error:  # of any kind, as in `headers.reading`
             answer = {"error": str(error) or type(error).__name__}
         answers.write(json.dumps(answer).encode() + b"\n" + values)
         answers.flush()

@@ -297,7 +297,7 @@ def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
         card: ModelCard = _parse(ModelCard, raw)
         if card.model.n_classes != len(card.class_names) + 1:
             raise ValueError("impossible network shape")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged_card(name, error) from error
     if card.normalisation not in NORMALISATIONS:
         raise CheckpointError(
