@@ -54,10 +54,10 @@ class Budget:
     @property
     def progress(self) -> float:
         """Fraction used, 0 to 1; counted in steps where steps are limited."""
-        used = self.seconds / self._granted if self._granted > 0 else 1.0
+        used = self.seconds / self._granted
         if self._max_steps is not None:
             # The learning rate must not depend on the clock: reproducible.
-            used = self.steps / self._max_steps if used < 1 and self._max_steps else 1.0
+            used = self.steps / self._max_steps if used < 1 else 1.0
         return min(1.0, used)
 
     def extend(self) -> None:

@@ -232,12 +232,7 @@ class Inspection:
     def _of_the_slice(self, probe: NetworkProbe) -> Iterator[Picture | Remark]:
         from napari_unet.learning.inspection.channel_grid import contrast_range
 
-        kinds, index, request, names = (
-            self.kinds,
-            self.index,
-            self.request,
-            probe.scan.channel_names,
-        )
+        kinds, index, request = self.kinds, self.index, self.request
         found = probe.activations(index, request.level if "level" in kinds else None)
         place, names = found.window_place, probe.scan.channel_names
         several = len(names) > 1
