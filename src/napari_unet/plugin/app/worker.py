@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from napari.qt.threading import FunctionWorker, WorkerBaseSignals, create_worker
@@ -26,20 +26,36 @@ class _JobSignals(WorkerBaseSignals):
     happened = Signal(object)
 
 
+Work = Callable[[Callable[[], bool]], Generator[Any, None, None]]
+"""Given `should_stop`, returns a generator of events."""
+
+
 class JobWorker(FunctionWorker):
     """Run a generator; emit each of its events; close it whatever happens.
 
     The work is paused by not asking for the next event, so a generator only has
     to yield often.
+
+    Once it is over a worker holds neither the work nor what that has said: napari's window
+    keeps every worker, and the function it was made of, for as long as it is open.
+
+    Parameters
+    ----------
+    func : callable
+        What napari takes the worker for; not called.
+    work : Work
+        What is done.
     """
 
-    def __init__(self, func: Callable[..., Iterator[Any]], *args: Any, **kwargs: Any) -> None:
-        super().__init__(func, *args, **kwargs)
+    def __init__(self, func: Callable[[], None], work: Work) -> None:
+        super().__init__(func)
         self.signals = _JobSignals()
+        self._work: Work | None = work
         self._may_run = threading.Event()
         self._may_run.set()
-        self.failure: Exception | None = None
-        self.last_event: object = None
+        self._failure: Exception | None = None
+        self._last_event: object = None
+        self._forgets = False
         self.over = threading.Event()
 
     def pause(self, paused: bool) -> None:
@@ -54,19 +70,33 @@ class JobWorker(FunctionWorker):
         super().quit()
         self._may_run.set()
 
+    def take_result(self) -> tuple[object, Exception | None]:
+        """Give the last event and the exception that ended the work, if any, and forget both."""
+        result, self._forgets = (self._last_event, self._failure), True
+        self._last_event = self._failure = None
+        return result
+
     def work(self) -> None:
         """Iterate the generator; called in the thread."""
+        work, self._work = self._work, None
+        assert work is not None, "a worker works once"
         try:
-            with contextlib.closing(super().work()) as events:
+            with contextlib.closing(work(lambda: self.abort_requested)) as events:
                 for event in events:
-                    self.last_event = event
+                    if not self._forgets:
+                        self._last_event = event
                     self.signals.happened.emit(event)
                     self._may_run.wait()
         except Exception as error:
-            # superqt drops a RuntimeError; every failure leaves through `failure`.
-            self.failure = error
+            # superqt drops a RuntimeError; every failure leaves through `take_result`.
+            if not self._forgets:
+                self._failure = error
         finally:
             self.over.set()
+
+
+def segmentation_work() -> None:
+    """Name the work of the plugin in napari, which asks before it closes on what is running."""
 
 
 class Job(QObject):
@@ -97,7 +127,7 @@ class Job(QObject):
         """Whether work is under way."""
         return self._worker is not None
 
-    def start(self, work: Callable[[Callable[[], bool]], Generator[Any, None, None]]) -> None:
+    def start(self, work: Work) -> None:
         """Run `work(should_stop)` in a thread; refused while other work runs.
 
         Raises
@@ -107,13 +137,12 @@ class Job(QObject):
         """
         if self.running:
             raise RuntimeError("One job at a time: stop the running one first.")
-        worker: JobWorker
-
-        def run() -> Iterator[Any]:
-            return work(lambda: worker.abort_requested)
-
-        worker = create_worker(  # type: ignore[assignment]
-            run, _worker_class=JobWorker, _start_thread=False, _ignore_errors=True
+        worker: JobWorker = create_worker(  # type: ignore[assignment]
+            segmentation_work,
+            work,
+            _worker_class=JobWorker,
+            _start_thread=False,
+            _ignore_errors=True,
         )
         worker.signals.happened.connect(self._on_event)
         worker.finished.connect(self._on_finished)
@@ -157,7 +186,7 @@ class Job(QObject):
             worker.finished.disconnect(self._on_finished)
         worker.quit()
         worker.over.wait(CLOSING_SECONDS)
-        return worker.last_event
+        return worker.take_result()[0]
 
     def _on_event(self, event: object) -> None:
         self.happened.emit(event)
@@ -165,4 +194,4 @@ class Job(QObject):
     def _on_finished(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
-            self.ended.emit(worker.failure)
+            self.ended.emit(worker.take_result()[1])
