@@ -320,17 +320,17 @@ def test_a_failure_in_mid_training_is_a_warning_and_the_model_is_kept(truth, mon
 
 def fail_at_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Let memory run out while training."""
-    from napari_unet.learning.training.trainer import Trainer
     from napari_unet.learning.training.training_set import TrainingSet
+    from napari_unet.learning.training.weight_updater import WeightUpdater
 
-    real, steps = Trainer.step, iter(range(1, 1000))
+    real, steps = WeightUpdater.step, iter(range(1, 1000))
 
-    def step(self: Trainer, examples: TrainingSet, progress: float) -> float:
+    def step(self: WeightUpdater, examples: TrainingSet, progress: float) -> float:
         if next(steps) == number:
             raise MemoryError
         return real(self, examples, progress)
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(WeightUpdater, "step", step)
 
 
 def test_public_names_are_there(tmp_path: Path, truth):

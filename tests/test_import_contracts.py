@@ -15,8 +15,8 @@ CORE = [
     "napari_unet.imaging.cleanup",
     "napari_unet.annotation",
     "napari_unet.learning.config",
-    "napari_unet.learning.training.train",
-    "napari_unet.learning.prediction.segmentation",
+    "napari_unet.learning.training.loop",
+    "napari_unet.learning.prediction.scan_prediction",
     "napari_unet.phantom.metastases",
     "napari_unet.api",
     "napari_unet.cli.demo",
@@ -36,7 +36,7 @@ OPENS_FAST = [
     "napari_unet.plugin.layers.writer",
     "napari_unet.plugin.layers.samples",
     "napari_unet.plugin.widgets.annotator_widget",
-    "napari_unet.plugin.inspector.panel",
+    "napari_unet.plugin.inspection.panel",
 ]
 
 

@@ -21,10 +21,10 @@ QUICK = TrainConfig(max_steps=2, threads=1, device="cpu")
 @pytest.fixture
 def full_card(monkeypatch):
     """Training and predicting both have a notice to give, once."""
-    from napari_unet.learning.prediction.segmentation import Predictor
-    from napari_unet.learning.training.trainer import Trainer
+    from napari_unet.learning.prediction.scan_prediction import Predictor
+    from napari_unet.learning.training.weight_updater import WeightUpdater
 
-    for owner in (Predictor, Trainer):
+    for owner in (Predictor, WeightUpdater):
         notices = [[Notice(TEXT)]]
         monkeypatch.setattr(
             owner, "take_notices", lambda _self, notices=notices: notices.pop() if notices else []

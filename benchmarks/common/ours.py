@@ -18,9 +18,9 @@ from napari_unet.annotation.states import LabelledSlice
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
 from napari_unet.learning.network.checkpoint import Checkpoint
-from napari_unet.learning.prediction.segmentation import predict_volume, segment
+from napari_unet.learning.prediction.scan_prediction import predict_volume, segment
 from napari_unet.learning.preparation import prepare
-from napari_unet.learning.training.train import train
+from napari_unet.learning.training.loop import train
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +118,9 @@ def fast(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
 
 def fast_from_scratch(lessons: Sequence[Lesson], budget: Budget, seed: int) -> Fit:
     """Learn with the ``fast`` network, without the packaged weights; a `Method`."""
-    with mock.patch("napari_unet.learning.training.trainer.pretrained_state", return_value=None):
+    with mock.patch(
+        "napari_unet.learning.training.weight_updater.pretrained_state", return_value=None
+    ):
         return fast(lessons, budget, seed)
 
 
@@ -135,7 +137,7 @@ def learning_otherwise(loss: Callable[..., object] | None, *, assume: bool) -> I
     """
     with contextlib.ExitStack() as changes:
         if loss is not None:
-            name = "napari_unet.learning.training.trainer.segmentation_loss"
+            name = "napari_unet.learning.training.weight_updater.segmentation_loss"
             changes.enter_context(mock.patch(name, loss))
         if not assume:
             name = "napari_unet.learning.training.training_set.assumed_background"

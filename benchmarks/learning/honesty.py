@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.common import cases, options, report
 from benchmarks.common.scores import mean_dice
 from benchmarks.learning import rounds
-from benchmarks.learning.annotator import Annotator
 from benchmarks.learning.loop import STRATEGIES, add_loop_options, loop_budgets, max_slices
+from benchmarks.learning.simulated_annotator import SimulatedAnnotator
 
 COMPARED = ("suggested", "random")
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = report.Report("learning.honesty", given)
     for case in options.scans(given):
         for seed, name in itertools.product(options.seeds(given), COMPARED):
-            annotator = Annotator.of(case, seed)
+            annotator = SimulatedAnnotator.of(case, seed)
             full = annotator.whole()
             model = rounds.Trainer(case, *loop_budgets(given), seed)
             most = max_slices(given, case)

@@ -21,7 +21,7 @@ from benchmarks.common import cases, options, report
 from benchmarks.common.methods import Budget
 from benchmarks.common.scores import mean_dice
 from benchmarks.learning import rounds
-from benchmarks.learning.annotator import Annotator
+from benchmarks.learning.simulated_annotator import SimulatedAnnotator
 
 TARGETS = (0.90, 0.95)
 
@@ -111,7 +111,7 @@ def _run(
     case: cases.Case, name: str, seed: int, first: Budget, later: Budget, most: int
 ) -> list[report.Row]:
     """One annotator with one strategy, until the last target is reached."""
-    annotator = Annotator.of(case, seed)
+    annotator = SimulatedAnnotator.of(case, seed)
     full = rounds.full_annotation_dice(case, annotator)
     filled = name.startswith("fill ")
     model = rounds.Interpolator(case) if filled else rounds.Trainer(case, first, later, seed)

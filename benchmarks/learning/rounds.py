@@ -18,7 +18,7 @@ from benchmarks.common.cases import Annotated, Case, Lesson
 from benchmarks.common.methods import Budget
 from benchmarks.common.peers import interpolate
 from benchmarks.common.scores import mean_dice
-from benchmarks.learning.annotator import Annotator
+from benchmarks.learning.simulated_annotator import SimulatedAnnotator
 from napari_unet.annotation.progress import AnnotationProgress
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore
@@ -113,7 +113,7 @@ class Interpolator:
 
 
 def simulate(
-    case: Case, annotator: Annotator, model: Model, strategy: Strategy, seed: int
+    case: Case, annotator: SimulatedAnnotator, model: Model, strategy: Strategy, seed: int
 ) -> Iterator[Round]:
     """Annotate three slices, learn; then correct one slice and learn again, for ever.
 
@@ -121,7 +121,7 @@ def simulate(
     ----------
     case : Case
         The scan.
-    annotator : Annotator
+    annotator : SimulatedAnnotator
         Who draws.
     model : Model
         What predicts.
@@ -155,7 +155,7 @@ def simulate(
                 corrected[index] = predicted[index]
         events = model(dict(annotated))
         for event in events:
-            expected = notes.predicted(event.index, event.expected_errors, event.learned_from)
+            expected = notes.predicted(event.index, event.error_estimate, event.learned_from)
             record.write_prediction(event.index, event.labels, expected)
         predicted = np.stack([event.labels for event in sorted(events, key=lambda e: e.index)])
         yield Round(
@@ -228,6 +228,6 @@ def _free(case: Case, record: AnnotationRecord) -> list[int]:
     return [z for z in _open(record) if first - BEYOND <= z <= last + BEYOND]
 
 
-def full_annotation_dice(case: Case, annotator: Annotator) -> float:
+def full_annotation_dice(case: Case, annotator: SimulatedAnnotator) -> float:
     """Dice of the mask that the annotator would have made by drawing every slice."""
     return mean_dice(case.truth, annotator.whole(), case.n_classes)

@@ -47,7 +47,7 @@ from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presets import recipe_of
 from napari_unet.learning.runtime import choose_device, torch_threads
-from napari_unet.learning.training.train import train
+from napari_unet.learning.training.loop import train
 
 PAPER_ELASTIC = 10.0
 """Pixels; see `Recipe.elastic`."""

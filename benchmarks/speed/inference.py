@@ -132,7 +132,7 @@ def _ratios(rows: Sequence[report.Row]) -> str:
 
 
 def _run_ours(preset: str, size: int, file: Path) -> dict[str, float]:
-    from napari_unet.learning.prediction.segmentation import predict_volume
+    from napari_unet.learning.prediction.scan_prediction import predict_volume
 
     volume, checkpoint = _volume(size), _checkpoint(preset)
     flop = size * _flop(checkpoint.network(), size)

@@ -61,8 +61,8 @@ def peak_kib() -> int:
 
 def work(step: str, scan: Path, model: Path) -> None:
     """Do one step, and print how far its memory rose (bytes) and how long it took (s)."""
-    import napari_unet.learning.prediction.segmentation
-    import napari_unet.learning.training.train  # noqa: F401  # loads torch
+    import napari_unet.learning.prediction.scan_prediction
+    import napari_unet.learning.training.loop  # noqa: F401  # loads torch
 
     before = peak_kib()
     start = time.perf_counter()

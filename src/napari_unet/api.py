@@ -173,7 +173,7 @@ def train(
 
     # Imported here: they load torch, and bad input should be told at once.
     from napari_unet.learning.preparation import prepare
-    from napari_unet.learning.training.train import train as events
+    from napari_unet.learning.training.loop import train as events
 
     scan = prepare(volume, along, start.card.normalisation if start else NORMALISATION)
     for note in scan.notes:
@@ -257,7 +257,7 @@ def segment(
         known = structures(stack, known=card.structures, ignore=ignore)[0]
         annotations = _annotations(chosen, stack, known, ignore)
 
-    from napari_unet.learning.prediction.segmentation import predict_volume
+    from napari_unet.learning.prediction.scan_prediction import predict_volume
 
     classes = predict_volume(
         volume,

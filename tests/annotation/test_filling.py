@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
-from napari_unet.annotation.progress import human_fraction, interpolated_fraction
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.saved_annotation import human_fraction, interpolated_fraction
 from napari_unet.annotation.scoring import slice_overlap
 from napari_unet.annotation.states import IGNORE_LABEL, Origin, SliceState
 
@@ -144,7 +144,7 @@ def test_correcting_a_filling_says_nothing_about_the_model(record):
 
 
 def test_the_score_is_about_the_prediction_under_a_filling(record):
-    record.write_prediction(2, square(2), ExpectedErrors.of(square(2), np.ones(3), np.ones(3)))
+    record.write_prediction(2, square(2), ErrorEstimate.of(square(2), np.ones(3), np.ones(3)))
     fill(record)
     record.accept(2)
     np.testing.assert_array_equal(record.held_out_prediction(2), square(2))

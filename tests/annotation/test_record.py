@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
-from napari_unet.annotation.progress import SavedAnnotation, human_fraction
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.saved_annotation import SavedAnnotation, human_fraction
 from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, Origin, SliceState
 from napari_unet.errors import AnnotationError
 
@@ -17,7 +17,7 @@ def record() -> AnnotationRecord:
     return AnnotationRecord(np.zeros(SHAPE, np.uint8), axis=0)
 
 
-def opinion(value: int = 1) -> np.ndarray:
+def predicted(value: int = 1) -> np.ndarray:
     plane = np.zeros(SHAPE[1:], np.uint8)
     plane[2:5, 2:5] = value
     return plane
@@ -50,7 +50,7 @@ def test_a_stroke_across_slices_makes_them_partial(axis, touched):
 
 def test_an_annotated_slice_made_partial_keeps_its_structures(record):
     labels = np.zeros(SHAPE, np.uint8)
-    labels[2] = opinion()
+    labels[2] = predicted()
     record = AnnotationRecord(labels, 0, annotated=[2, 3])
     for index in (2, 3):
         record.set_partial(index, True)
@@ -83,27 +83,27 @@ def test_an_unannounced_edit_counts_as_human(record):
 
 def test_a_half_finished_stroke_is_not_overwritten_by_a_prediction(record):
     record.labels[2, 0, 0] = 1
-    assert not record.write_prediction(2, opinion())
+    assert not record.write_prediction(2, predicted())
     assert record.labels[2].sum() == 1
 
 
 def test_undoing_the_only_stroke_gives_the_slice_back_to_the_model(record):
-    record.write_prediction(1, opinion())
+    record.write_prediction(1, predicted())
     stroke(record, 1, 2)
     record.labels[1, 0:2, 0:3] = 0
     record.sync()
     assert record.state(1) is SliceState.PREDICTED
-    assert record.write_prediction(1, opinion() * 0)
+    assert record.write_prediction(1, predicted() * 0)
 
 
 def test_undo_after_a_newer_prediction_shows_the_newer_one(record):
-    record.write_prediction(1, opinion())
+    record.write_prediction(1, predicted())
     region = (slice(1, 2), slice(2, 5), slice(2, 5))
     record.painted(region, None, 2)
     record.labels[region] = 2
     record.labels[region] = 1  # undo
     record.sync()
-    record.write_prediction(1, opinion() * 0)
+    record.write_prediction(1, predicted() * 0)
     record.labels[region] = 2  # redo
     record.sync()
     assert record.state(1) is SliceState.ANNOTATED
@@ -114,7 +114,7 @@ def test_undo_after_a_newer_prediction_shows_the_newer_one(record):
 
 
 def test_undoing_a_stroke_over_an_erasure_keeps_the_erasure(record):
-    record.write_prediction(1, opinion())
+    record.write_prediction(1, predicted())
     region = (slice(1, 2), slice(2, 5), slice(2, 5))
     for value in (0, 2):
         record.painted(region, None, value)
@@ -128,7 +128,7 @@ def test_undoing_a_stroke_over_an_erasure_keeps_the_erasure(record):
 def test_an_accepted_slice_is_truth_and_never_overwritten(record):
     record.accept(4)
     assert (record.truth(4) == 0).all()
-    assert not record.write_prediction(4, opinion())
+    assert not record.write_prediction(4, predicted())
 
 
 def test_partial_slices_trust_only_painted_voxels_and_let_the_model_fill_in(record):
@@ -145,35 +145,35 @@ def test_partial_slices_trust_only_painted_voxels_and_let_the_model_fill_in(reco
 
 def test_a_partial_slice_with_a_prediction_keeps_the_strokes_when_undone(record):
     record.set_partial(2, True)
-    record.write_prediction(2, opinion())
+    record.write_prediction(2, predicted())
     stroke(record, 2, 1)
     record.labels[2, 0:2, 0:3] = 0
     record.sync()
     assert (record.truth(2) == IGNORE_LABEL).all()
 
 
-def test_release_returns_the_models_opinion(record):
-    record.write_prediction(1, opinion())
+def test_a_reset_returns_the_models_prediction(record):
+    record.write_prediction(1, predicted())
     stroke(record, 1, 2)
     record.reset(1)
-    np.testing.assert_array_equal(record.labels[1], opinion())
+    np.testing.assert_array_equal(record.labels[1], predicted())
     assert record.state(1) is SliceState.PREDICTED
 
 
 def test_only_predictions_of_unseen_slices_are_held_out(record):
-    record.write_prediction(1, opinion(), ExpectedErrors.of(opinion(), np.ones(3), np.ones(3)))
-    record.write_prediction(2, opinion())
+    record.write_prediction(1, predicted(), ErrorEstimate.of(predicted(), np.ones(3), np.ones(3)))
+    record.write_prediction(2, predicted())
     for index in (1, 2):
         stroke(record, index, 2)
-    np.testing.assert_array_equal(record.held_out_prediction(1), opinion())
+    np.testing.assert_array_equal(record.held_out_prediction(1), predicted())
     assert record.held_out_prediction(2) is None
 
 
 def test_origin_and_human_share_follow_the_states(record):
-    record.write_prediction(0, opinion())
-    record.write_prediction(1, opinion())
+    record.write_prediction(0, predicted())
+    record.write_prediction(1, predicted())
     record.accept(1)
-    assert (record.origin()[0][opinion() > 0] == Origin.MODEL).all()
+    assert (record.origin()[0][predicted() > 0] == Origin.MODEL).all()
     assert (record.origin()[1] == Origin.HUMAN).all()
     assert human_fraction(record) == pytest.approx(0.5)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import USUAL_RATIO, Overlap, estimate, slice_overlap
 from napari_unet.annotation.states import SliceState
@@ -12,7 +12,7 @@ P, A = SliceState.PREDICTED, SliceState.ANNOTATED
 
 def record_with(predicted: np.ndarray, corrected: np.ndarray) -> AnnotationRecord:
     record = AnnotationRecord(np.zeros((2, 4, 4), np.uint8), 0)
-    record.write_prediction(0, predicted, ExpectedErrors.of(predicted, np.ones(2), np.ones(2)))
+    record.write_prediction(0, predicted, ErrorEstimate.of(predicted, np.ones(2), np.ones(2)))
     record.labels[0] = corrected
     record.sync()
     record.accept(0)
@@ -43,12 +43,12 @@ def one(both: int, total: int, true: int) -> Overlap:
     return Overlap(*(np.array([900, n, 0]) for n in (both, total, true)))
 
 
-def expectations(*areas_and_errors: tuple[int, float]) -> list[ExpectedErrors]:
+def expectations(*areas_and_errors: tuple[int, float]) -> list[ErrorEstimate]:
     """Each prediction of label 1: its pixels, and how many of them it expects to be wrong."""
     said = []
     for area, errors in areas_and_errors:
         half = np.array([0, errors / 2, 0], np.float32)
-        said.append(ExpectedErrors(np.array([0, area, 0], np.float32), half, half))
+        said.append(ErrorEstimate(np.array([0, area, 0], np.float32), half, half))
     return said
 
 
@@ -80,7 +80,7 @@ def test_hard_slices_do_not_make_the_score_of_easy_ones_worse():
 
 def test_structures_count_alike_however_small():
     excess = np.array([0, 0, 10 / USUAL_RATIO], np.float32)
-    ahead = ExpectedErrors(np.array([0, 1000, 10], np.float32), excess, np.zeros(3, np.float32))
+    ahead = ErrorEstimate(np.array([0, 1000, 10], np.float32), excess, np.zeros(3, np.float32))
     foreseen = expectations((100, 40 / USUAL_RATIO)) * 2
     found = estimate([one(80, 200, 100)] * 2, foreseen, [ahead])
     assert found.dice == pytest.approx((1 + 1 - 10 / (20 - 10 / USUAL_RATIO)) / 2)
@@ -114,7 +114,7 @@ def test_there_is_no_score_before_two_corrected_slices_show_a_structure():
 
 def test_what_a_prediction_says_of_itself_is_counted_by_label():
     labels = np.array([[0, 1, 1], [2, 0, 0]], np.uint8)
-    said = ExpectedErrors.of(labels, [0.5, 0.25, 0], [0, 0, 1.5])
+    said = ErrorEstimate.of(labels, [0.5, 0.25, 0], [0, 0, 1.5])
     assert said.area[:4].tolist() == [3, 2, 1, 0]
     assert said.excess[:3].tolist() == [0.5, 0.25, 0]
     assert said.missing[:3].tolist() == [0, 0, 1.5]

@@ -697,17 +697,17 @@ def test_training_goes_on_where_nobody_reads_what_it_says(scan, monkeypatch):
 
 
 def test_a_failure_in_mid_training_keeps_the_model_and_says_why(scan, capsys, monkeypatch):
-    from napari_unet.learning.training.trainer import Trainer
     from napari_unet.learning.training.training_set import TrainingSet
+    from napari_unet.learning.training.weight_updater import WeightUpdater
 
-    real, steps = Trainer.step, iter(range(1, 10_000))
+    real, steps = WeightUpdater.step, iter(range(1, 10_000))
 
-    def step(self: Trainer, examples: TrainingSet, progress: float) -> float:
+    def step(self: WeightUpdater, examples: TrainingSet, progress: float) -> float:
         if next(steps) == 3:
             raise MemoryError
         return real(self, examples, progress)
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(WeightUpdater, "step", step)
     assert train(scan, "--seconds", "30") == 1
     printed = capsys.readouterr()
     assert "(stopped early)" in printed.out

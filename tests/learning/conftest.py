@@ -67,7 +67,7 @@ def quick() -> TrainConfig:
 @pytest.fixture(scope="session")
 def trained(scene: Scene) -> RoundDone:
     """A model that has learned the ball."""
-    from napari_unet.learning.training.train import train
+    from napari_unet.learning.training.loop import train
 
     config = TrainConfig(seconds=36_000, max_steps=80, threads=1, device="cpu")
     *_, done = train([scene.scan], scene.annotated(1, 4, 6, 9), config, class_names=["ball"])
@@ -89,9 +89,8 @@ class GraphicsCard:
 def card(monkeypatch: pytest.MonkeyPatch) -> GraphicsCard:
     """A graphics card whose memory runs out as the test likes it."""
     from napari_unet.learning.network.unet import UNet
-    from napari_unet.learning.prediction import segmentation as inference
-    from napari_unet.learning.training import train as training
-    from napari_unet.learning.training import trainer
+    from napari_unet.learning.prediction import scan_prediction
+    from napari_unet.learning.training import loop, weight_updater
 
     card = GraphicsCard()
     for owner in (torch.Tensor, torch.nn.Module):
@@ -110,7 +109,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> GraphicsCard:
         return forward(net, images)
 
     monkeypatch.setattr(UNet, "forward", limited)
-    for module in (inference, training, trainer):
+    for module in (scan_prediction, loop, weight_updater):
         monkeypatch.setattr(module, "choose_device", lambda name="auto": card)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**32, 2**32))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)

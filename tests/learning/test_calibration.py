@@ -19,9 +19,9 @@ from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.prediction.annotation_prior import AnnotationPrior
 from napari_unet.learning.prediction.fusion import SliceFusion
-from napari_unet.learning.prediction.segmentation import predict_volume
+from napari_unet.learning.prediction.scan_prediction import predict_volume
 from napari_unet.learning.preparation import PreparedScan, prepare
-from napari_unet.learning.training.train import train
+from napari_unet.learning.training.loop import train
 
 
 class Network:

@@ -14,9 +14,9 @@ from napari_unet.learning.events import RoundDone, UnlikeTraining
 from napari_unet.learning.model_card import ModelCard, ScanSizes
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
-from napari_unet.learning.prediction.segmentation import segment
+from napari_unet.learning.prediction.scan_prediction import segment
 from napari_unet.learning.preparation import PreparedScan, prepare
-from napari_unet.learning.training.train import train
+from napari_unet.learning.training.loop import train
 
 ONE_MM = (1.0, 1.0, 1.0)
 CROP = ScanSizes((30.0, 48.0, 31.0), (41.0, 55.0, 38.0), ONE_MM, ONE_MM)

@@ -1,15 +1,12 @@
-"""What follows from a record: what to learn from, score, next slice, filling, what is saved."""
+"""What a model was told of the slices of a record, how good its answers are, and what is next."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.scoring import CorrectionScore, Overlap, estimate, slice_overlap
 from napari_unet.annotation.states import (
@@ -17,12 +14,10 @@ from napari_unet.annotation.states import (
     TOUCHED,
     UNTOUCHED,
     LabelledSlice,
-    Origin,
     SliceState,
 )
 from napari_unet.annotation.suggestion import Suggestion, suggest
 from napari_unet.errors import AnnotationError
-from napari_unet.imaging.interpolation import labels_between
 
 
 class AnnotationProgress:
@@ -84,30 +79,30 @@ class AnnotationProgress:
     def predicted(
         self,
         index: int,
-        expected_errors: ExpectedErrors | None,
+        error_estimate: ErrorEstimate | None,
         learned_from: Iterable[int],
-    ) -> ExpectedErrors | None:
+    ) -> ErrorEstimate | None:
         """Note a prediction; return what it says of itself if the model has not seen the slice.
 
         Parameters
         ----------
         index : int
             Which slice.
-        expected_errors : ExpectedErrors, optional
+        error_estimate : ErrorEstimate, optional
             None: the model is too young to know.
         learned_from : iterable of int
             Slices that the model was trained on.
         """
         self.learned(learned_from)
-        return None if index in self._learned else expected_errors
+        return None if index in self._learned else error_estimate
 
     def score(self) -> CorrectionScore | None:
         """Dice of what is not annotated, as far as corrections tell."""
         corrected: list[Overlap] = []
-        foreseen: list[ExpectedErrors] = []
-        ahead: list[ExpectedErrors] = []
+        foreseen: list[ErrorEstimate] = []
+        ahead: list[ErrorEstimate] = []
         for index, state in enumerate(self._record.states()):
-            said = self._record.expected_errors(index)
+            said = self._record.error_estimate(index)
             if said is None:
                 continue
             if state is not SliceState.ANNOTATED:
@@ -154,117 +149,3 @@ def _without(given: LabelledSlice, known: int) -> LabelledSlice:
         return given
     labels = np.where(unknown, np.uint8(IGNORE_LABEL), given.labels)
     return LabelledSlice(given.scan, given.index, labels)
-
-
-@dataclass(frozen=True, slots=True)
-class _Filled:
-    """What the latest filling was made from (slice and revision), and the slices it shows on."""
-
-    annotated: list[tuple[int, int]]
-    slices: list[int]
-
-
-class Filling:
-    """Labels interpolated between the annotated slices of one record, shown or taken back.
-
-    Parameters
-    ----------
-    record : AnnotationRecord
-        Who labelled what.
-    """
-
-    def __init__(self, record: AnnotationRecord) -> None:
-        self._record = record
-        self._latest: _Filled | None = None
-
-    def interpolate(
-        self, spacing_mm: tuple[float, float, float]
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Interpolate between the annotated slices; see `labels_between`.
-
-        Parameters
-        ----------
-        spacing_mm : tuple of float
-            Voxel size (z, y, x).
-        """
-        record = self._record
-        truth = {i: record.truth(i) for i in record.slices_in(SliceState.ANNOTATED)}
-        rows, columns = (mm for a, mm in enumerate(spacing_mm) if a != record.axis)
-        slices = labels_between(truth, (rows, columns))
-        self._latest = _Filled(self._annotated(), [])
-        return slices
-
-    def show(self, slices: Mapping[int, NDArray[np.uint8]]) -> int:
-        """Write interpolated slices, wherever no person has decided; return how many."""
-        written = self._record.write_interpolation(slices)
-        if self._latest is not None:
-            self._latest = _Filled(self._latest.annotated, self._record.filled_slices())
-        return len(written)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether filling once more would change nothing."""
-        now = _Filled(self._annotated(), self._record.filled_slices())
-        return bool(now.slices) and self._latest == now
-
-    def _annotated(self) -> list[tuple[int, int]]:
-        done = self._record.slices_in(SliceState.ANNOTATED)
-        return [(index, self._record.revision(index)) for index in done]
-
-
-class SavedAnnotation:
-    """What a person said of the slices of a record when its mask was last saved.
-
-    It is compared by what it says, not noted edit by edit: a stroke that is undone leaves
-    nothing to save.
-
-    Parameters
-    ----------
-    record : AnnotationRecord
-        Who labelled what.
-    before : SavedAnnotation, optional
-        What is known of the same labels from before. None: what the record says now is on
-        disk, or was never a person's work here.
-    """
-
-    def __init__(self, record: AnnotationRecord, before: SavedAnnotation | None = None) -> None:
-        self.record = record
-        self._on_disk: dict[int, bytes] = self._said() if before is None else dict(before._on_disk)
-
-    def unsaved(self) -> list[int]:
-        """Slices of which a person has said something else since, ascending."""
-        self.record.sync()
-        said = self._said()
-        slices = {*said, *self._on_disk}
-        return sorted(each for each in slices if said.get(each) != self._on_disk.get(each))
-
-    def note(self, but: Collection[int] = ()) -> None:
-        """Note that everything is on disk now, `but` for some slices."""
-        kept = {each: self._on_disk[each] for each in but if each in self._on_disk}
-        said = {each: digest for each, digest in self._said().items() if each not in but}
-        self._on_disk = said | kept
-
-    def _said(self) -> dict[int, bytes]:
-        """Digest of the truth of each slice that a person has touched."""
-        record = self.record
-        return {
-            index: hashlib.blake2b(record.truth(index).tobytes(), digest_size=16).digest()
-            for index in record.slices_in(*TOUCHED)
-        }
-
-
-def human_fraction(record: AnnotationRecord) -> float:
-    """Share of the labelled voxels that a person painted or accepted, 0 to 1."""
-    return _share(record, record.human_voxels())
-
-
-def interpolated_fraction(record: AnnotationRecord) -> float:
-    """Share of the labelled voxels that were interpolated and not accepted since, 0 to 1."""
-    return _share(record, record.origin() == Origin.INTERPOLATED)
-
-
-def _share(record: AnnotationRecord, voxels: NDArray[np.bool_]) -> float:
-    """Share of the labelled voxels that are among `voxels` (z, y, x), 0 to 1."""
-    labelled = record.mask() > 0
-    total = int(np.count_nonzero(labelled))
-    return float(np.count_nonzero(labelled & voxels) / total) if total else 0.0

@@ -19,49 +19,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.states import (
     BACKGROUND_BRUSH,
     IGNORE_LABEL,
     UNTOUCHED,
     Origin,
+    SliceSnapshot,
     SliceState,
+    Standing,
 )
 from napari_unet.annotation.voxels import LabelledVoxels
 from napari_unet.errors import AnnotationError
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SliceSnapshot:
-    """What is known of one slice; arrays (h, w)."""
-
-    labels: NDArray[np.uint8]
-    origin: NDArray[np.uint8]
-    accepted: bool
-    partial: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Standing:
-    """What a person says of one slice, apart from its labels.
-
-    Parameters
-    ----------
-    accepted, partial : bool
-        What was said of it as a whole.
-    human : ndarray of bool, shape (h, w), or None
-        Voxels that count as painted; None: nothing is said of them.
-    """
-
-    accepted: bool
-    partial: bool
-    human: NDArray[np.bool_] | None = None
 
 
 class AnnotationRecord:
@@ -186,15 +160,15 @@ class AnnotationRecord:
     def held_out_prediction(self, index: int) -> NDArray[np.uint8] | None:
         """What the model said before a person corrected this slice.
 
-        Only if that prediction has an `expected_errors`; None otherwise. Shape (h, w).
+        Only if that prediction has an `error_estimate`; None otherwise. Shape (h, w).
         """
-        if self.state(index) is not SliceState.ANNOTATED or self.expected_errors(index) is None:
+        if self.state(index) is not SliceState.ANNOTATED or self.error_estimate(index) is None:
             return None
         return self._voxels.underlay.model(index).copy()
 
-    def expected_errors(self, index: int) -> ExpectedErrors | None:
-        """What the model's opinion of a slice says of itself, see `write_prediction`."""
-        return self._voxels.underlay.expected_errors.get(index)
+    def error_estimate(self, index: int) -> ErrorEstimate | None:
+        """What the model's prediction of a slice says of itself, see `write_prediction`."""
+        return self._voxels.underlay.error_estimate.get(index)
 
     def mask(self) -> NDArray[np.uint8]:
         """Return the mask to save, shape (z, y, x): the background brush becomes background."""
@@ -278,7 +252,7 @@ class AnnotationRecord:
         undone = self._voxels.take_edit(index)
         if undone and not self._voxels.human[index]:
             # All strokes are undone: what was accepted with them is gone, and the model's
-            # present opinion is shown, not what lay under the stroke when it was made.
+            # present prediction is shown, not what lay under the stroke when it was made.
             self._accepted[index] &= not had_strokes
             if index in self._crossed:
                 self._crossed.discard(index)
@@ -356,7 +330,7 @@ class AnnotationRecord:
         )
 
     def reset(self, index: int, before: SliceSnapshot | None = None) -> None:
-        """Take back everything a person said about a slice; its `opinion` returns.
+        """Take back everything a person said about a slice; it shows `without_strokes` again.
 
         Parameters
         ----------
@@ -371,17 +345,17 @@ class AnnotationRecord:
         self._accepted[index] = self._partial[index] = False
         self._revision[index] += 1
 
-    def opinion(self, index: int) -> NDArray[np.uint8]:
+    def without_strokes(self, index: int) -> NDArray[np.uint8]:
         """What lies beneath the strokes on a slice, shape (h, w).
 
-        What was interpolated since the model's last word; else that; else zeros.
+        What was interpolated since the model's last prediction; else that; else zeros.
         """
         return self._voxels.underlay.top(index)
 
     # -- what the model does ---------------------------------------------------
 
     def write_prediction(
-        self, index: int, labels: NDArray[np.uint8], expected_errors: ExpectedErrors | None = None
+        self, index: int, labels: NDArray[np.uint8], error_estimate: ErrorEstimate | None = None
     ) -> bool:
         """Let the model label a slice, wherever no person has.
 
@@ -390,8 +364,8 @@ class AnnotationRecord:
         index : int
             Slice number.
         labels : ndarray of uint8, shape (h, w)
-            The model's opinion.
-        expected_errors : ExpectedErrors, optional
+            The model's prediction.
+        error_estimate : ErrorEstimate, optional
             What it says of itself. None: the model has been trained on this slice, or has
             learned too little to know.
 
@@ -404,7 +378,7 @@ class AnnotationRecord:
         if self.state(index) is SliceState.ANNOTATED:
             return False
         self._revision[index] += 1
-        if self._voxels.predict(index, labels, expected_errors):
+        if self._voxels.predict(index, labels, error_estimate):
             self._voxels.write_back([index])
         return True
 
@@ -416,7 +390,7 @@ class AnnotationRecord:
         Parameters
         ----------
         labels : ndarray of uint8, shape (z, y, x)
-            The model's opinion, or a mask that somebody else made.
+            The model's prediction, or a mask that somebody else made.
         mask_slices : iterable of int, optional
             It is such a mask: write these slices only. What it says there is no model's
             held-out prediction.
@@ -425,8 +399,8 @@ class AnnotationRecord:
         stack = np.ascontiguousarray(np.moveaxis(labels, self.axis, 0))
         for index in range(self.n_slices) if mask_slices is None else mask_slices:
             if self.state(index) is not SliceState.ANNOTATED:
-                expected_errors = self.expected_errors(index) if mask_slices is None else None
-                self._voxels.predict(index, stack[index], expected_errors)
+                error_estimate = self.error_estimate(index) if mask_slices is None else None
+                self._voxels.predict(index, stack[index], error_estimate)
                 self._revision[index] += 1
         self._voxels.write_back(range(self.n_slices))
 
@@ -436,7 +410,7 @@ class AnnotationRecord:
         """Show interpolated labels on slices, wherever no person has decided.
 
         They are nobody's truth, and no prediction: the state of a slice stays as it is, and
-        the model's next opinion takes their place.
+        the model's next prediction takes their place.
 
         Parameters
         ----------
@@ -457,7 +431,7 @@ class AnnotationRecord:
         return written
 
     def remove_interpolation(self) -> list[int]:
-        """Show the model's opinion again on slices that are not annotated; return those."""
+        """Show the model's prediction again on slices that are not annotated; return those."""
         self.sync()
         filled = self._voxels.underlay.filled()
         changed = [i for i in filled if self.state(i) is not SliceState.ANNOTATED]

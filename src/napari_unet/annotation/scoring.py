@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.expected_errors import ExpectedErrors, count
+from napari_unet.annotation.error_estimate import ErrorEstimate, count
 from napari_unet.annotation.record import AnnotationRecord
 
 FEWEST = 2
@@ -111,8 +111,8 @@ def slice_overlap(record: AnnotationRecord, index: int) -> Overlap | None:
 
 def estimate(
     corrected: Sequence[Overlap],
-    foreseen: Sequence[ExpectedErrors],
-    ahead: Sequence[ExpectedErrors],
+    foreseen: Sequence[ErrorEstimate],
+    ahead: Sequence[ErrorEstimate],
 ) -> CorrectionScore | None:
     """Estimate the Dice of slices that nobody has corrected.
 
@@ -120,9 +120,9 @@ def estimate(
     ----------
     corrected : sequence of Overlap
         What corrections have shown.
-    foreseen : sequence of ExpectedErrors
+    foreseen : sequence of ErrorEstimate
         What the predictions that were corrected had said of themselves.
-    ahead : sequence of ExpectedErrors
+    ahead : sequence of ErrorEstimate
         What the present predictions of slices that are not annotated say.
 
     Returns

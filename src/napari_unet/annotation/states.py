@@ -1,4 +1,4 @@
-"""The words of annotation: what state a slice is in, where a voxel's label comes from."""
+"""The words of annotation: states of slices, origins of labels, structures, what is known."""
 
 from __future__ import annotations
 
@@ -81,3 +81,30 @@ class LabelledSlice:
     scan: int
     index: int
     labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceSnapshot:
+    """What is known of one slice; arrays (h, w)."""
+
+    labels: NDArray[np.uint8]
+    origin: NDArray[np.uint8]
+    accepted: bool
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """What a person says of one slice, apart from its labels.
+
+    Parameters
+    ----------
+    accepted, partial : bool
+        What was said of it as a whole.
+    human : ndarray of bool, shape (h, w), or None
+        Voxels that count as painted; None: nothing is said of them.
+    """
+
+    accepted: bool
+    partial: bool
+    human: NDArray[np.bool_] | None = None

@@ -4,7 +4,7 @@ A person and a model write into one array. The rules of who may change which vox
 
 * a voxel that a person changed is HUMAN; the model never writes there;
 * an edit taken back (undo) makes the voxel the model's again;
-* labels interpolated between annotated slices lie over the model's opinion, which is
+* labels interpolated between annotated slices lie over the model's prediction, which is
   kept, until its next one.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.states import Origin
 
 
@@ -126,10 +126,10 @@ class LabelledVoxels:
     # -- what others write -----------------------------------------------------
 
     def predict(
-        self, index: int, labels: NDArray[np.uint8], expected_errors: ExpectedErrors | None
+        self, index: int, labels: NDArray[np.uint8], error_estimate: ErrorEstimate | None
     ) -> bool:
-        """Note the model's opinion (h, w) for `write_back`; True if that makes a difference."""
-        self.underlay.predict(index, labels, self.free(index), expected_errors)
+        """Note the model's prediction (h, w) for `write_back`; True if that makes a difference."""
+        self.underlay.predict(index, labels, self.free(index), error_estimate)
         return self._see(index, labels, Origin.MODEL)
 
     def fill(self, index: int, labels: NDArray[np.uint8]) -> None:
@@ -170,14 +170,14 @@ class Underlay:
     Parameters
     ----------
     model : ndarray of uint8, shape (n, h, w)
-        The model's opinion so far, slice by slice; copied.
+        The model's prediction so far, slice by slice; copied.
 
     Attributes
     ----------
     predicted : ndarray of bool, shape (n,)
-        Slices of which the model has an opinion.
-    expected_errors : dict of int to ExpectedErrors
-        What its opinions say of themselves, by slice: of slices that it has not been trained on.
+        Slices that the model has predicted.
+    error_estimate : dict of int to ErrorEstimate
+        What its predictions say of themselves, by slice: of slices that it has not been trained on.
     """
 
     def __init__(self, model: NDArray[np.uint8]) -> None:
@@ -185,14 +185,14 @@ class Underlay:
         self._filled: dict[int, NDArray[np.uint8]] = {}  # interpolated since the last prediction
         self._restored: dict[int, NDArray[np.int16]] = {}  # values that undoing brought back
         self.predicted = np.asarray(model.any(axis=(1, 2)))
-        self.expected_errors: dict[int, ExpectedErrors] = {}
+        self.error_estimate: dict[int, ErrorEstimate] = {}
 
     def model(self, index: int) -> NDArray[np.uint8]:
         """What the model says of a slice, shape (h, w); zeros where it has said nothing."""
         return np.asarray(self._model[index])
 
     def top(self, index: int) -> NDArray[np.uint8]:
-        """What is uppermost on a slice, shape (h, w): a filling, else the model's opinion."""
+        """What is uppermost on a slice, shape (h, w): a filling, else the model's prediction."""
         return self._filled[index] if index in self._filled else self.model(index)
 
     def source(self, index: int) -> NDArray[np.uint8]:
@@ -209,7 +209,7 @@ class Underlay:
         index: int,
         labels: NDArray[np.uint8],
         free: NDArray[np.bool_] | None,
-        expected_errors: ExpectedErrors | None,
+        error_estimate: ErrorEstimate | None,
     ) -> None:
         """Note what the model says of a slice; it takes the place of a filling.
 
@@ -218,21 +218,21 @@ class Underlay:
         index : int
             Slice number.
         labels : ndarray of uint8, shape (h, w)
-            The model's opinion.
+            The model's prediction.
         free : ndarray of bool, shape (h, w), optional
-            Where no person has decided: elsewhere its earlier opinion stays. None: everywhere.
-        expected_errors : ExpectedErrors or None
+            Where no person has decided: elsewhere its earlier prediction stays. None: everywhere.
+        error_estimate : ErrorEstimate or None
             See `AnnotationRecord.write_prediction`.
         """
         self.drop_filling(index, free)
         np.copyto(self._model[index], labels, where=True if free is None else free)
         self.predicted[index] = True
-        self.expected_errors.pop(index, None)
-        if expected_errors is not None:
-            self.expected_errors[index] = expected_errors
+        self.error_estimate.pop(index, None)
+        if error_estimate is not None:
+            self.error_estimate[index] = error_estimate
 
     def fill(self, index: int, labels: NDArray[np.uint8], free: NDArray[np.bool_] | None) -> None:
-        """Lay interpolated labels (h, w) over the model's opinion; `free` as of `predict`."""
+        """Lay interpolated labels (h, w) over the model's prediction; `free` as of `predict`."""
         self.drop_filling(index, free)
         self._filled[index] = labels
 

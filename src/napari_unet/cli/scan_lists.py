@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet.errors import UsageError
-from napari_unet.imaging.dicom.segmentation_writer import is_dicom_seg
+from napari_unet.imaging.dicom.seg_writer import is_dicom_seg
 from napari_unet.imaging.formats.registry import WRITABLE, stem
 from napari_unet.text import counted
 

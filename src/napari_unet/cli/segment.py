@@ -32,7 +32,7 @@ from napari_unet.cli.options import (
 from napari_unet.cli.scan_lists import group_images, output_paths
 from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.imaging.atomic import check_free, make_folder
-from napari_unet.imaging.dicom.segmentation_writer import check_can_refer, is_dicom_seg
+from napari_unet.imaging.dicom.seg_writer import check_can_refer, is_dicom_seg
 from napari_unet.imaging.formats.registry import open_scan, writer_for
 from napari_unet.imaging.saving import check_may_save
 from napari_unet.learning.events import SegmentEvent, SlicePredicted

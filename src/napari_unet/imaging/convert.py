@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_unet.errors import SaveError, VolumeError
-from napari_unet.imaging.dicom.segmentation_writer import check_can_refer, is_dicom_seg
+from napari_unet.imaging.dicom.seg_writer import check_can_refer, is_dicom_seg
 from napari_unet.imaging.formats.registry import is_mask, open_scan, writer_for
 from napari_unet.imaging.loading import load_labels, load_labels_onto
 from napari_unet.imaging.receipt import GeometryReceipt

@@ -13,23 +13,17 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import GridMismatchError, SaveError
 from napari_unet.imaging.atomic import atomic_path, check_free, check_may_write
-from napari_unet.imaging.dicom.segmentation_writer import (
+from napari_unet.imaging.dicom.seg_writer import (
     check_can_refer,
     is_dicom_seg,
     save_dicom_seg,
 )
 from napari_unet.imaging.formats.nifti import UNREADABLE
 from napari_unet.imaging.formats.registry import writer_for
-from napari_unet.imaging.receipt import (
-    Contents,
-    GeometryReceipt,
-    StructureRow,
-    Writer,
-    compare,
-    displacement_mm,
-)
+from napari_unet.imaging.formats.writer import Contents, Writer, compare, displacement_mm
+from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.regridding import same_grid
-from napari_unet.imaging.scan_file import ScanFile, Voxels
+from napari_unet.imaging.scan_file import ScanFile, StructureRow, Voxels
 from napari_unet.imaging.sidecar import sidecar_of, store_beside
 from napari_unet.imaging.volume import Grid
 

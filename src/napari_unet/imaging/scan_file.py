@@ -1,12 +1,13 @@
-"""An image file that has been opened but not read, and what its header must satisfy before."""
+"""An image file that is open but not read: what its header must satisfy, what it says of labels."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,3 +215,25 @@ def unreadable(path: Path, kind: str, error: BaseException | str) -> str:
         f"{path.name} cannot be read as {kind}: it is damaged, incomplete or of another kind "
         f"({reason}). Copy or export it again."
     )
+
+
+StructureRow: TypeAlias = tuple[int, str, str]
+"""Value, name and colour (``#rrggbb``) of a structure."""
+
+PROGRAM = "napari-unet-mri"
+"""What files name as their maker."""
+
+
+def unnamed(value: int) -> StructureRow:
+    """Name and colour of a value that nobody named."""
+    return (value, f"Structure {value}", "#ffd700")
+
+
+def structure_row(value: int, name: object, color: object) -> StructureRow:
+    """Name and colour of a value as some file has them; what is missing is as nobody named it."""
+    _, any_name, any_color = unnamed(value)
+    text = " ".join(name.split()) if isinstance(name, str) else ""
+    # Bytes that are no text would break whatever the name is written into.
+    text = text.encode(errors="backslashreplace").decode()
+    is_color = isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color)
+    return value, text or any_name, str(color) if is_color else any_color

@@ -28,10 +28,11 @@ from napari_unet import __version__
 from napari_unet.errors import SaveError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.dicom.headers import is_dicom
-from napari_unet.imaging.dicom.segmentation_file import segments_of as dicom_segments_of
+from napari_unet.imaging.dicom.seg_reader import segments_of as dicom_segments_of
 from napari_unet.imaging.formats.nrrd import segments_of
 from napari_unet.imaging.formats.registry import suffix_of
-from napari_unet.imaging.receipt import PROGRAM, GeometryReceipt, StructureRow, structure_row
+from napari_unet.imaging.receipt import GeometryReceipt
+from napari_unet.imaging.scan_file import PROGRAM, StructureRow, structure_row
 
 
 def sidecar_of(mask: Path) -> Path:

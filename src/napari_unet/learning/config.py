@@ -17,7 +17,7 @@ Millimetres: TypeAlias = tuple[float, float, float]
 """Lengths along the display axes (z, y, x)."""
 
 Restart: TypeAlias = Literal["warm", "shrink", "scratch"]
-"""How a round uses the weights it starts from; see `training.trainer.restart`."""
+"""How a round uses the weights it starts from; see `training.weight_updater.restart`."""
 
 LossName: TypeAlias = Literal["dice+ce", "ce", "weighted-ce", "border-ce"]
 """What training minimises; see `Recipe.loss`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.text import counted
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class SlicePredicted:
         Which slice.
     labels : ndarray of uint8, shape (h, w)
         Most likely class of each voxel of the whole slice.
-    expected_errors : ExpectedErrors or None
+    error_estimate : ErrorEstimate or None
         What the probabilities say of their own errors; None: the network is too young to know.
     learned_from : frozenset of int
         Slice numbers of this scan that the model had been trained on.
@@ -62,7 +62,7 @@ class SlicePredicted:
     scan: int
     index: int
     labels: NDArray[np.uint8]
-    expected_errors: ExpectedErrors | None
+    error_estimate: ErrorEstimate | None
     learned_from: frozenset[int]
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks.common.scores import mean_dice
 from benchmarks.learning import few_slices, rounds, shapes
-from benchmarks.learning.annotator import CLEAR_SECONDS, LOOK_SECONDS, Annotator
 from benchmarks.learning.masked_loss import paint
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from benchmarks.learning.simulated_annotator import CLEAR_SECONDS, LOOK_SECONDS, SimulatedAnnotator
+from napari_unet.annotation.error_estimate import ErrorEstimate
 
 
 def disc(radius: float, size: int = 32) -> np.ndarray:
@@ -22,15 +22,15 @@ def disc(radius: float, size: int = 32) -> np.ndarray:
 
 
 def test_the_annotator_wanders_a_voxel_and_draws_the_same_again(cone):
-    annotator = Annotator.of(cone, 0)
+    annotator = SimulatedAnnotator.of(cone, 0)
     drawn = annotator.draw(9)
-    np.testing.assert_array_equal(drawn, Annotator.of(cone, 0).draw(9))
+    np.testing.assert_array_equal(drawn, SimulatedAnnotator.of(cone, 0).draw(9))
     assert 0.8 < mean_dice(cone.truth[9], drawn, 1) < 1
-    assert not np.array_equal(drawn, Annotator.of(cone, 1).draw(9))
+    assert not np.array_equal(drawn, SimulatedAnnotator.of(cone, 1).draw(9))
 
 
 def test_the_annotator_overlooks_a_small_lesion_sometimes_and_a_large_one_never(cone):
-    seen = [Annotator.of(cone, seed).whole() for seed in range(12)]
+    seen = [SimulatedAnnotator.of(cone, seed).whole() for seed in range(12)]
     small = [bool(labels[1].any()) for labels in seen]
     assert any(small)
     assert not all(small)
@@ -38,7 +38,7 @@ def test_the_annotator_overlooks_a_small_lesion_sometimes_and_a_large_one_never(
 
 
 def test_a_correct_slice_costs_a_look_and_a_wrong_one_no_more_than_drawing_it_anew(cone):
-    annotator = Annotator.of(cone, 0)
+    annotator = SimulatedAnnotator.of(cone, 0)
     drawn, nothing = disc(8), disc(0)
     speckles = (np.indices((32, 32)).sum(axis=0) % 4 == 0).astype(np.uint8)
     assert annotator.seconds(drawn, drawn) == LOOK_SECONDS
@@ -49,7 +49,7 @@ def test_a_correct_slice_costs_a_look_and_a_wrong_one_no_more_than_drawing_it_an
 
 
 def test_correcting_interpolation_where_it_is_worst_brings_the_mask_to_the_full_annotation(cone):
-    annotator = Annotator.of(cone, 0)
+    annotator = SimulatedAnnotator.of(cone, 0)
     states = rounds.simulate(cone, annotator, rounds.Interpolator(cone), rounds.oracle, 0)
     dice = [mean_dice(cone.truth, next(states).result, 1) for _ in range(8)]
     assert dice[0] < 0.9
@@ -60,13 +60,11 @@ def test_a_prediction_corrected_later_gives_the_score_on_screen(cone):
     def in_doubt(annotated):
         filled = rounds.Interpolator(cone)(annotated)
         return [
-            dataclasses.replace(
-                each, expected_errors=ExpectedErrors.of(each.labels, [0, 9], [0, 9])
-            )
+            dataclasses.replace(each, error_estimate=ErrorEstimate.of(each.labels, [0, 9], [0, 9]))
             for each in filled
         ]
 
-    annotator = Annotator.of(cone, 0)
+    annotator = SimulatedAnnotator.of(cone, 0)
     states = rounds.simulate(cone, annotator, in_doubt, rounds.interval, 0)
     assert next(states).score is None
     assert next(states).score is None  # two slices that show it are the fewest

@@ -15,7 +15,7 @@ from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.model_card import ModelCard
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
-from napari_unet.learning.prediction.segmentation import predict_volume
+from napari_unet.learning.prediction.scan_prediction import predict_volume
 
 
 def test_saved_and_loaded_model_predicts_the_same(scene, trained, tmp_path):

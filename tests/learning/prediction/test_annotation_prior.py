@@ -20,10 +20,10 @@ from napari_unet.learning.prediction.annotation_prior import (
     share_of_learned,
 )
 from napari_unet.learning.prediction.fusion import neighbour_weights
-from napari_unet.learning.prediction.segmentation import predict_volume
+from napari_unet.learning.prediction.scan_prediction import predict_volume
 from napari_unet.learning.preparation import PreparedScan, prepare
-from napari_unet.learning.training.train import train
-from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.learning.training.loop import train
+from napari_unet.learning.training.round import TrainingRound
 from napari_unet.phantom.metastases import make_phantom
 
 
@@ -125,7 +125,7 @@ def test_voxels_of_partial_slices_are_kept(scene, trained):
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3, 1, 4, 2]])
 def test_the_order_of_slices_does_not_change_the_answers(scene, trained, order):
-    from napari_unet.learning.prediction.segmentation import segment
+    from napari_unet.learning.prediction.scan_prediction import segment
 
     scan = dataclasses.replace(scene.scan, slices=scene.scan.slices[:6])
     wanted = {e.index: e.labels for e in segment(scan, trained.checkpoint)}

@@ -11,7 +11,7 @@ from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.network.unet import UNet, folded
 from napari_unet.learning.prediction import predictor
 from napari_unet.learning.prediction.memory import bytes_per_pixel
-from napari_unet.learning.prediction.segmentation import segment
+from napari_unet.learning.prediction.scan_prediction import segment
 from napari_unet.learning.prediction.tiling import plan_tiles, predict_tiled
 
 MULTIPLE = 8

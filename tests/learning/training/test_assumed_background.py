@@ -7,7 +7,7 @@ import torch
 from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.learning.config import Recipe, TrainConfig
 from napari_unet.learning.events import RoundDone
-from napari_unet.learning.prediction.segmentation import predict_volume
+from napari_unet.learning.prediction.scan_prediction import predict_volume
 from napari_unet.learning.training.assumed_background import (
     ASSUMED_LABEL,
     CLOSE,
@@ -18,8 +18,8 @@ from napari_unet.learning.training.assumed_background import (
     assumed_background,
     assumed_share,
 )
+from napari_unet.learning.training.loop import train
 from napari_unet.learning.training.losses import without_assumed
-from napari_unet.learning.training.train import train
 from napari_unet.learning.training.training_set import TrainingSet
 
 

@@ -10,12 +10,12 @@ from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import ModelConfig, TrainConfig
 from napari_unet.learning.events import RoundDone
-from napari_unet.learning.prediction.segmentation import predict_volume
+from napari_unet.learning.prediction.scan_prediction import predict_volume
 from napari_unet.learning.preparation import PreparedScan, prepare
 from napari_unet.learning.training import training_set
 from napari_unet.learning.training.assumed_background import FAR_SLICE_MM, assumed_empty
-from napari_unet.learning.training.train import new_card, train
-from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.learning.training.loop import new_card, train
+from napari_unet.learning.training.round import TrainingRound
 from napari_unet.learning.training.training_set import TrainingSet
 
 N_SLICES = 120
@@ -196,8 +196,8 @@ def test_a_model_that_knows_other_slices_is_not_told_that_there_is_one_object():
         again = dataclasses.replace(config, restart=restart)
         given = _annotated(truth, *indices)
         card = new_card([scan], again, done.checkpoint, ["ball"])
-        trainer = TrainingRound([scan], given, again, card, done.checkpoint)
-        return _empty_batches(trainer.examples)
+        this_round = TrainingRound([scan], given, again, card, done.checkpoint)
+        return _empty_batches(this_round.examples)
 
     assert batches(scan, 15, 20, 22, 25)
     assert not batches(scan, 20, 25)

@@ -13,9 +13,9 @@ from napari_unet.annotation.states import IGNORE_LABEL
 from napari_unet.learning.config import BorderWeighting, Recipe
 from napari_unet.learning.training import border_weights as module
 from napari_unet.learning.training.border_weights import BorderCache, border_weights
+from napari_unet.learning.training.loop import new_card, train
 from napari_unet.learning.training.losses import masked_cross_entropy
-from napari_unet.learning.training.train import new_card, train
-from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.learning.training.round import TrainingRound
 from napari_unet.learning.training.training_set import TrainingSet
 
 

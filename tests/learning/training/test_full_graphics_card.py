@@ -7,8 +7,8 @@ import torch
 
 from napari_unet.errors import ResourceError
 from napari_unet.learning.events import Notice, RoundDone, SlicePredicted, StepDone
-from napari_unet.learning.training.train import train
-from napari_unet.learning.training.trainer import Trainer
+from napari_unet.learning.training.loop import train
+from napari_unet.learning.training.weight_updater import WeightUpdater
 
 
 def test_training_goes_on_on_the_cpu_and_says_so(scene, quick, card):
@@ -30,13 +30,13 @@ def test_moving_changes_nothing_in_what_is_learned(scene, quick, monkeypatch):
         return done.checkpoint.state
 
     expected = weights()
-    step = Trainer.step
+    step = WeightUpdater.step
 
     def moved_first(learner, examples, progress):
         learner.move_to(torch.device("cpu"))
         return step(learner, examples, progress)
 
-    monkeypatch.setattr(Trainer, "step", moved_first)
+    monkeypatch.setattr(WeightUpdater, "step", moved_first)
     moved = weights()
     assert all(torch.equal(moved[name], tensor) for name, tensor in expected.items())
 

@@ -13,8 +13,8 @@ from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.events import RoundDone, StepDone
 from napari_unet.learning.model_card import ModelCard, Provenance
 from napari_unet.learning.training.holdout import HoldoutSplit, n_held_back
+from napari_unet.learning.training.loop import train
 from napari_unet.learning.training.model_selection import TOLERANCE, compare, pooled_dice
-from napari_unet.learning.training.train import train
 
 
 def card(*learned: int, held_back=(), trained_on=("ball",), classes=("ball",)) -> ModelCard:
@@ -308,7 +308,7 @@ def test_a_shrunk_model_knows_less_than_a_warm_one_and_more_than_a_fresh_one(sce
 
 def test_an_unknown_restart_is_named(trained):
     from napari_unet.learning.network.unet import UNet
-    from napari_unet.learning.training.trainer import restart
+    from napari_unet.learning.training.weight_updater import restart
 
     with pytest.raises(ValueError, match="Unknown restart 'cold'"):
         restart(UNet(trained.checkpoint.card.model), trained.checkpoint.state, "cold")

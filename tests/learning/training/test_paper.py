@@ -17,23 +17,23 @@ from napari_unet.learning.events import SlicePredicted, StepDone
 from napari_unet.learning.network import layer_sizes
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
-from napari_unet.learning.prediction.segmentation import predict_volume, segment
+from napari_unet.learning.prediction.scan_prediction import predict_volume, segment
 from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presets import choose_model, recipe_of
+from napari_unet.learning.training.loop import new_card, train
 from napari_unet.learning.training.optimiser import AdamW, Momentum
-from napari_unet.learning.training.train import new_card, train
-from napari_unet.learning.training.trainer import Trainer, restart
-from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.learning.training.round import TrainingRound
 from napari_unet.learning.training.training_set import TrainingSet
+from napari_unet.learning.training.weight_updater import WeightUpdater, restart
 
 NARROW = dataclasses.replace(PRESETS["paper"], width=4)
 SHALLOW = dataclasses.replace(NARROW, levels=3)
 
 
-def begin(scene, config) -> tuple[TrainingSet, Trainer]:
+def begin(scene, config) -> tuple[TrainingSet, WeightUpdater]:
     card = new_card([scene.scan], config, None, ["ball"])
     this_round = TrainingRound([scene.scan], scene.annotated(4, 6), config, card)
-    return this_round.examples, this_round.trainer
+    return this_round.examples, this_round.updater
 
 
 def run(scene, config, **kwargs):
@@ -152,24 +152,24 @@ def test_tiles_are_learned_with_what_is_around_them(tile):
 def test_a_step_that_is_not_finite_leaves_no_momentum_behind(scene, quick, optimiser):
     recipe = dataclasses.replace(RECIPES["paper"], optimiser=optimiser)
     config = dataclasses.replace(quick, model=SHALLOW, recipe=recipe)
-    examples, trainer = begin(scene, config)
-    trainer.step(examples, 0.0)
-    assert any(each.any() for each in trainer._optimiser.memory)
-    trainer._loss = lambda _examples, logits, *_: logits.sum() * float("nan")
-    trainer.step(examples, 0.0)
-    assert not any(each.any() for each in trainer._optimiser.memory)
+    examples, updater = begin(scene, config)
+    updater.step(examples, 0.0)
+    assert any(each.any() for each in updater._optimiser.memory)
+    updater._loss = lambda _examples, logits, *_: logits.sum() * float("nan")
+    updater.step(examples, 0.0)
+    assert not any(each.any() for each in updater._optimiser.memory)
 
 
 def test_the_paper_s_network_sees_varied_tiles_from_the_first_step(scene, quick):
     strengths = {}
     for name, model in (("paper", SHALLOW), ("fast", ModelConfig(width=2, levels=2))):
         config = dataclasses.replace(quick, model=model)
-        examples, trainer = begin(scene, config)
+        examples, updater = begin(scene, config)
         batch = examples.batch
         seen = strengths[name] = []
         examples.batch = lambda *a, batch=batch, seen=seen: seen.append(a[2]) or batch(*a)
-        trainer.step(examples, 0.0)
-        trainer.step(examples, 0.0)
+        updater.step(examples, 0.0)
+        updater.step(examples, 0.0)
     assert strengths == {"paper": [1.0, 1.0], "fast": [0.0, 1 / 400]}
 
 

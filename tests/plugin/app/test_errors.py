@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet.errors import NapariUnetError
 from napari_unet.learning.events import Notice
-from napari_unet.learning.training.trainer import Trainer
+from napari_unet.learning.training.weight_updater import WeightUpdater
 
 
 def text_after(bench, action) -> str:
@@ -111,7 +111,7 @@ def test_running_out_of_memory_is_told_and_training_works_again(bench, monkeypat
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "step", no_memory)
+        patched.setattr(WeightUpdater, "step", no_memory)
         bench.widget.train.start.click()
         bench.wait_for_job()
     assert "memory" in bench.widget.message.text
@@ -121,7 +121,9 @@ def test_running_out_of_memory_is_told_and_training_works_again(bench, monkeypat
 @pytest.mark.slow
 def test_what_happens_to_the_work_is_told_while_it_goes_on(bench, monkeypatch):
     notices = [[Notice("Training goes on without the graphics card.")]]
-    monkeypatch.setattr(Trainer, "take_notices", lambda _self: notices.pop() if notices else [])
+    monkeypatch.setattr(
+        WeightUpdater, "take_notices", lambda _self: notices.pop() if notices else []
+    )
     told = []
     bench.annotator.message.connect(lambda text, failed: told.append((text, failed)))
     bench.paint(8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QPushButton
 
-from napari_unet.annotation.progress import human_fraction
+from napari_unet.annotation.saved_annotation import human_fraction
 from napari_unet.annotation.states import SliceState
 from napari_unet.learning.config import TrainConfig
 

@@ -96,12 +96,12 @@ def test_undo_and_redo_after_predictions_keep_strokes_and_predictions_apart(benc
     bench.session.labels.undo()
     bench.annotator.segment()
     bench.wait_for_job()
-    opinion = bench.session.labels.data[5].copy()
+    predicted = bench.session.labels.data[5].copy()
     assert bench.session.record.state(5) is SliceState.PREDICTED
     bench.session.labels.redo()
     assert (bench.session.labels.data[5][painted == 1] == 1).all()
     bench.session.labels.undo()
-    np.testing.assert_array_equal(bench.session.labels.data[5], opinion)
+    np.testing.assert_array_equal(bench.session.labels.data[5], predicted)
 
 
 def test_stop_keeps_a_model_and_the_widget_works_on(bench):
@@ -700,10 +700,10 @@ def test_a_stroke_with_the_mouse_annotates_its_slice_and_a_second_says_it_change
 
 def test_predictions_wait_for_the_end_of_a_stroke(bench):
     segmentation = bench.session.segmentation
-    opinion = np.ones(bench.truth.shape[1:], np.uint8)
+    predicted = np.ones(bench.truth.shape[1:], np.uint8)
     segmentation.drawing = True
     bench.session.labels.data[7, 3, 3] = 1
-    segmentation.write_prediction(7, opinion)
+    segmentation.write_prediction(7, predicted)
     assert bench.session.labels.data[7].sum() == 1
     segmentation._stroke_over()
     assert bench.session.record.state(7) is SliceState.ANNOTATED

@@ -15,7 +15,7 @@ from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.regridding import resample
 from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.volume import Grid
-from napari_unet.plugin.app.masks import mask_of_file, mask_of_layer
+from napari_unet.plugin.app.mask_exchange import mask_of_file, mask_of_layer
 from napari_unet.plugin.layers import scan_layers, writer
 from napari_unet.plugin.layers.metadata import LayerInfo
 from napari_unet.plugin.layers.reader import read_scans

@@ -73,7 +73,7 @@ def test_partial_and_reset_are_steps_of_undo(bench):
     np.testing.assert_array_equal(record.truth(8), truth)
     labels.redo()
     assert states(bench, 8) == ["predicted"]
-    assert not labels.data[8].any(), "the model's present opinion returns"
+    assert not labels.data[8].any(), "the model's present prediction returns"
 
 
 def test_a_stroke_across_slices_that_is_repeated_leaves_them_partial(bench):

@@ -21,7 +21,7 @@ def paint(record, at, value=1):
 def reset(record, index):
     """Give a slice back to the model, as the window does."""
     before, snapshot = {index: record.standing(index, voxels=True)}, record.snapshot(index)
-    record.labels[index] = record.opinion(index)
+    record.labels[index] = record.without_strokes(index)
     record.reset(index, snapshot)
     return Step(before, {index: record.standing(index, voxels=True)}, stroke=True, reset=snapshot)
 

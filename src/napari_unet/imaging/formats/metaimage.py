@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.atomic import path_in_utf8
 from napari_unet.imaging.formats.voxel_storage import Storage, beside, scan_behind_header
-from napari_unet.imaging.receipt import Contents, ReadBack, Writer
+from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import ScanFile, check_shape, unreadable
 from napari_unet.imaging.volume import RAS_TO_LPS, Grid
 

@@ -11,7 +11,7 @@ from nibabel.openers import ImageOpener
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.formats.nifti import load_quietly, unreadable_as_error, volume_reader
-from napari_unet.imaging.receipt import Contents, ReadBack, Writer
+from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import (
     ScanFile,
     check_directions,

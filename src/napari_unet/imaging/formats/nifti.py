@@ -23,8 +23,8 @@ from nibabel.wrapstruct import WrapStructError
 from scipy.io.matlab import MatReadError
 
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.nifti_header import grid_of_header, image_on_grid, itk_affine, same_affine
-from napari_unet.imaging.receipt import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import (
     DEFLATE_LIMIT,
     ScanFile,

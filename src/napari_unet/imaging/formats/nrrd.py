@@ -22,19 +22,15 @@ from scipy import ndimage
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.formats.voxel_storage import Storage, beside, scan_behind_header
-from napari_unet.imaging.receipt import (
-    Contents,
-    ReadBack,
-    StructureRow,
-    Writer,
-    structure_row,
-    unnamed,
-)
+from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import (
     ScanFile,
+    StructureRow,
     check_shape,
     no_orientation,
+    structure_row,
     unit_notes,
+    unnamed,
     unreadable,
 )
 from napari_unet.imaging.volume import RAS_TO_LPS, Grid

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_unet.errors import SaveError, VolumeError
-from napari_unet.imaging.receipt import Contents, ReadBack, Writer
+from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import (
     DEFLATE_LIMIT,
     ScanFile,

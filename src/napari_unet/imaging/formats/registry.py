@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from napari_unet.errors import SaveError, VolumeError
-from napari_unet.imaging.dicom.segmentation_file import is_segmentation, open_segmentation
+from napari_unet.imaging.dicom.seg_reader import is_segmentation, open_segmentation
 from napari_unet.imaging.dicom.series import is_dicom, open_dicom
 from napari_unet.imaging.formats.metaimage import METAIMAGE, open_metaimage
 from napari_unet.imaging.formats.mgh import MGH, open_mgh
 from napari_unet.imaging.formats.nifti import NIFTI, open_nifti
 from napari_unet.imaging.formats.nrrd import NRRD, SEGMENTATION, open_nrrd
 from napari_unet.imaging.formats.picture import PNG, TIFF, open_picture
-from napari_unet.imaging.receipt import Writer
+from napari_unet.imaging.formats.writer import Writer
 from napari_unet.imaging.scan_file import ScanFile
 
 _T = TypeVar("_T")

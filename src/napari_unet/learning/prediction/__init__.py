@@ -1,4 +1,4 @@
-"""From a network to labels: tiles, precision, memory, and what annotated slices add."""
+"""From a network to labels: tiles, memory, and what annotated slices add."""
 
 from napari_unet.learning.runtime import load_torch
 

@@ -11,7 +11,7 @@ import torch
 from skimage.measure import label
 from torch import Tensor
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
+from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.learning.calibration import (
     MATURE_STEPS,
     Calibration,
@@ -128,7 +128,7 @@ class SliceFusion:
         events = []
         for place, index in enumerate(indices):
             whole = self._scan.paste(arrays[place])
-            said = None if expected is None else ExpectedErrors.of(whole, *expected[place])
+            said = None if expected is None else ErrorEstimate.of(whole, *expected[place])
             events.append(SlicePredicted(scan_index, int(index), whole, said, learned_from))
         return events
 
@@ -272,7 +272,7 @@ def compare_with_painted(
 
 
 def sum_errors(probabilities: Tensor, winners: Tensor, labels: Tensor) -> Tensor:
-    """Sum what probabilities say of their own errors, shape (n, 2, k): see `ExpectedErrors`.
+    """Sum what probabilities say of their own errors, shape (n, 2, k): see `ErrorEstimate`.
 
     Parameters
     ----------

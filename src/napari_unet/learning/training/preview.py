@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from napari_unet.learning.events import SegmentEvent
 from napari_unet.learning.prediction.annotation_prior import AnnotationPrior
 from napari_unet.learning.prediction.fusion import SliceFusion
-from napari_unet.learning.prediction.segmentation import WORTH_TIMING, outwards
-from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.learning.prediction.scan_prediction import WORTH_TIMING, outwards
+from napari_unet.learning.training.round import TrainingRound
 
 FIRST_AFTER_STEPS = 8
 """Steps of the network, in a second, before the first answer: between annotated slices that is
@@ -41,7 +41,7 @@ class Preview:
     ) -> None:
         self._round = this_round
         self._focus = focus
-        self._device = this_round.trainer.device
+        self._device = this_round.updater.device
         self._predicted = [[0] * scan.n_slices for scan in this_round.scans]  # how often
         self._last_focus: tuple[int, int] | None = None
         self._last_time = 0.0

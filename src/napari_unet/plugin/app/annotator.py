@@ -19,7 +19,7 @@ from napari_unet.annotation.states import TOUCHED, UNTOUCHED, SliceState, Struct
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
-from napari_unet.plugin.app.masks import (
+from napari_unet.plugin.app.mask_exchange import (
     FoundMask,
     export_mask,
     mask_of_file,
@@ -255,7 +255,7 @@ class Annotator(QObject):
         self._on_edited(session, [index])
 
     def reset_slice(self) -> None:
-        """Forget what was painted on the slice; the model's opinion returns."""
+        """Forget what was painted on the slice; the model's prediction returns."""
         session, index = self._slice_on_screen("reset it")
         session.reset(index)
         session.segmentation.refresh()

@@ -12,8 +12,10 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_unet.annotation.progress import AnnotationProgress, Filling, SavedAnnotation
+from napari_unet.annotation.filling import Filling
+from napari_unet.annotation.progress import AnnotationProgress
 from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.saved_annotation import SavedAnnotation
 from napari_unet.annotation.states import TOUCHED, Structure
 from napari_unet.annotation.structures import FIRST, unnamed
 from napari_unet.annotation.suggestion import Suggestion
@@ -307,10 +309,10 @@ class ScanSession:
 
         Labels and record agree afterwards, whatever napari raises while it draws.
         """
-        opinion = self.record.opinion(index)
+        beneath = self.record.without_strokes(index)
         before = self.record.snapshot(index)
         live = self.labels.data[self.record.plane(index)]
-        differs = np.nonzero(live != opinion)
+        differs = np.nonzero(live != beneath)
         with self.segmentation.step([index], reset=before):
             try:
                 if len(differs[0]):
@@ -319,9 +321,9 @@ class ScanSession:
                     if not self.labels.visible:
                         # napari cuts no slice of a hidden layer; `data_setitem` draws into it.
                         self.labels.set_view_slice()
-                    self.labels.data_setitem(tuple(at), opinion[differs])
+                    self.labels.data_setitem(tuple(at), beneath[differs])
             finally:
-                if np.array_equal(live, opinion):
+                if np.array_equal(live, beneath):
                     self.record.reset(index, before)
 
     # -- predictions -----------------------------------------------------------
@@ -331,7 +333,7 @@ class ScanSession:
         self.segmentation.write_prediction(
             event.index,
             event.labels,
-            self.progress.predicted(event.index, event.expected_errors, event.learned_from),
+            self.progress.predicted(event.index, event.error_estimate, event.learned_from),
         )
 
     def show_volume(self, labels: NDArray[np.uint8]) -> None:

@@ -147,7 +147,7 @@ class TrainingTask:
         self, should_stop: Callable[[], bool]
     ) -> Generator[TrainEvent | ScanPrepared, None, None]:
         """Yield what training says; see `train`."""
-        from napari_unet.learning.training.train import train
+        from napari_unet.learning.training.loop import train
 
         scan = yield from self.scan_source.prepare(self.init)
         yield from train(
@@ -198,7 +198,7 @@ class SegmentationTask:
         self, should_stop: Callable[[], bool]
     ) -> Generator[SegmentEvent | ScanPrepared | VolumeSegmented, None, None]:
         """Yield each predicted slice and, unless stopped, the whole volume."""
-        from napari_unet.learning.prediction.segmentation import outwards, segment
+        from napari_unet.learning.prediction.scan_prediction import outwards, segment
 
         scan = yield from self.scan_source.prepare(self.checkpoint)
         axis, mask = self.scan_source.axis, self.mask

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from napari.layers import Layer
 
-from napari_unet.annotation.progress import SavedAnnotation
 from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.saved_annotation import SavedAnnotation
 from napari_unet.annotation.states import Structure
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.model_history import ModelHistory

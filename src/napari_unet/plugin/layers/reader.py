@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.structures import MOST, values_in
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.dicom.segmentation_file import is_segmentation
+from napari_unet.imaging.dicom.seg_reader import is_segmentation
 from napari_unet.imaging.dicom.series import is_dicom, series_in
 from napari_unet.imaging.formats.registry import READABLE, is_mask, open_scan
 from napari_unet.imaging.loading import load_labels, load_volume

@@ -9,7 +9,7 @@ compared with the record then.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet.annotation.expected_errors import ExpectedErrors
-from napari_unet.annotation.record import AnnotationRecord, SliceSnapshot
+from napari_unet.annotation.error_estimate import ErrorEstimate
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.states import SliceSnapshot
 from napari_unet.errors import AnnotationError
-from napari_unet.plugin.layers.drawing import Drawing
 from napari_unet.plugin.layers.undo_history import Box, History, Step, box_of
 
 CHECK_ALL_MS = 300
@@ -66,11 +66,11 @@ class SegmentationLayer(QObject):
         layer.mouse_drag_callbacks.append(self._on_drag)
         self._history = History(layer, self._on_replayed)
         self._step: list[Any] | None = None  # atoms of strokes while a step is being made
-        self._tools = Drawing(viewer, layer, self._on_refused)
+        self._tools = _DrawingTools(viewer, layer, self._on_refused)
         self.drawing = False
         self._painted = False
         self._refused = False
-        self._waiting: dict[int, tuple[NDArray[np.uint8], ExpectedErrors | None]] = {}
+        self._waiting: dict[int, tuple[NDArray[np.uint8], ErrorEstimate | None]] = {}
         self._stale = False
         self._focus = 0
         self.last_viewed: int | None = None
@@ -199,16 +199,16 @@ class SegmentationLayer(QObject):
     # -- predictions -----------------------------------------------------------
 
     def write_prediction(
-        self, index: int, labels: NDArray[np.uint8], expected_errors: ExpectedErrors | None = None
+        self, index: int, labels: NDArray[np.uint8], error_estimate: ErrorEstimate | None = None
     ) -> None:
-        """Show the model's opinion on a slice, unless a person has decided there.
+        """Show the model's prediction on a slice, unless a person has decided there.
 
         While a stroke is being drawn it waits: half a stroke must not be taken for an edit.
         """
         if self.drawing:
-            self._waiting[index] = (labels, expected_errors)
+            self._waiting[index] = (labels, error_estimate)
             return
-        if not self.record.write_prediction(index, labels, expected_errors):
+        if not self.record.write_prediction(index, labels, error_estimate):
             return
         if index == self.visible_index and self.in_view:
             self.refresh()
@@ -250,7 +250,7 @@ class SegmentationLayer(QObject):
         busy = self.drawing or self._history.replaying
         if self.layer.data is self.record.labels and not busy:
             changed = self.record.sync(self.visible_index)
-            if changed:  # an undone slice shows the model's opinion now
+            if changed:  # an undone slice shows the model's prediction now
                 self.refresh()
             self._edited(changed)
             self._check_all_timer.start()
@@ -318,5 +318,71 @@ class SegmentationLayer(QObject):
         elif not self._painted and self.layer.mode in ("paint", "fill", "erase") and self.in_view:
             self.unchanged.emit()
         waiting, self._waiting = self._waiting, {}
-        for index, (labels, expected_errors) in waiting.items():
-            self.write_prediction(index, labels, expected_errors)
+        for index, (labels, error_estimate) in waiting.items():
+            self.write_prediction(index, labels, error_estimate)
+
+
+class _DrawingTools:
+    """Stands before the drawing methods of a label layer until it is closed.
+
+    What is drawn lands on the slice on screen, or nowhere. napari's tools take the slice from
+    the slider's millimetres, each in its own way: the brush rounds, the polygon cuts decimals
+    off, and stays on the slice where it was begun. Between slices (of another scan in the
+    viewer, say) that is another slice than the one shown; and what is drawn one slice before
+    the first lands on the last one.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Shows the layer.
+    layer : Labels
+        A 3D layer.
+    refused : callable
+        Called where nothing is drawn because the slice on screen lies outside the layer.
+    """
+
+    def __init__(self, viewer: Viewer, layer: Labels, refused: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._layer = layer
+        self._refused = refused
+        self._napari = {name: getattr(layer, name) for name in ("paint", "fill", "paint_polygon")}
+        for name in self._napari:
+            setattr(layer, name, getattr(self, f"_{name}"))
+
+    def close(self) -> None:
+        """Give the methods back."""
+        for name in self._napari:
+            delattr(self._layer, name)
+
+    def _paint(self, coord: Sequence[float], new_label: int, refresh: bool = True) -> None:
+        if self._lies_inside(coord):
+            self._napari["paint"](coord, new_label, refresh)
+
+    def _fill(self, coord: Sequence[float], new_label: int, refresh: bool = True) -> None:
+        if self._lies_inside(coord):
+            self._napari["fill"](coord, new_label, refresh)
+
+    def _paint_polygon(self, points: Any, new_label: int) -> None:
+        corners = np.array(points, dtype=float)
+        begun = corners[0]
+        shown = self._layer.world_to_data(self._viewer.dims.point)
+        # Who goes to another slice before the last corner sees the polygon there. (Around
+        # what a brush has encircled a polygon is painted, too, but it stays with its stroke.)
+        at = shown if self._layer.mode == "polygon" else begun
+        for axis in self._across():
+            corners[:, axis] = np.round(at[axis])
+        if self._lies_inside(corners[0]):
+            self._napari["paint_polygon"](corners, new_label)
+
+    def _across(self) -> list[int]:
+        """Axes of the layer along which one slice is drawn on."""
+        dims = self._viewer.dims
+        order = [axis - (dims.ndim - 3) for axis in dims.order]
+        return [axis for axis in order if axis >= 0][: 3 - self._layer.n_edit_dimensions]
+
+    def _lies_inside(self, coord: Sequence[float]) -> bool:
+        shape = self._layer.data.shape
+        inside = all(0 <= np.round(coord[axis]) < shape[axis] for axis in self._across())
+        if not inside:
+            self._refused()
+        return inside

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 
-from napari_unet.annotation.record import AnnotationRecord, SliceSnapshot, Standing
+from napari_unet.annotation.record import AnnotationRecord
+from napari_unet.annotation.states import SliceSnapshot, Standing
 
 MOST_STEPS = 200
 """napari keeps 100 strokes; a step may hold a few planes of voxels."""

@@ -13,8 +13,8 @@ from napari.utils.notifications import show_info, show_warning
 from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, Structure
 from napari_unet.annotation.structures import to_values
 from napari_unet.errors import SaveError
-from napari_unet.imaging.receipt import StructureRow
 from napari_unet.imaging.saving import save_mask
+from napari_unet.imaging.scan_file import StructureRow
 from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.plugin.layers.geometry import (
     is_aligned,

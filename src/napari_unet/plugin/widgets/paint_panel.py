@@ -26,7 +26,7 @@ _BACKGROUND_HELP = (
     "Background brush: paint what is NOT a structure on a partial slice.\n"
     "Press again to paint the structure."
 )
-_RESET_HELP = "Forget what you painted on this slice; the model's opinion returns"
+_RESET_HELP = "Forget what you painted on this slice; the model's prediction returns"
 
 
 class PaintPanel(QWidget):

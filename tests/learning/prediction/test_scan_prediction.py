@@ -11,7 +11,7 @@ from napari_unet.learning.calibration import MATURE_STEPS
 from napari_unet.learning.events import Notice, SlicePredicted, UnlikeTraining
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.prediction.fusion import sum_errors
-from napari_unet.learning.prediction.segmentation import predict_volume, segment
+from napari_unet.learning.prediction.scan_prediction import predict_volume, segment
 from napari_unet.learning.preparation import ALL_VOXELS, prepare
 from napari_unet.learning.runtime import memory_errors_explained
 
@@ -85,7 +85,7 @@ def test_slices_do_not_depend_on_their_neighbours_in_the_batch(scene, grown):
     together = {event.index: event for event in segment(scene.scan, grown)}
     assert np.mean(alone.labels != together[5].labels) < 1e-3
     for name in ("excess", "missing"):
-        one, other = (getattr(e.expected_errors, name) for e in (alone, together[5]))
+        one, other = (getattr(e.error_estimate, name) for e in (alone, together[5]))
         np.testing.assert_allclose(one, other, rtol=1e-3)
 
 
@@ -102,7 +102,7 @@ def test_predictions_expect_the_errors_that_their_probabilities_stand_for():
 
 def test_what_one_class_has_too_much_another_lacks(scene, grown):
     for event in segment(scene.scan, grown):
-        said = event.expected_errors
+        said = event.error_estimate
         excess, missed = np.nansum(said.excess), np.nansum(said.missing)
         assert excess == pytest.approx(missed, rel=1e-3, abs=0.05)
         assert 0 <= excess <= event.labels.size
@@ -117,7 +117,7 @@ def test_errors_of_a_large_and_certain_structure_are_not_rounded_away():
 
 
 def test_a_young_network_expects_nothing_of_itself(scene, trained):
-    assert next(segment(scene.scan, trained.checkpoint, order=[5])).expected_errors is None
+    assert next(segment(scene.scan, trained.checkpoint, order=[5])).error_estimate is None
 
 
 def test_segmenting_stops_when_asked(scene, trained):

@@ -10,7 +10,7 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet.plugin.inspector.tasks import Outline, Picture
+from napari_unet.plugin.inspection.tasks import Outline, Picture
 from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 
 if TYPE_CHECKING:

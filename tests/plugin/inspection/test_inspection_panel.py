@@ -16,9 +16,9 @@ from napari_unet.learning.inspection import explanation
 from napari_unet.learning.inspection.levels import Place
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.learning.network.unet import UNet
-from napari_unet.plugin.inspector.controller import NO_ANNOTATOR
-from napari_unet.plugin.inspector.panel import InspectorPanel
-from napari_unet.plugin.inspector.tasks import Picture
+from napari_unet.plugin.inspection.controller import NO_ANNOTATOR
+from napari_unet.plugin.inspection.panel import InspectionPanel
+from napari_unet.plugin.inspection.tasks import Picture
 
 from ..conftest import PLUGIN, SHAPE, Bench
 
@@ -34,7 +34,7 @@ def train(bench: Bench, network: str = "fast", steps: int = 6) -> None:
     bench.train()
 
 
-def settle(bench: Bench, panel: InspectorPanel) -> None:
+def settle(bench: Bench, panel: InspectionPanel) -> None:
     """Wait until what is requested for is shown."""
     controller = panel.controller
     bench.qtbot.waitUntil(lambda: bool(controller.levels) and not controller.busy)
@@ -49,7 +49,7 @@ def ours(bench: Bench) -> dict[str, object]:
 def open_panel(bench) -> Iterator:
     opened = []
 
-    def open_it() -> InspectorPanel:
+    def open_it() -> InspectionPanel:
         _, panel = bench.viewer.window.add_plugin_dock_widget(PLUGIN, "Look inside")
         opened.append(panel)
         return panel
@@ -59,7 +59,7 @@ def open_panel(bench) -> Iterator:
         panel.disconnect_viewer()
 
 
-def click_level(bench: Bench, panel: InspectorPanel, name: str) -> None:
+def click_level(bench: Bench, panel: InspectionPanel, name: str) -> None:
     level = next(each for each in panel.controller.levels if each.name == name)
     at = panel.view.block(level).center().toPoint()
     QTest.mouseClick(panel.view, Qt.MouseButton.LeftButton, pos=at)
@@ -97,8 +97,8 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
         assert layer.units == bench.image.units
         assert layer.axis_labels == bench.image.axis_labels
         assert layer.translate[0] == bench.image.translate[0] + index * bench.image.scale[0]
-    opinion = layers["Uncertainty"]
-    np.testing.assert_allclose(opinion.scale, bench.image.scale)
+    uncertainty = layers["Uncertainty"]
+    np.testing.assert_allclose(uncertainty.scale, bench.image.scale)
     # What was selected stays so, and the annotation stays on top.
     assert bench.viewer.layers.selection.active == bench.session.labels
     assert bench.session.labels.mode == "paint"

@@ -34,8 +34,8 @@ from napari_unet.learning.training.model_selection import (
     compare_on_held_back,
     fits_worse,
 )
-from napari_unet.learning.training.trainer import Trainer
 from napari_unet.learning.training.training_set import TrainingSet
+from napari_unet.learning.training.weight_updater import WeightUpdater
 
 COMPARED_EVERY = 40
 """Steps after which the network is compared with annotated slices again, if it is asked: that
@@ -64,7 +64,7 @@ class TrainingRound:
         What is learned from: annotated slices that are not held back.
     priors : list of AnnotationPrior
         What is annotated on each scan, slices that are held back included.
-    trainer : Trainer
+    updater : WeightUpdater
         The network that learns.
     """
 
@@ -97,7 +97,7 @@ class TrainingRound:
         )
         self._annotated: list[SliceName] = []
         self.priors = self._make_priors(annotations, [None] * len(scans))
-        self.trainer = Trainer(card.model, recipe, config, start)
+        self.updater = WeightUpdater(card.model, recipe, config, start)
         self._steps_before = before.steps
         self._strengths: tuple[float, ...] = ()
         self._compared_at = 0
@@ -109,12 +109,12 @@ class TrainingRound:
     @property
     def network(self) -> UNet:
         """The averaged network: the one to show and to keep."""
-        return self.trainer.network
+        return self.updater.network
 
     @property
     def steps(self) -> int:
         """Training steps of the network so far, earlier rounds included."""
-        return self._steps_before + self.trainer.steps
+        return self._steps_before + self.updater.steps
 
     @property
     def n_held_back(self) -> int:
@@ -123,7 +123,7 @@ class TrainingRound:
 
     def predictor(self, device: torch.device | None = None) -> Predictor:
         """Make the network as it is now ready to predict; default: where it learns."""
-        return Predictor(self.network, self.card.spacing_mm, device or self.trainer.device)
+        return Predictor(self.network, self.card.spacing_mm, device or self.updater.device)
 
     def replace(self, annotations: Sequence[LabelledSlice]) -> bool:
         """Learn from a new list of slices; False if it cannot be learned from.
@@ -199,10 +199,10 @@ class TrainingRound:
         """
         if self._init is None:
             return
-        old = self._init.network().to(self.trainer.device)
+        old = self._init.network().to(self.updater.device)
         self._comparison = compare_on_held_back(
             self.predictor(),
-            Predictor(old, self.card.spacing_mm, self.trainer.device),
+            Predictor(old, self.card.spacing_mm, self.updater.device),
             self.scans,
             self._split.test,
         )
@@ -214,7 +214,7 @@ class TrainingRound:
             self._old_is_kept = fits_worse(self.network, old, *self.examples.unchanged(pixels))
         if self._old_is_kept:
             if self._comparison is not None:
-                self._rejected = self.trainer.weights()
+                self._rejected = self.updater.weights()
             self.network.load_state_dict(self._init.state)
 
     def done(self, steps: int, seconds: float, *, stopped: bool) -> RoundDone:
@@ -235,7 +235,7 @@ class TrainingRound:
             calibration = Calibration(continuity=self._continuity())
         history = self._history(steps, seconds)
         card = dataclasses.replace(self.card, provenance=history, calibration=calibration)
-        kept, rejected = Checkpoint(self.trainer.weights(), card), None
+        kept, rejected = Checkpoint(self.updater.weights(), card), None
         if self._init is not None and self._rejected is not None:
             # What was compared with painted slices are the weights that are kept.
             unknown = Calibration(continuity=calibration.continuity)

@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_unet.plugin.inspector.architecture_view import ArchitectureView
-from napari_unet.plugin.inspector.controller import InspectionController
+from napari_unet.plugin.inspection.architecture_view import ArchitectureView
+from napari_unet.plugin.inspection.controller import InspectionController
 from napari_unet.plugin.widgets.dock_widget import DockedWidget, WheelGuard
 from napari_unet.plugin.widgets.message_line import MessageLine
 
@@ -35,7 +35,7 @@ CHOICES = ("level", "channel_grid", "variation")
 """Fields of the request that a control of the same name shows."""
 
 
-class InspectorPanel(DockedWidget):
+class InspectionPanel(DockedWidget):
     """Look inside.
 
     Parameters

@@ -20,8 +20,8 @@ from napari_unet.plugin.app import messages
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.app.tasks import ScanPrepared
-from napari_unet.plugin.inspector.picture_layers import PictureLayers
-from napari_unet.plugin.inspector.tasks import (
+from napari_unet.plugin.inspection.picture_layers import PictureLayers
+from napari_unet.plugin.inspection.tasks import (
     KINDS,
     OF_THE_SLICE,
     ExplanationRequest,

@@ -8,7 +8,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from napari_unet.errors import GridMismatchError, SaveError
-from napari_unet.imaging.dicom.segmentation_writer import save_dicom_seg
+from napari_unet.imaging.dicom.seg_writer import save_dicom_seg
 from napari_unet.imaging.dicom.series import open_dicom
 
 STRUCTURES = [(2, "Läsion 脑", "#ff0000"), (7, "Cyst", "#00ff00"), (9, "Not painted", "#0000ff")]

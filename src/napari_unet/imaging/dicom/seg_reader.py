@@ -22,8 +22,14 @@ from napari_unet.errors import VolumeError
 from napari_unet.imaging.dicom.frames import Frame, frames_of, numbers
 from napari_unet.imaging.dicom.headers import reading
 from napari_unet.imaging.dicom.stack import parallel
-from napari_unet.imaging.receipt import PROGRAM, StructureRow, structure_row
-from napari_unet.imaging.scan_file import ScanFile, Voxels, too_large
+from napari_unet.imaging.scan_file import (
+    PROGRAM,
+    ScanFile,
+    StructureRow,
+    Voxels,
+    structure_row,
+    too_large,
+)
 from napari_unet.imaging.volume import RAS_TO_LPS, Grid
 
 MODALITY = "SEG"

@@ -15,10 +15,10 @@ from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.atomic import atomic_path, check_may_write
 from napari_unet.imaging.dicom.frames import Frame
 from napari_unet.imaging.dicom.headers import reading
-from napari_unet.imaging.dicom.segmentation_file import keep_value
+from napari_unet.imaging.dicom.seg_reader import keep_value
 from napari_unet.imaging.dicom.series import stack_of
-from napari_unet.imaging.receipt import PROGRAM, GeometryReceipt, unnamed
-from napari_unet.imaging.scan_file import ScanFile
+from napari_unet.imaging.receipt import GeometryReceipt
+from napari_unet.imaging.scan_file import PROGRAM, ScanFile, unnamed
 
 SUFFIX = ".dcm"
 """File name of a DICOM segmentation."""

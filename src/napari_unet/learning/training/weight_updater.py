@@ -1,4 +1,4 @@
-"""One network that learns: its weights, their average, what moves them, and where it computes."""
+"""One network whose weights are updated step by step: loss, optimiser, average, device."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OUT_OF_GRAPHICS_MEMORY = (
 """What the user is told when training moves to the CPU."""
 
 
-class Trainer:
+class WeightUpdater:
     """A network with its optimiser, on one device.
 
     Parameters

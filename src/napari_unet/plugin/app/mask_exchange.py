@@ -10,11 +10,11 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_unet.annotation.progress import human_fraction, interpolated_fraction
+from napari_unet.annotation.saved_annotation import human_fraction, interpolated_fraction
 from napari_unet.annotation.states import IGNORE_LABEL, TOUCHED, Structure
 from napari_unet.annotation.structures import MOST, pair, to_classes, to_values, values_in
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.dicom.segmentation_writer import is_dicom_seg
+from napari_unet.imaging.dicom.seg_writer import is_dicom_seg
 from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.regridding import labels_onto

@@ -11,8 +11,8 @@ from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.errors import AnnotationError, CheckpointError, ResourceError
 from napari_unet.learning.config import Recipe, TrainConfig
 from napari_unet.learning.events import RoundDone, SlicePredicted, StepDone
-from napari_unet.learning.prediction.segmentation import segment
-from napari_unet.learning.training.train import Budget, train
+from napari_unet.learning.prediction.scan_prediction import segment
+from napari_unet.learning.training.loop import Budget, train
 
 
 def _train(scene, config, annotations=None, **kwargs):
@@ -112,9 +112,9 @@ def test_an_update_that_cannot_be_learned_from_is_passed_over(scene, quick):
 
 def _break(monkeypatch, at_step, error):
     """Let one step fail."""
-    from napari_unet.learning.training import trainer
+    from napari_unet.learning.training import weight_updater
 
-    real, calls = trainer.segmentation_loss, []
+    real, calls = weight_updater.segmentation_loss, []
 
     def fails(*args):
         calls.append(None)
@@ -122,7 +122,7 @@ def _break(monkeypatch, at_step, error):
             raise error
         return real(*args)
 
-    monkeypatch.setattr(trainer, "segmentation_loss", fails)
+    monkeypatch.setattr(weight_updater, "segmentation_loss", fails)
 
 
 @pytest.mark.parametrize(
@@ -353,15 +353,15 @@ def test_annotations_that_cannot_be_learned_from_are_explained(scene, quick, ann
 
 
 def test_a_broken_step_leaves_the_model_whole(scene, quick, monkeypatch):
-    from napari_unet.learning.training import trainer
+    from napari_unet.learning.training import weight_updater
 
-    real, calls = trainer.segmentation_loss, []
+    real, calls = weight_updater.segmentation_loss, []
 
     def sometimes_broken(*args):
         calls.append(None)
         return real(*args) * (float("nan") if len(calls) == 3 else 1)
 
-    monkeypatch.setattr(trainer, "segmentation_loss", sometimes_broken)
+    monkeypatch.setattr(weight_updater, "segmentation_loss", sometimes_broken)
     events = _train(scene, dataclasses.replace(quick, max_steps=6))
     assert [np.isfinite(event.loss) for event in events[:-1]] == [True, True, False] + [True] * 3
     assert all(torch.isfinite(t).all() for t in events[-1].checkpoint.state.values())
@@ -371,7 +371,7 @@ def test_running_out_of_memory_says_what_to_do(scene, quick, monkeypatch):
     def too_large(*args):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr("napari_unet.learning.training.trainer.segmentation_loss", too_large)
+    monkeypatch.setattr("napari_unet.learning.training.weight_updater.segmentation_loss", too_large)
     with pytest.raises(ResourceError, match="Close other programs and train again"):
         _train(scene, quick)
     with pytest.raises(ResourceError, match="with the fast network"):

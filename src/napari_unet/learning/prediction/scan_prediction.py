@@ -1,4 +1,4 @@
-"""Segmenting slices and volumes with a trained network."""
+"""Predicting the slices of a scan, or all of it, with a trained network."""
 
 from __future__ import annotations
 

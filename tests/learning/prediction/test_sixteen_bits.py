@@ -6,10 +6,9 @@ import torch
 
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.network.unet import UNet, folded
-from napari_unet.learning.prediction import precision
+from napari_unet.learning.prediction import predictor
 from napari_unet.learning.prediction.fusion import SliceFusion
-from napari_unet.learning.prediction.precision import half_if_faster
-from napari_unet.learning.prediction.predictor import Predictor
+from napari_unet.learning.prediction.predictor import Predictor, half_if_faster
 
 
 @pytest.fixture
@@ -17,9 +16,9 @@ def clock(monkeypatch):
     """Makes sixteen-bit arithmetic take the given part of the time."""
 
     def set_ratio(ratio: float) -> None:
-        monkeypatch.setattr(precision, "_may_have_arithmetic", lambda _device: True)
+        monkeypatch.setattr(predictor, "_may_have_arithmetic", lambda _device: True)
         monkeypatch.setattr(
-            precision,
+            predictor,
             "_seconds",
             lambda _net, images: 1.0 if images.dtype == torch.float32 else ratio,
         )
@@ -75,5 +74,5 @@ def test_a_scan_is_segmented_alike_in_both_precisions(scene, trained, clock):
     for event in SliceFusion(fast, scene.scan).predict([3, 5]):
         assert (event.labels != exact[event.index].labels).mean() < 2e-3
         for name in ("excess", "missing"):
-            said, due = (getattr(e.expected_errors, name) for e in (event, exact[event.index]))
+            said, due = (getattr(e.error_estimate, name) for e in (event, exact[event.index]))
             np.testing.assert_allclose(said, due, rtol=0.05, atol=0.5)

@@ -42,7 +42,7 @@ MISSED = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Annotator:
+class SimulatedAnnotator:
     """Draws slices of one case; the same seed draws the same.
 
     Parameters
@@ -58,7 +58,7 @@ class Annotator:
     _seen: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, case: Case, seed: int) -> Annotator:
+    def of(cls, case: Case, seed: int) -> SimulatedAnnotator:
         """Sit down before a case."""
         return cls(case, seed, _without_missed(case, np.random.default_rng([seed, 1])))
 

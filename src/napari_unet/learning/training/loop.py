@@ -20,7 +20,7 @@ from napari_unet.learning.preparation import PreparedScan
 from napari_unet.learning.presets import choose_model, working_spacing
 from napari_unet.learning.runtime import choose_device, memory_errors_explained, torch_threads
 from napari_unet.learning.training.preview import Preview
-from napari_unet.learning.training.training_round import TrainingRound
+from napari_unet.learning.training.round import TrainingRound
 from napari_unet.text import counted
 
 AnnotationSource = Sequence[LabelledSlice] | Callable[[], Sequence[LabelledSlice] | None]
@@ -166,16 +166,16 @@ def _learn(
 
     A failure does not cost what was learned before it: it is raised at the very end.
     """
-    trainer, stopped = this_round.trainer, False
+    updater, stopped = this_round.updater, False
     failure: Exception | None = None
     try:
         while not (stopped := should_stop()) and (budget.progress < 1 or not budget.steps):
             if (new := updates()) is not None and this_round.replace(new):
                 budget.extend()
             # The first step counts in full however small the budget is.
-            loss = trainer.step(this_round.examples, budget.progress if budget.steps else 0.0)
+            loss = updater.step(this_round.examples, budget.progress if budget.steps else 0.0)
             budget.steps += 1
-            yield from trainer.take_notices()
+            yield from updater.take_notices()
             yield StepDone(
                 step=budget.steps,
                 loss=loss,

@@ -1,4 +1,4 @@
-"""What a prediction says of itself: how much it shows, and how many errors it expects."""
+"""How many pixels of a predicted slice are wrong, as the model itself estimates it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_unet.annotation.states import IGNORE_LABEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ExpectedErrors:
+class ErrorEstimate:
     """Pixels of each label of a predicted slice, and how many of them are wrong by its own account.
 
     Parameters
@@ -29,7 +29,7 @@ class ExpectedErrors:
     missing: NDArray[np.float32]
 
     @classmethod
-    def of(cls, labels: NDArray[np.uint8], excess: ArrayLike, missing: ArrayLike) -> ExpectedErrors:
+    def of(cls, labels: NDArray[np.uint8], excess: ArrayLike, missing: ArrayLike) -> ErrorEstimate:
         """Take what a model says.
 
         Parameters
