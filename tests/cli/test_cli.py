@@ -197,6 +197,64 @@ def test_scans_of_the_same_name_are_told_apart_by_their_folders(scan, model):
     }
 
 
+def test_scans_are_told_apart_by_the_folders_that_differ(scan, model, monkeypatch):
+    data = np.asarray(nib.load(scan / "t1.nii.gz").dataobj)
+    for subject in ("sub-01", "sub-02"):
+        folder = scan / subject / "ses-1" / "mri"
+        folder.mkdir(parents=True)
+        nib.save(nib.MGHImage(data, AFFINE), folder / "T1.mgz")
+    monkeypatch.chdir(scan / "sub-02" / "ses-1" / "mri")
+    images = ["../../../sub-01/ses-1/mri/T1.mgz", "T1.mgz"]
+    assert main(["segment", "--model", model, "--out", str(scan / "masks"), *images]) == 0
+    assert {path.name for path in (scan / "masks").glob("*.nii.gz")} == {
+        "sub-01_T1_seg.nii.gz",
+        "sub-02_T1_seg.nii.gz",
+    }
+
+
+@pytest.mark.parametrize(
+    "out", ["derivatives-0.1.0/", "derivatives-0.1.0", "there.nii.gz", "m.mgz/"]
+)
+def test_a_folder_is_one_whatever_its_name_ends_in(scan, model, monkeypatch, out):
+    monkeypatch.chdir(scan)
+    (scan / "there.nii.gz").mkdir()
+    assert main(["segment", "--model", model, "--out", out, "t1.nii.gz"]) == 0
+    assert (scan / out / "t1_seg.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--image", "t1.nii.gz", "--labels", "labels.nii.gz", "--out"],
+        ["fill", "--labels", "labels.nii.gz", "--out"],
+        ["convert", "t1.nii.gz"],
+    ],
+)
+@pytest.mark.parametrize("out", ["m.safetensors/", "m.nii.gz/", "."])
+def test_a_folder_is_not_taken_for_the_file_to_write(scan, capsys, monkeypatch, arguments, out):
+    monkeypatch.chdir(scan)
+    before = sorted(scan.iterdir())
+    with pytest.raises(SystemExit):
+        main([*arguments, out])
+    assert f"{out} is a folder: add a file name" in error_of(capsys)
+    assert sorted(scan.iterdir()) == before
+
+
+def test_a_name_without_room_for_what_lies_beside_it_is_refused_before_the_work(
+    scan, model, capsys, monkeypatch
+):
+    monkeypatch.setattr(api, "load_volume", None)  # the work has not begun
+    out = scan / ("m" * 240 + ".safetensors")
+    assert train(scan, "--init", model, "--out", str(out)) == 1
+    assert "too long for a name" in error_of(capsys)
+    monkeypatch.setattr("napari_unet.imaging.saving._write", None)
+    out = scan / ("m" * 251 + ".nii")  # its .json is longer by a letter
+    given = ["--labels", str(scan / "labels.nii.gz"), "--slices", "3,6", "--out", str(out)]
+    for command in (["fill", *given], ["convert", str(scan / "labels.nii.gz"), str(out)]):
+        assert main(command) == 1
+        assert "too long for a name" in error_of(capsys)
+
+
 def test_a_damaged_scan_does_not_cost_the_others(scan, model, capsys):
     bad = scan / "bad.nii.gz"
     bad.write_bytes((scan / "t1.nii.gz").read_bytes()[:500])
@@ -435,8 +493,11 @@ def test_info_describes_scan_mask_and_model(scan, capsys):
          2, "run them apart"),
         (["segment", "--model", "model.safetensors", "--out", "t1.nii.gz", "t1.nii.gz"],
          2, "is one of the images"),
-        (["segment", "--model", "model.safetensors", "--out", "m.webp", "t1.nii.gz"],
-         2, "name a folder, or a mask file"),
+        *(
+            (["segment", "--model", "model.safetensors", "--out", name, "t1.nii.gz"],
+             2, "name a folder, or a mask file")
+            for name in ("labels.txt", "m.jpg", "m.mhd", "m.safetensors")
+        ),
         (["segment", "--model", "model.safetensors", "--out", "m.png", "t1.nii.gz"],
          1, "would lose the place of this scan"),
         (["segment", "--model", "model.safetensors", "--out", "labels.nii.gz", "t1.nii.gz"],

@@ -134,6 +134,23 @@ def test_every_refusal_of_the_system_is_told_before_the_work_and_in_our_words(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("refused", ["fsync", "chmod"])
+@pytest.mark.parametrize("reason", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM])
+def test_a_network_folder_without_flushing_or_permissions_takes_files(
+    tmp_path, monkeypatch, refused, reason
+):
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, refused, refuse)
+    path = tmp_path / "mask.nii.gz"
+    for text in ("first", "second"):
+        check_may_write(path, overwrite=True)
+        write(path, text)
+        assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_longest_name_there_can_be_is_written(tmp_path):
     path = tmp_path / ("Ä" * 124 + ".nii.gz")
     write(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from napari_unet.cli.console import say_receipt
-from napari_unet.cli.options import FLAT, Overwrite, whole_number
+from napari_unet.cli.options import FLAT, NewFile, Overwrite, whole_number
 from napari_unet.errors import UsageError
 from napari_unet.imaging import convert as converting
 
@@ -39,7 +39,7 @@ class ConvertOptions:
 
 
 def convert(
-    file: Path, out: Path, /, *, options: Annotated[ConvertOptions | None, FLAT] = None
+    file: Path, out: NewFile, /, *, options: Annotated[ConvertOptions | None, FLAT] = None
 ) -> None:
     """Write a scan or a mask in another file format.
 

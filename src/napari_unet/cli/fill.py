@@ -9,7 +9,7 @@ from typing import Annotated
 from napari_unet import api
 from napari_unet.annotation.label_files import FOUND_OUT, ignored_value
 from napari_unet.cli.console import say_receipt
-from napari_unet.cli.options import FLAT, Axis, IgnoreLabel, Overwrite, Slices
+from napari_unet.cli.options import FLAT, Axis, IgnoreLabel, NewFile, Overwrite, Slices
 from napari_unet.errors import UsageError
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.saving import check_may_save
@@ -29,7 +29,7 @@ class FillOptions:
     """
 
     labels: Path
-    out: Path
+    out: NewFile
     overwrite: Overwrite = False
     slices: Slices = None
     axis: Axis = None

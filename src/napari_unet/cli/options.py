@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import fields, make_dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 from cyclopts import Group, Parameter, Token
@@ -95,6 +97,19 @@ def _length(_: object, tokens: Sequence[Token]) -> tuple[float, str]:
         ) from None
 
 
+def names_folder(path: str) -> bool:
+    """Whether a path is that of a folder: there is one, or a slash says so."""
+    return path.endswith(tuple(filter(None, (os.sep, os.altsep)))) or os.path.isdir(path)
+
+
+def _new_file(_: object, tokens: Sequence[Token]) -> Path:
+    """Read the name of a file to write, which `Path` would also make of a folder's."""
+    text = tokens[-1].value
+    if names_folder(text):
+        raise ValueError(f"{text} is a folder: add a file name.")
+    return Path(text)
+
+
 def _one_token(converter: Any, **more: Any) -> Parameter:
     return Parameter(converter=converter, n_tokens=1, accepts_keys=False, **more)
 
@@ -104,6 +119,7 @@ def whole_number(least: int, most: int) -> Parameter:
     return _one_token(_whole_number, validator=Number(gte=least, lte=most))
 
 
+NewFile: TypeAlias = Annotated[Path, _one_token(_new_file)]
 Overwrite: TypeAlias = Annotated[bool, Parameter(help="Replace existing files.")]
 Volumes: TypeAlias = Annotated[
     list[int] | None,

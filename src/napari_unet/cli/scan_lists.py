@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_unet.cli.options import MODEL_SUFFIX, names_folder
 from napari_unet.errors import UsageError
 from napari_unet.imaging.dicom.seg_writer import is_dicom_seg
-from napari_unet.imaging.formats.registry import WRITABLE, stem
+from napari_unet.imaging.formats.registry import IMAGE_SUFFIXES, WRITABLE, stem
 from napari_unet.text import counted
 
 if TYPE_CHECKING:
     from napari_unet.learning.network.checkpoint import Checkpoint
+
+NO_MASK = (*IMAGE_SUFFIXES, MODEL_SUFFIX)
+"""What the names of files end in that are ours, but no masks that are written."""
 
 
 def group_images(
@@ -53,28 +57,28 @@ def group_images(
     return [list(images[i : i + channels]) for i in range(0, len(images), channels)]
 
 
-def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
+def output_paths(where: str, scans: Sequence[Sequence[Path]]) -> list[Path]:
     """Name the mask of every scan, which is called after its first image.
 
     Parameters
     ----------
-    out : Path
-        A mask file (for one scan), or a folder, which need not exist.
+    where : str
+        A mask file (for one scan), or a folder, which need not exist: a name that ends in a
+        slash, or in the suffix of no format, is one.
     scans : sequence of sequence of Path
         Image files of each scan.
     """
-    if out.name.lower().endswith(WRITABLE) or is_dicom_seg(out):
+    out, is_folder = Path(where), names_folder(where)
+    if not is_folder and (out.name.lower().endswith(WRITABLE) or is_dicom_seg(out)):
         if len(scans) > 1:
             raise UsageError(
                 f"--out {out} is one file, but there are {len(scans)} scans: name a folder."
             )
         outputs = [out]
-    elif os.path.isfile(out) or (out.suffix and not os.path.exists(out)):
+    elif os.path.isfile(out) or (not is_folder and out.name.lower().endswith(NO_MASK)):
         raise UsageError(f"--out {out}: name a folder, or a mask file ending in .nii.gz.")
     else:
-        names = [stem(files[0]) for files in scans]
-        if len(set(names)) < len(names):  # sub-01/t1.nii.gz sub-02/t1.nii.gz
-            names = [f"{files[0].absolute().parent.name}_{stem(files[0])}" for files in scans]
+        names = _names_of([files[0] for files in scans])
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(
@@ -86,3 +90,21 @@ def output_paths(out: Path, scans: Sequence[Sequence[Path]]) -> list[Path]:
         if os.path.realpath(path) in inputs:
             raise UsageError(f"{path} is one of the images: choose another --out.")
     return outputs
+
+
+def _names_of(images: Sequence[Path]) -> list[str]:
+    """Name scans after their images; with the folders that differ, where these are alike."""
+    paths = [Path(os.path.abspath(image)) for image in images]  # "." has no name of its own
+    names = [stem(path) for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    # Of sub-01/mri/T1.mgz and sub-02/mri/T1.mgz: sub-01 and sub-02.
+    folders = _without_common_start([path.parent.parts for path in paths])
+    folders = [each[::-1] for each in _without_common_start([each[::-1] for each in folders])]
+    return ["_".join([*each, name]) for each, name in zip(folders, names, strict=True)]
+
+
+def _without_common_start(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    differing = (n for n, parts in enumerate(zip(*rows, strict=False)) if len(set(parts)) > 1)
+    n_common = next(differing, min(map(len, rows)))
+    return [row[n_common:] for row in rows]

@@ -51,7 +51,7 @@ class SegmentOptions:
     ----------
     model : Path
         Model file (.safetensors).
-    out : Path
+    out : str
         Folder, or a mask file if there is one scan.
     channels : int, optional
         Every so many images are the sequences of one scan (default: 1).
@@ -60,7 +60,7 @@ class SegmentOptions:
     """
 
     model: Path
-    out: Path
+    out: str
     channels: Annotated[int | None, whole_number(1, 16)] = None
     volume: Volumes = None
     series: Series = None
@@ -114,8 +114,8 @@ def segment(images: list[Path], /, *, options: Annotated[SegmentOptions, FLAT]) 
             check_can_refer(scan)
         else:
             writer_for(outputs[0]).check(scan.grid)
-    if outputs != [options.out]:
-        make_folder(options.out)
+    if outputs != [Path(options.out)]:
+        make_folder(Path(options.out))
     if len(scans) == 1:
         _segment_one(scans[0], model, outputs[0], options)
     else:

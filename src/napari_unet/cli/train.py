@@ -30,6 +30,7 @@ from napari_unet.cli.options import (
     BorderOptions,
     IgnoreLabel,
     NetworkOptions,
+    NewFile,
     Overwrite,
     RecipeOptions,
     Series,
@@ -41,7 +42,7 @@ from napari_unet.cli.options import (
     network_of,
 )
 from napari_unet.errors import AlreadyExistsError, NapariUnetError, SaveError, UsageError
-from napari_unet.imaging.atomic import check_may_write
+from napari_unet.imaging.atomic import check_free, check_may_write
 from napari_unet.imaging.volume import Volume
 from napari_unet.learning.config import BorderWeighting, Recipe, TrainConfig
 from napari_unet.learning.events import Notice, RoundDone, StepDone, TrainEvent
@@ -72,7 +73,7 @@ class TrainOptions:
 
     image: Annotated[list[Path], Parameter(consume_multiple=True)]
     labels: Path
-    out: Path
+    out: NewFile
     overwrite: Overwrite = False
     volume: Volumes = None
     series: Series = None
@@ -113,6 +114,8 @@ def train(options: Annotated[TrainOptions, FLAT]) -> None:
     if options.init is not None and changes:
         raise UsageError(f"--init keeps the network of that model: leave {', '.join(changes)} out.")
     check_may_write(out, overwrite=options.overwrite)
+    if options.init is not None:
+        check_free(_beside(out), overwrite=True)  # is longer than `out`
     config = TrainConfig(**given(options.training))
     config = replace(config, model=network_of(options.training.preset, options.network))
     config = replace(config, recipe=_recipe_of(config, options))
@@ -242,8 +245,7 @@ def _say_which_is_kept(done: RoundDone, out: Path, *, overwrite: bool) -> list[s
     """
     advice, troubles = "", []
     if done.rejected is not None:
-        beside = out.with_name(f"{out.stem}_rejected{MODEL_SUFFIX}")
-        found, trouble = _save_model(done.rejected, beside, overwrite=overwrite)
+        found, trouble = _save_model(done.rejected, _beside(out), overwrite=overwrite)
         if found is None:
             troubles.append(trouble)
         else:
@@ -251,3 +253,8 @@ def _say_which_is_kept(done: RoundDone, out: Path, *, overwrite: bool) -> list[s
     if done.verdict:
         say(done.verdict + advice)
     return troubles
+
+
+def _beside(out: Path) -> Path:
+    """Name the file of new weights that were worse than the old ones, which `out` gets."""
+    return out.with_name(f"{out.stem}_rejected{MODEL_SUFFIX}")

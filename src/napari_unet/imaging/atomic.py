@@ -23,6 +23,12 @@ PROBE_BYTES = 65_536
 ABANDONED_SECONDS = 24 * 3600.0
 """Age at which a temporary file has lost its writer, where nobody can ask for that."""
 
+_CANNOT_FLUSH = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES}
+)
+"""What systems answer that cannot flush, as of some network folders: files are written all the
+same. A full or failing disk answers something else."""
+
 _KEPT_OF_NAME = 40
 """Characters of a file's name that its temporary file ends in: suffixes, and to recognise it."""
 
@@ -81,9 +87,9 @@ def atomic_path(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Offer a temporary path that becomes `path` when the block succeeds.
 
     The temporary file lies in the same folder and ends in the same suffixes, in small
-    letters (libraries choose the format by them). It is flushed to disk before it takes
-    the place of `path`. When the block fails, it is removed and `path` stays as
-    it was. Those that killed processes have left in that folder are removed too.
+    letters (libraries choose the format by them). It is flushed to disk, where that is
+    possible, before it takes the place of `path`. When the block fails, it is removed and
+    `path` stays as it was. Those that killed processes have left in that folder are removed too.
 
     Parameters
     ----------
@@ -272,10 +278,13 @@ def _computer() -> str:
 
 
 def _flush(path: Path) -> None:
-    """Push a file's content (or a folder's entries) from the cache to the disk."""
+    """Push a file's content (or a folder's entries) from the cache to the disk, if it can be."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise
     finally:
         os.close(descriptor)
 

@@ -91,7 +91,7 @@ def save_mask(
         If the mask has not the scan's shape, or `series` is another scan.
     SaveError
         If the file cannot be written, or reads back differently: what was there before is
-        untouched. Or if only the JSON file cannot: then the mask is saved.
+        untouched. Or if the JSON file cannot after all: then the mask is saved.
     """
     path = Path(path)
     if is_dicom_seg(path):
@@ -101,10 +101,11 @@ def save_mask(
                 f"The mask does not lie on the images of {series.name}. Choose the series that it "
                 "was painted on."
             )
+        check_may_save(path, overwrite=overwrite)
         receipt = save_dicom_seg(labels_zyx, series, path, structures, overwrite=overwrite)
         return store_beside(receipt, structures, sources)
     writer = writer_for(path)
-    check_may_write(path, overwrite=overwrite)
+    check_may_save(path, overwrite=overwrite)
     labels = writer.fit_labels(grid.to_source(labels_zyx))
     contents = Contents(labels, grid, is_mask=True, structures=tuple(structures))
     receipt = _write(contents, writer, path, overwrite=overwrite)

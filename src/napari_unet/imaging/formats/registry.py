@@ -72,6 +72,9 @@ _NOT_READ = {
 }
 """Names of files that medical images come in, but that are not read: what they are."""
 
+IMAGE_SUFFIXES = (*READABLE, *_NOT_READ)
+"""What the names of image files end in, whether these are read or not."""
+
 MASK_WORDS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation"})
 """Words in file names of masks by tools that leave the header's intent empty."""
 
