@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
 from collections.abc import Callable
@@ -92,6 +94,24 @@ SHEAR_TOLD = 0.5
 
 DEFLATE_LIMIT = 1032
 """Deflate (gzip, zlib) cannot shrink anything by more than this factor."""
+
+
+GZIP = b"\x1f\x8b\x08"
+"""First bytes of what gzip has compressed."""
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file is compressed, whatever its name says."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(GZIP)) == GZIP
+    except OSError:
+        return False
+
+
+def open_unpacked(path: Path) -> io.BufferedIOBase:
+    """Open a file for reading; what is compressed is unpacked, whatever its name says."""
+    return gzip.open(path) if is_gzip(path) else path.open("rb")
 
 
 def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:

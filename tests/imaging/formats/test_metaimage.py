@@ -25,6 +25,7 @@ DimSize = 5 6 7
 ElementType = MET_SHORT
 ElementDataFile = LOCAL
 """
+LOCAL = "ElementDataFile = LOCAL"
 AFFINE = np.array([[0, 2, 0, -4], [-1.5, 0, 0, 5], [0, 0, 3, 6], [0, 0, 0, 1.0]])
 """Where that puts voxels, in RAS mm."""
 
@@ -121,7 +122,7 @@ def test_without_voxel_size_one_millimetre_is_taken_and_said(tmp_path, marked_vo
         (("MET_SHORT", "MET_SHAPE"), "type 'MET_SHAPE'"),
         (("MET_SHORT", "MET_SHORT_ARRAY"), "belong together"),
         (("ElementType", "ElementNumberOfChannels = 3\nElementType"), "3 values per voxel"),
-        (("CompressedData = False", "CompressedData = True"), "cannot be read"),
+        ((f"{LOCAL}\n", f"CompressedData = True\n{LOCAL}\n\n"), "cannot be read"),
         (("BinaryData = True", "BinaryData = False"), "cannot be read"),
         (("LOCAL", "gone.raw"), "gone.raw, which is not there"),
         (("LOCAL", "LIST"), "many files"),

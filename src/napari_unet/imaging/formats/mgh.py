@@ -7,7 +7,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.openers import ImageOpener
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.formats.nifti import load_quietly, unreadable_as_error, volume_reader
@@ -17,6 +16,7 @@ from napari_unet.imaging.scan_file import (
     check_directions,
     check_shape,
     no_orientation,
+    open_unpacked,
     volume_names,
 )
 from napari_unet.imaging.volume import Grid
@@ -60,7 +60,7 @@ def open_mgh(path: Path) -> ScanFile:
 
 def _has_orientation(path: Path) -> bool:
     """Read the flag that nibabel sets itself where it takes a default orientation."""
-    with ImageOpener(str(path)) as file:
+    with open_unpacked(path) as file:
         return any(file.read(30)[28:])
 
 

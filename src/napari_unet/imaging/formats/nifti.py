@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
+from nibabel.imageclasses import all_image_classes
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.wrapstruct import WrapStructError
 from scipy.io.matlab import MatReadError
@@ -33,7 +35,9 @@ from napari_unet.imaging.scan_file import (
     check_shape,
     check_size,
     file_size,
+    is_gzip,
     no_orientation,
+    open_unpacked,
     shear_notes,
     too_large,
     unit_notes,
@@ -60,6 +64,9 @@ _ITK_DIFFERS = (
 
 _OTHER_UNITS = {1: "metres", 3: "micrometres"}
 """Spatial part of ``xyzt_units``; 2 is millimetres, 0 unknown."""
+
+_SNIFFED = 1024
+"""Bytes by which nibabel tells kinds of images apart."""
 
 UNREADABLE = (
     OSError,
@@ -133,9 +140,28 @@ def load_quietly(path: Path, kind: str) -> tuple[Any, list[str]]:
     try:
         with _types_as_error(path), unreadable_as_error(path, kind), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return nib.load(path), complaints
+            return _load(path), complaints
     finally:
         nibabel_log.removeFilter(note_down)
+
+
+def _load(path: Path) -> Any:
+    """Load an image as `nib.load` does, but know compressed files by their bytes."""
+    suffix = Path(re.sub(r"\.gz$", "", path.name.lower())).suffix
+    for kind in all_image_classes:
+        if suffix not in kind.valid_exts:
+            continue
+        files = kind.filespec_to_file_map(str(path))
+        with ExitStack() as opened:
+            for file in files.values():
+                if os.path.exists(name := file.filename or ""):  # SPM's .mat mostly is not there
+                    file.fileobj = opened.enter_context(open_unpacked(Path(name)))
+            with files.get("header", files["image"]).get_prepare_fileobj("rb") as header:
+                start = header.read(_SNIFFED)
+            recognises = getattr(kind.header_class, "may_contain_header", lambda _: True)
+            if recognises(start):
+                return kind.from_file_map(files)
+    raise ImageFileError("its header is of another kind")
 
 
 @contextmanager
@@ -177,22 +203,21 @@ def volume_reader(image: Any, grid: Grid, path: Path) -> Callable[[int], Voxels]
         If the header announces more voxels than the file can hold.
     """
     proxy = image.dataobj
-    data_file = Path(proxy.file_like)
+    data_file = Path(image.file_map["image"].filename)
     bytes_each = math.prod(grid.shape) * proxy.dtype.itemsize
-    packed = data_file.suffix.lower() in (".gz", ".mgz")
     check_size(
         path,
         int(proxy.offset) + math.prod(map(int, image.shape)) * proxy.dtype.itemsize,
         file_size(data_file),
-        factor=DEFLATE_LIMIT if packed else 1,
+        factor=DEFLATE_LIMIT if is_gzip(data_file) else 1,
     )
 
     def read(index: int) -> Voxels:
         kind = "MGH" if path.suffix.lower() in (".mgh", ".mgz") else "NIfTI"
         offset = int(proxy.offset) + index * bytes_each
         try:
-            with unreadable_as_error(path, kind):
-                one = ArrayProxy(proxy.file_like, (grid.shape, proxy.dtype, offset))
+            with unreadable_as_error(path, kind), open_unpacked(data_file) as file:
+                one = ArrayProxy(file, (grid.shape, proxy.dtype, offset))
                 stored = np.asarray(one.get_unscaled())
         except MemoryError as error:
             raise VolumeError(too_large(path, grid)) from error

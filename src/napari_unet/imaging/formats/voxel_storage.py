@@ -7,6 +7,7 @@ was in memory before where it is damaged (SimpleITK); neither maps an uncompress
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import gzip
 import io
 import math
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.scan_file import (
     DEFLATE_LIMIT,
+    GZIP,
     ScanFile,
     Voxels,
     check_directions,
@@ -39,6 +41,12 @@ _CHUNK = 2**18
 
 _LEAST_HELD = {"raw": 1, "gzip": DEFLATE_LIMIT, "zlib": DEFLATE_LIMIT}
 """By how much an encoding can shrink voxels; bzip2 shrinks zeros a million times."""
+
+
+_ZLIB = tuple(bytes([0x78, flags]) for flags in (0x01, 0x5E, 0x9C, 0xDA))
+
+_FIRST_BYTES = {GZIP: "gzip", b"BZh": "bzip2"} | dict.fromkeys(_ZLIB, "zlib")
+"""What compressed voxels begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ def scan_behind_header(
     VolumeError
         If there is less than the header announces, or it makes no sense.
     """
+    storage = _as_stored(storage)
     check_storage(path, kind, storage)
     check_directions(path, grid)
     count = storage.count // math.prod(grid.shape)
@@ -149,6 +158,34 @@ def scan_behind_header(
         is_mask=is_mask,
         files=() if storage.file == path else (path, storage.file),
     )
+
+
+def _as_stored(storage: Storage) -> Storage:
+    """Correct a header that says whether its voxels are compressed, and is wrong."""
+    if storage.encoding not in ("raw", *_FIRST_BYTES.values()):
+        return storage
+    try:
+        with storage.file.open("rb") as file:
+            _go_to_voxels(storage, file)
+            start = file.read(4)
+    except (OSError, EOFError, ValueError, OverflowError):  # that is told on reading
+        return storage
+    packed = next((name for first, name in _FIRST_BYTES.items() if start.startswith(first)), None)
+    n_bytes = storage.count * storage.dtype.itemsize + max(0, storage.byte_skip)
+    held = file_size(storage.file) - storage.offset
+    if storage.encoding == "raw":  # whose voxels may begin with any bytes
+        wrong = packed is not None and held < n_bytes
+    else:
+        wrong = packed not in (None, storage.encoding) or (packed is None and held == n_bytes)
+    return dataclasses.replace(storage, encoding=packed or "raw") if wrong else storage
+
+
+def _go_to_voxels(storage: Storage, file: IO[bytes]) -> None:
+    """Skip what lies before the voxels, or before what they are compressed to."""
+    file.seek(storage.offset)
+    for _ in range(storage.line_skip):
+        if not file.readline(_CHUNK):
+            raise EOFError("it has fewer lines than its header says to skip")
 
 
 def check_storage(path: Path, kind: str, storage: Storage) -> None:
@@ -182,10 +219,7 @@ def read_voxels(path: Path, kind: str, storage: Storage) -> NDArray[Any]:
     """
     try:
         with storage.file.open("rb") as file:
-            file.seek(storage.offset)
-            for _ in range(storage.line_skip):
-                if not file.readline(_CHUNK):
-                    raise EOFError("it has fewer lines than its header says to skip")
+            _go_to_voxels(storage, file)
             if storage.encoding == "raw":
                 return _mapped(storage, file.tell())
             if storage.encoding == "text":
