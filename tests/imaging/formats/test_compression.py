@@ -36,6 +36,7 @@ def stored(path: Path) -> NDArray[np.int16]:
         (nib.Nifti1Image, "a.nii", "b.nii.gz"),
         (nib.Nifti1Image, "a.nii.gz", "b.nii"),
         (nib.Nifti2Image, "a.nii.gz", "B.NII"),
+        (nib.Nifti2Image, "a.nii", "b.nii.gz"),
         (nib.MGHImage, "a.mgh", "b.mgz"),
         (nib.MGHImage, "a.mgz", "b.mgh"),
     ],

@@ -151,7 +151,10 @@ def _load(path: Path) -> Any:
     for kind in all_image_classes:
         if suffix not in kind.valid_exts:
             continue
-        files = kind.filespec_to_file_map(str(path))
+        try:
+            files = kind.filespec_to_file_map(str(path))
+        except ImageFileError:  # it is never compressed
+            continue
         with ExitStack() as opened:
             for file in files.values():
                 if os.path.exists(name := file.filename or ""):  # SPM's .mat mostly is not there
