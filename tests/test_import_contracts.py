@@ -1,10 +1,14 @@
 """What importing costs: the core knows no napari, and nothing loads torch before it is needed."""
 
 import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import napari_unet
 
 CORE = [
     "napari_unet",
@@ -64,6 +68,14 @@ def test_nothing_loads_torch_before_work_starts():
     assert loaded_by(OPENS_FAST, ["torch"]) == []
 
 
+def test_torch_is_imported_by_way_of_load_torch_alone():
+    room = Path(napari_unet.__file__).parent / "learning"
+    for path in room.rglob("*.py"):
+        above, *torch = re.split("^(?:import|from) torch", path.read_text(), flags=re.MULTILINE)
+        package = "" if path.parent == room else (path.parent / "__init__.py").read_text()
+        assert not torch or "\nload_torch()" in package + above, path
+
+
 def test_the_package_itself_loads_next_to_nothing():
     assert loaded_by(["napari_unet"], ["numpy", "nibabel", "torch"]) == []
 
@@ -73,7 +85,5 @@ def test_the_check_itself_notices_an_import():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    import napari_unet
-
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         napari_unet.nonsense  # noqa: B018

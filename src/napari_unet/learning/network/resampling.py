@@ -7,11 +7,14 @@ class probabilities brought back.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
 from napari_unet.learning.preparation import PreparedScan
+from napari_unet.learning.runtime import load_torch
+
+load_torch()
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 TOLERANCE = 0.1
 """Relative difference in spacing that a network has to bear (augmentation covers it)."""

@@ -15,12 +15,15 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.network import layer_sizes
+from napari_unet.learning.runtime import load_torch
+
+load_torch()
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 DROPPED_LEVELS = 2
 """Levels at the end of the contracting path, bridge included, that dropout acts on."""
