@@ -80,4 +80,6 @@ def read_back_mgh(path: Path) -> ReadBack:
 
 
 # uint16 came to FreeSurfer in version 7 only: kept for images, not chosen for masks.
-MGH = Writer("MGH", ("uint8", "int16", "int32", "float32", "uint16"), write_mgh, read_back_mgh)
+MGH = Writer(
+    "FreeSurfer", ("uint8", "int16", "int32", "float32", "uint16"), write_mgh, read_back_mgh
+)

@@ -405,7 +405,7 @@ def _extents(labels: NDArray[Any]) -> dict[int, str]:
 
 NRRD = Writer("NRRD", TYPES, write_nrrd, read_back_nrrd, placed_by_itk=True)
 SEGMENTATION = Writer(
-    "NRRD segmentation",
+    "3D Slicer segmentation",
     TYPES,
     write_segmentation,
     read_back_nrrd,

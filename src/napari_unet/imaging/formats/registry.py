@@ -174,6 +174,14 @@ WRITABLE = tuple(WRITERS)
 """File names that can be written."""
 
 
+def suffixes_of_writers() -> dict[Writer, tuple[str, ...]]:
+    """Suffixes of each writer, in their order: the usual format first."""
+    return {
+        writer: tuple(suffix for suffix, each in WRITERS.items() if each is writer)
+        for writer in WRITERS.values()
+    }
+
+
 def suffix_of(path: Path) -> str | None:
     """Suffix of `WRITABLE` that a file name ends in, whatever its case."""
     name = path.name.lower()

@@ -10,15 +10,14 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
 from napari_unet.imaging.dicom.series import is_dicom
-from napari_unet.imaging.formats.registry import READABLE, WRITABLE, stem
+from napari_unet.imaging.formats.registry import READABLE, WRITABLE, stem, suffixes_of_writers
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.layers.scan_layers import files_of, source_of
 
 MASKS = {
-    "NIfTI (*.nii.gz *.nii)": (".nii.gz", ".nii"),
-    "3D Slicer segmentation (*.seg.nrrd)": (".seg.nrrd",),
-    "FreeSurfer (*.mgz)": (".mgz",),
-    "MetaImage (*.mha)": (".mha",),
+    f"{writer.format} ({' '.join(f'*{suffix}' for suffix in suffixes)})": suffixes
+    for writer, suffixes in suffixes_of_writers().items()
+    if writer.in_space
 }
 """What the dialog offers for masks, the usual format first, and the suffixes of each."""
 
