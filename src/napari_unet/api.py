@@ -125,7 +125,7 @@ def train(
         Model to start from; it must have the same sequences (they are put in its order where
         their names tell which they are) and as many structures. Where three slices or more are
         new to it, one in five of them is held back, to test whether the new weights are better
-        than its own.
+        than its own. It keeps its network: `config` must name none.
     ignore_label : int or None, optional
         The value of voxels that nobody annotated; None where every value above 0 is a
         structure. Default: 255, but where that may be a structure (it stands alone, or
@@ -154,6 +154,8 @@ def train(
         before it began; the message says why.
     """
     config = config or TrainConfig()
+    if init is not None:
+        config.check_fits_init()
     volume = as_volume(image)
     start = as_checkpoint(init) if init is not None else None
     truth = read_labels_on_grid(labels, volume.grid, volume.name, progress)

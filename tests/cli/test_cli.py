@@ -578,6 +578,14 @@ def test_python_and_the_command_line_refuse_settings_with_the_same_words(capsys,
     assert error_of(capsys) == f"napari-unet: {refused.value}\n"
 
 
+def test_a_model_to_start_from_keeps_its_network_for_python_too(capsys):
+    given = ["--init", "m.safetensors", "--preset", "paper"]
+    with pytest.raises(UsageError) as refused:
+        api.train("a", "b", init="m.safetensors", config=TrainConfig(preset="paper"))
+    assert main(["train", "--image", "a", "--labels", "b", "--out", "c.safetensors", *given]) == 2
+    assert error_of(capsys).replace("--", "") == f"napari-unet: {refused.value}\n"
+
+
 def test_a_model_is_replaced_only_when_told_and_that_is_said_before_training(
     scan, model, capsys, monkeypatch
 ):
@@ -860,7 +868,7 @@ def test_border_weights_are_chosen_in_pixels_or_millimetres(scan, monkeypatch, c
     assert train(scan, "--preset", "paper", "--border-sigma", "3") == 1  # weighs borders anyway
     capsys.readouterr()
     assert train(scan, "--preset", "fast", "--border-weight", "3") == 2
-    assert "choose that instead of dice+ce, or leave it out" in error_of(capsys)
+    assert "choose that instead of dice+ce, or leave them out" in error_of(capsys)
     # The recipe is that of the network, not of its preset's name.
     plain = ("--preset", "paper", "--normalisation", "batch", "--border-weight", "3")
     assert train(scan, *plain) == 2

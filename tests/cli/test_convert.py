@@ -178,10 +178,10 @@ def test_a_mask_becomes_a_dicom_segmentation_of_the_series_it_was_painted_on(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["mask.nii.gz", "out.dcm"], "Name that series: --scan FOLDER"),
+        (["mask.nii.gz", "out.dcm"], "Give the folder of that series as scan"),
         (["mask.nii.gz", "out.dcm", "--scan", "mask.nii.gz"], "but mask is none"),
         (["mask.nii.gz", "out.dcm", "--scan", "dicom", "--image"], "Only masks"),
-        (["mask.nii.gz", "out.nrrd", "--scan", "dicom"], "leave --scan out"),
+        (["mask.nii.gz", "out.nrrd", "--scan", "dicom"], "leave scan out"),
         (["mask.nii.gz", "dicom/im000.dcm", "--scan", "dicom", "--overwrite"], "series itself"),
     ],
 )

@@ -18,6 +18,11 @@ from napari_unet.learning.config import (
     [
         (TrainConfig, {"seconds": -1.0}, "seconds of training is a number above 0, not -1.0."),
         (TrainConfig, {"seconds": float("nan")}, "seconds of training is a number above 0"),
+        (
+            TrainConfig,
+            {"seconds": float("inf")},
+            "is not inf, unless max_steps is given to end it.",
+        ),
         (TrainConfig, {"max_steps": 0}, "max_steps of training is a whole number from 1, not 0."),
         (TrainConfig, {"threads": 0}, "threads of training is a whole number from 1, not 0."),
         (TrainConfig, {"seed": -1}, "is a whole number from 0 to 4294967295, not -1."),
@@ -32,7 +37,11 @@ from napari_unet.learning.config import (
         (Recipe, {"batch_size": 0}, "batch_size of a recipe is a whole number from 1, not 0."),
         (Recipe, {"tile": 2.5}, "tile of a recipe is a whole number from 1, not 2.5."),
         (Recipe, {"ramp": -1}, "ramp of a recipe is a whole number from 0, not -1."),
-        (Recipe, {"border": BorderWeighting()}, "choose that instead of dice+ce, or leave it out."),
+        (
+            Recipe,
+            {"border": BorderWeighting()},
+            "border-ce: choose that instead of dice+ce",
+        ),
         (BorderWeighting, {"sigma": 0.0}, "sigma of the border weighting is a number above 0"),
         (BorderWeighting, {"weight": -1.0}, "weight of the border weighting is a number from 0"),
         (BorderWeighting, {"unit": "cm"}, "is one of pixels, mm, not 'cm'."),

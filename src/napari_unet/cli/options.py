@@ -136,6 +136,7 @@ Slices: TypeAlias = Annotated[
     list[int] | None,
     _one_token(
         _slice_numbers,
+        metavar="INT,INT,...",
         help="The annotated slices, such as 40,52,60 (default: all that show a structure).",
     ),
 ]
@@ -150,6 +151,8 @@ IgnoreLabel: TypeAlias = Annotated[
     Ignored,
     _one_token(
         _ignore_label,
+        metavar="INT|none",
+        show_choices=False,
         help="Value of voxels that nobody annotated, or none: every value is a structure "
         "(default: 255, unless that may be a structure).",
     ),
@@ -208,7 +211,7 @@ else:
         _TRAINING,
         *("weight", "sigma"),
         prefix="border_",
-        sigma=Annotated[tuple[float, str], _one_token(_length)],
+        sigma=Annotated[tuple[float, str], _one_token(_length, metavar="FLOAT[mm]")],
     )
     NetworkOptions = _options_of(
         ModelConfig,

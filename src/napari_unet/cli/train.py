@@ -44,7 +44,7 @@ from napari_unet.cli.options import (
 from napari_unet.errors import AlreadyExistsError, NapariUnetError, SaveError, UsageError
 from napari_unet.imaging.atomic import check_free, check_may_write
 from napari_unet.imaging.volume import Volume
-from napari_unet.learning.config import BorderWeighting, Recipe, TrainConfig
+from napari_unet.learning.config import BorderWeighting, Recipe, TrainConfig, refuse_network
 from napari_unet.learning.events import Notice, RoundDone, StepDone, TrainEvent
 from napari_unet.text import counted
 
@@ -111,8 +111,8 @@ def train(options: Annotated[TrainOptions, FLAT]) -> None:
     changes = [flag_of(name) for name in given(options.network)]
     if options.training.preset is not None:
         changes.insert(0, "--preset")
-    if options.init is not None and changes:
-        raise UsageError(f"--init keeps the network of that model: leave {', '.join(changes)} out.")
+    if options.init is not None:
+        refuse_network(changes)
     check_may_write(out, overwrite=options.overwrite)
     if options.init is not None:
         check_free(_beside(out), overwrite=True)  # is longer than `out`

@@ -62,16 +62,18 @@ def convert(
     check_may_write(target, overwrite=overwrite)
     if is_dicom_seg(target):
         if volume is not None:
-            raise VolumeError("A mask is one volume: leave --volume out.")
+            raise VolumeError("A mask is one volume: leave volume out.")
         return _refer(source, target, kind, scan, series, overwrite)
     if scan is not None:
-        raise SaveError(f"{target.name} is no DICOM segmentation (.dcm): leave --scan out.")
+        raise SaveError(f"{target.name} is no DICOM segmentation (.dcm): leave scan out.")
     writer = writer_for(target)
     image = open_scan(source, series=series)
     says_mask = writer.masks_only or (series is None and is_mask(image))
     if kind == "mask" or (kind is None and says_mask):
         if volume is not None or series is not None:
-            raise VolumeError("A mask is one volume: choose no volume or series, or say --image.")
+            raise VolumeError(
+                "A mask is one volume: leave volume and series out, or say that it is an image."
+            )
         try:
             labels, grid = load_labels(image)
         except VolumeError:
@@ -104,7 +106,7 @@ def _refer(
     if scan is None:
         raise SaveError(
             f"{target.name} would be a DICOM segmentation, which refers to the series that the "
-            "mask was painted on. Name that series: --scan FOLDER."
+            "mask was painted on. Give the folder of that series as scan."
         )
     opened = check_can_refer(open_scan(scan, series=series))
     labels, note = load_labels_onto(source, opened.grid, opened.name, resampling=False)

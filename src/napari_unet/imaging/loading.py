@@ -252,9 +252,8 @@ def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
         return (0,)
     if not volumes:
         raise VolumeError(
-            f"{scan.path.name} holds {count} volumes{_listed(scan)}. Choose one, or "
-            "several as channels: --volume N on the command line, volumes=[N] in Python, counted "
-            "from 0."
+            f"{scan.path.name} holds {count} volumes{_listed(scan)}. Choose a volume, "
+            "or several as channels; they are counted from 0."
         )
     wrong = [index for index in volumes if not 0 <= index < count]
     if wrong:

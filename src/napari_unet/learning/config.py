@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Literal, TypeAlias, get_args, get_origin, get_type_hints
@@ -215,8 +215,8 @@ class Recipe:
         _check_whole_numbers(self, "a recipe", ["ramp"], least=0)
         if self.border is not None and self.loss != "border-ce":
             raise UsageError(
-                "A border weighting shapes one loss only, border-ce: choose that instead of "
-                f"{self.loss}, or leave it out."
+                "The weight and sigma of a border count with one loss only, border-ce: choose that "
+                f"instead of {self.loss}, or leave them out."
             )
 
 
@@ -229,7 +229,8 @@ class TrainConfig:
     seconds : float
         Training time.
     max_steps : int or None
-        Stop after this many steps even if time is left (tests, reproducibility).
+        Stop after this many steps even if time is left (tests, reproducibility). With
+        ``inf`` seconds they are all made, however long that takes.
     recipe : Recipe or None
         How the network learns, such as ``replace(RECIPES["paper"], loss="ce")``;
         None: by the recipe of its kind (`presets.recipe_of`).
@@ -239,8 +240,9 @@ class TrainConfig:
         torch threads; None: as many as are fastest, up to all cores this process
         may use (with `max_steps`: all of them, for reproducible models).
     preset : str
-        Network, a name in `PRESETS`; ``auto``: ``fast`` on a CPU, ``standard`` on a
-        graphics card.
+        The network. ``fast``: half resolution, for CPUs; ``standard``: full resolution;
+        ``paper``: that of Ronneberger et al. (2015), slow without a graphics card; ``auto``:
+        ``fast`` on a CPU, ``standard`` on a graphics card.
     model : ModelConfig or None
         A network of one's own instead of a preset, such as
         ``replace(PRESETS["paper"], width=16)``; channels and classes are filled in.
@@ -268,12 +270,28 @@ class TrainConfig:
     restart: Restart = "warm"
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "training", ["seconds"], above=0)
+        if self.seconds != math.inf:
+            _check_numbers(self, "training", ["seconds"], above=0)
+        elif self.max_steps is None:
+            raise UsageError("seconds of training is not inf, unless max_steps is given to end it.")
         _check_whole_numbers(self, "training", ["max_steps", "threads"], least=1)
         _check_whole_numbers(self, "training", ["seed"], least=0, most=2**32 - 1)
         _check_words(self, "training")
         if self.model is None and self.preset not in (known := (AUTO, *PRESETS)):
             raise UsageError(f"Unknown preset {self.preset!r}: use one of {', '.join(known)}.")
+
+    def check_fits_init(self) -> None:
+        """Refuse a network where a model to start from brings its own."""
+        asked = {"preset": self.preset != AUTO, "model": self.model is not None}
+        refuse_network([name for name, is_asked in asked.items() if is_asked])
+
+
+def refuse_network(names: Sequence[str]) -> None:
+    """Refuse settings of the network, named as the user gave them, beside a model to start from."""
+    if names:
+        raise UsageError(
+            f"init, a model to start from, keeps its network: leave {', '.join(names)} out."
+        )
 
 
 Settings: TypeAlias = ModelConfig | BorderWeighting | Recipe | TrainConfig

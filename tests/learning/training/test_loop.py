@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -393,6 +394,13 @@ def test_time_spent_outside_does_not_count(monkeypatch):
     now[0] += 4
     budget.extend()
     assert budget.progress == pytest.approx(8 / 13)
+
+
+def test_a_number_of_steps_may_take_as_long_as_it_takes():
+    budget = Budget(TrainConfig(seconds=math.inf, max_steps=4))
+    budget.steps = 1
+    budget.extend()
+    assert budget.progress == 0.25
 
 
 def test_the_interpreter_is_left_as_it_was(scene, quick):

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QScrollArea
 
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
-from napari_unet.errors import SaveError
+from napari_unet.errors import SaveError, UsageError
 from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.imaging.measurement import StructureMeasure
 from napari_unet.imaging.volume import Grid
@@ -20,7 +20,7 @@ from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
-from napari_unet.plugin.widgets.file_dialogs import ask_mask_to_save
+from napari_unet.plugin.widgets.file_dialogs import MASKS, ask_mask_to_save
 from napari_unet.plugin.widgets.paint_panel import PaintPanel
 from napari_unet.plugin.widgets.result_panel import ResultPanel
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
@@ -243,6 +243,19 @@ def test_every_preset_can_be_chosen_and_is_explained(shown):
     assert configs[-1].preset == "paper"
 
 
+def test_the_window_refuses_settings_with_the_words_of_python_and_the_command_line(shown, qtbot):
+    panel = shown(AdvancedPanel(TrainConfig()))
+    configs = []
+    panel.config_changed.connect(configs.append)
+    panel.seconds.min = -1
+    with pytest.raises(UsageError) as refused:
+        TrainConfig(seconds=-1.0)
+    with qtbot.capture_exceptions() as caught:
+        panel.seconds.value = -1
+    assert str(caught[0][1].__cause__) == str(refused.value)
+    assert not configs
+
+
 def test_the_model_can_be_forgotten(shown, qtbot):
     panel = shown(AdvancedPanel(TrainConfig()))
     panel.expand()
@@ -331,14 +344,15 @@ def test_a_completed_name_replaces_a_file_only_after_asking(dialogs):
 @pytest.mark.parametrize(
     ("typed", "kind", "name"),
     [
-        ("new", "FreeSurfer (*.mgz)", "new.mgz"),
+        ("new", "FreeSurfer (*.mgz *.mgh)", "new.mgz"),
         ("new", "3D Slicer segmentation (*.seg.nrrd)", "new.seg.nrrd"),
-        ("new.mha", "FreeSurfer (*.mgz)", "new.mha"),
-        ("new.nrrd", "", "new.nrrd"),
+        ("new.mha", "FreeSurfer (*.mgz *.mgh)", "new.mha"),
+        ("new", "NRRD (*.nrrd)", "new.nrrd"),
         ("NEW.NII.GZ", "", "NEW.NII.GZ"),
     ],
 )
 def test_the_name_decides_the_format_and_else_the_chosen_kind(dialogs, typed, kind, name):
+    assert kind in ("", *MASKS)
     dialogs.typed, dialogs.kind = typed, kind
     dialogs.save_mask()
     assert dialogs.saved == [dialogs.folder / name]
