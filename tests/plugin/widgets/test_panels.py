@@ -344,9 +344,9 @@ def test_a_completed_name_replaces_a_file_only_after_asking(dialogs):
 @pytest.mark.parametrize(
     ("typed", "kind", "name"),
     [
-        ("new", "FreeSurfer (*.mgz *.mgh)", "new.mgz"),
+        ("new", "FreeSurfer MGH (*.mgz *.mgh)", "new.mgz"),
         ("new", "3D Slicer segmentation (*.seg.nrrd)", "new.seg.nrrd"),
-        ("new.mha", "FreeSurfer (*.mgz *.mgh)", "new.mha"),
+        ("new.mha", "FreeSurfer MGH (*.mgz *.mgh)", "new.mha"),
         ("new", "NRRD (*.nrrd)", "new.nrrd"),
         ("NEW.NII.GZ", "", "NEW.NII.GZ"),
     ],

@@ -81,5 +81,5 @@ def read_back_mgh(path: Path) -> ReadBack:
 
 # uint16 came to FreeSurfer in version 7 only: kept for images, not chosen for masks.
 MGH = Writer(
-    "FreeSurfer", ("uint8", "int16", "int32", "float32", "uint16"), write_mgh, read_back_mgh
+    "FreeSurfer MGH", ("uint8", "int16", "int32", "float32", "uint16"), write_mgh, read_back_mgh
 )
