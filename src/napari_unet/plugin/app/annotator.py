@@ -15,7 +15,14 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
-from napari_unet.annotation.states import TOUCHED, UNTOUCHED, SliceState, Structure
+from napari_unet.annotation.states import (
+    BACKGROUND_BRUSH,
+    IGNORE_LABEL,
+    TOUCHED,
+    UNTOUCHED,
+    SliceState,
+    Structure,
+)
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.config import TrainConfig
@@ -147,7 +154,7 @@ class Annotator(QObject):
                 partial(self._on_edited, session), Qt.ConnectionType.QueuedConnection
             )
             layer.stroking.connect(self.work.on_stroking)
-            layer.label_picked.connect(self.slices_changed)
+            layer.label_picked.connect(partial(self._on_label_picked, session))
             layer.outside.connect(partial(self.say, OUTSIDE, failed=True))
             layer.unchanged.connect(partial(self._on_unchanged, session))
             layer.failed.connect(partial(self.say, failed=True))
@@ -304,6 +311,19 @@ class Annotator(QObject):
         if session.labels.mode not in ("paint", "fill", "polygon"):
             session.labels.mode = "paint"
 
+    def _on_label_picked(self, session: ScanSession, label: int) -> None:
+        """Have only labels painted that are learned and saved, and say what a new one does."""
+        usable = session.usable_label(label)
+        if usable != label:
+            session.labels.selected_label = usable  # and here again
+            return
+        if len(session.structures) < label < BACKGROUND_BRUSH:
+            self.say(
+                f"Label {label} is no structure yet: paint with it to add one, or choose one of "
+                "the list."
+            )
+        self.slices_changed.emit()
+
     def change_structure(self, number: int, structure: Structure) -> None:
         """Give class `number` another name or colour."""
         if self.session is not None:
@@ -400,6 +420,12 @@ class Annotator(QObject):
             self.say(
                 f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
                 "Repaint it with one of them.",
+                failed=True,
+            )
+        if any((labels[record.plane(index)] == IGNORE_LABEL).any() for index in indices):
+            self.say(
+                f"Label {IGNORE_LABEL} means “not annotated”: it is neither learned nor saved. "
+                "Repaint it with a structure.",
                 failed=True,
             )
         if added:

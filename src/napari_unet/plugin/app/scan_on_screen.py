@@ -210,7 +210,11 @@ class ScanOnScreen(QObject):
         if isinstance(layer, Labels):
             is_segmentation = LayerInfo.of(layer).is_segmentation
             return is_segmentation or (came and stored_grid(layer) is not None)
-        if not isinstance(layer, Image) or _is_inside(layer) or self._are_same(layer, session):
+        if (
+            not isinstance(layer, Image)
+            or _is_inside(layer)
+            or self.is_same_patient(layer, session)
+        ):
             return False
         return _is_scan_or_mask(layer, others) or self._covers(layer, session)
 
@@ -312,7 +316,7 @@ class ScanOnScreen(QObject):
             return False
         seen = self._seen_scans(session)
         top = max((layers.index(each) for each in seen), default=-1)
-        if self._are_same(layer, session) or layers.index(layer) < top:
+        if self.is_same_patient(layer, session) or layers.index(layer) < top:
             return False
         (low, high), (first, last) = layer.extent.world, image.extent.world
         n = min(3, layer.ndim)
@@ -324,7 +328,7 @@ class ScanOnScreen(QObject):
                 overlap[at] = low[at] <= point[at] <= high[at]
         return bool(overlap.all())
 
-    def _are_same(self, layer: Image, session: ScanSession) -> bool:
+    def is_same_patient(self, layer: Image, session: ScanSession) -> bool:
         """Whether an image is a sequence of a scan, or was said to be of the same patient."""
         pair = frozenset(each.unique_id for each in (session.images[0], layer))
         return layer in session.images or pair in self._same_patient
@@ -332,7 +336,7 @@ class ScanOnScreen(QObject):
     def _seen_scans(self, session: ScanSession) -> list[Image]:
         """Images of the patient that are visible; of these the opaque ones, if there are any."""
         images = (layer for layer in self._viewer.layers if isinstance(layer, Image))
-        seen = [each for each in images if each.visible and self._are_same(each, session)]
+        seen = [each for each in images if each.visible and self.is_same_patient(each, session)]
         return [each for each in seen if _is_opaque(each)] or seen
 
     def _face_slices(self) -> None:

@@ -16,7 +16,7 @@ from napari_unet.annotation.filling import Filling
 from napari_unet.annotation.progress import AnnotationProgress
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.saved_annotation import SavedAnnotation
-from napari_unet.annotation.states import TOUCHED, Structure
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, Structure
 from napari_unet.annotation.structures import FIRST, unnamed
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
@@ -177,6 +177,16 @@ class ScanSession:
         for number in range(before + 1, len(values) + 1):
             self.structures.append(unnamed(values[number - 1], number))
         return len(self.structures) > before
+
+    def usable_label(self, label: int) -> int:
+        """Give a label, or where that would be neither learned nor saved the one to paint instead.
+
+        That is the one behind the last structure: napari's *new label* asks for 255 once the
+        background brush was used.
+        """
+        if label in (0, BACKGROUND_BRUSH):
+            return label
+        return min(label, len(self.structures) + (len(self.structures) < MAX_STRUCTURES))
 
     def set_structures(self, structures: Sequence[Structure]) -> None:
         """Let classes 1..K be other structures; clean-up stays with those that keep their place."""

@@ -37,7 +37,7 @@ class SegmentationLayer(QObject):
         Slices that a person has just changed.
     stroking : bool
         The mouse button went down on the layer (True) or up (False).
-    label_picked : ()
+    label_picked : int
         Another label is painted from now on.
     unchanged : ()
         A stroke has changed nothing: all of it was like that already.
@@ -49,7 +49,7 @@ class SegmentationLayer(QObject):
 
     edited = Signal(list)
     stroking = Signal(bool)
-    label_picked = Signal()
+    label_picked = Signal(int)
     unchanged = Signal()
     outside = Signal()
     failed = Signal(str)
@@ -95,6 +95,11 @@ class SegmentationLayer(QObject):
             self.stroking.emit(False)
         if self._on_drag in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._on_drag)
+
+    @property
+    def label(self) -> int:
+        """Label that is painted."""
+        return int(self.layer.selected_label)
 
     # -- where the viewer is ---------------------------------------------------
 
@@ -291,7 +296,10 @@ class SegmentationLayer(QObject):
             self.outside.emit()
 
     def _on_label(self, _event: Any = None) -> None:
-        self.label_picked.emit()
+        # napari's picker takes a numpy byte from the labels: one less than 0 of them is 255, and
+        # Qt refuses them. napari sets no label that is equal to the one before.
+        self.layer._selected_label = self.label
+        self.label_picked.emit(self.label)
 
     def _edited(self, indices: list[int]) -> None:
         if indices:

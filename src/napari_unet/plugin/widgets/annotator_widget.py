@@ -213,7 +213,7 @@ class AnnotatorWidget(DockedWidget):
             self.paint.strip.show_states((), None, None)
             return
         self.choice.show()
-        self.paint.structures.show_structures(session.structures, session.labels.selected_label)
+        self.paint.structures.show_structures(session.structures, session.segmentation.label)
         self.advanced.show_structures(session.class_names, session.clean)
         self._render_slices()
         self._render_job()
@@ -248,7 +248,7 @@ class AnnotatorWidget(DockedWidget):
         states = session.record.states()
         index, in_view = session.segmentation.visible_index, session.segmentation.in_view
         suggested = session.suggested.index if session.suggested else None
-        label = int(session.labels.selected_label)  # the picker leaves a numpy one
+        label = session.segmentation.label
         if label == BACKGROUND_BRUSH and states[index] is not SliceState.PARTIAL:
             # Elsewhere it would paint what an eraser does, but in another colour.
             label = session.labels.selected_label = self.paint.structures.last

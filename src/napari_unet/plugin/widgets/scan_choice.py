@@ -63,7 +63,7 @@ class ScanChoice:
 
     def on_inserted(self, event: Any) -> None:
         """Notice a new layer."""
-        self._may_choose = self._annotator.session is None
+        self._may_choose |= self._annotator.session is None
         layer = event.value
         # Opened by our reader or as a sample; no copy, and nothing that was there before.
         ours = stored_grid(layer) is not None and LayerInfo.of(layer).reoriented_from is None
@@ -88,19 +88,21 @@ class ScanChoice:
                 labels.append(layer)
         self._panel.show_layers(images, labels)
         self.show()
+        if self._annotator.work.running:
+            return  # what was opened meanwhile is chosen when that is over
         # Only a scan that has just been opened is chosen without asking: when one is
         # removed, another must not take its place unnoticed.
         may_choose, self._may_choose = self._may_choose, False
-        opened, self._opened = self._opened, []
-        if self._annotator.work.running:
-            return
+        opened, self._opened = [each for each in self._opened if each.visible], []
         session = self._annotator.session
         if session is not None:
-            new = [each for each in opened if each in images and each not in session.images]
+            same = self._annotator.screen.is_same_patient
+            new = [each for each in opened if each in images and not same(each, session)]
             if fit := [image for image in new if why_not_a_scan(image) is None]:
                 self._go_over_to(fit[0], session.images[0])
             return
-        may = [image for image in images if why_not_a_scan(image) is None]
+        may = [image for image in (*opened, *images) if why_not_a_scan(image) is None]
+        may = [image for image in may if image in images]
         # Rather a volume than a picture beside it.
         usable = min(may, key=lambda image: image.ndim < 3, default=None)
         if usable is not None and may_choose:
