@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from napari_unet.cli.console import say_receipt
-from napari_unet.cli.options import FLAT, NewFile, Overwrite, whole_number
+from napari_unet.cli.options import FLAT, NewFile, Overwrite, VoxelsAnywhere, whole_number
 from napari_unet.errors import UsageError
 from napari_unet.imaging import convert as converting
 
@@ -33,6 +33,7 @@ class ConvertOptions:
     volume: Annotated[int | None, whole_number(0, 10**9)] = None
     series: str | None = None
     scan: Path | None = None
+    voxels_anywhere: VoxelsAnywhere = False
     overwrite: Overwrite = False
     mask: bool = False
     image: bool = False
@@ -74,6 +75,7 @@ def convert(
         volume=options.volume,
         series=options.series,
         scan=options.scan,
+        voxels_anywhere=options.voxels_anywhere,
         overwrite=options.overwrite,
     )
     say_receipt(receipt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,13 @@ from napari_unet.cli.options import (
     NamedPreset,
     NetworkOptions,
     Series,
+    VoxelsAnywhere,
     flag_of,
     given,
     network_of,
     whole_number,
 )
-from napari_unet.errors import NapariUnetError, UsageError
+from napari_unet.errors import UsageError
 from napari_unet.imaging.dicom.series import series_in
 from napari_unet.imaging.formats.registry import open_scan
 from napari_unet.imaging.loading import ROUNDING
@@ -59,6 +61,7 @@ class InfoOptions:
     preset: NamedPreset | None = None
     size: Annotated[int | None, whole_number(1, LARGEST)] = None
     series: Series = None
+    voxels_anywhere: VoxelsAnywhere = False
     network: Annotated[NetworkOptions, FLAT] = field(default_factory=NetworkOptions)
 
 
@@ -85,20 +88,20 @@ def info(
     kept = {"preset": options.preset, **given(options.network), "size": options.size}
     if wrong := [flag_of(name) for name, value in kept.items() if value is not None]:
         raise UsageError(f"A file says itself what is in it: leave {', '.join(wrong)} out.")
-    if not file.exists():
-        raise NapariUnetError(f"There is no file {file}.")
     if file.suffix == MODEL_SUFFIX:
         lines = model(file)
-    elif file.is_dir() and options.series is None:
+    elif os.path.isdir(file) and options.series is None:
         lines = folder(file)
     else:
-        lines = volume(file, series=options.series)
+        lines = volume(file, series=options.series, voxels_anywhere=options.voxels_anywhere)
     width = max(len(key) for key, _ in lines)
     for key, value in lines:
         say(f"{key:<{width}}  {value}")
 
 
-def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
+def volume(
+    path: Path, *, series: str | None = None, voxels_anywhere: bool = False
+) -> list[tuple[str, str]]:
     """Describe an image or mask of any format: pairs of what and value.
 
     Only the values need the voxels, and of a file with several volumes the first; they
@@ -109,7 +112,7 @@ def volume(path: Path, *, series: str | None = None) -> list[tuple[str, str]]:
     VolumeError
         If it is not a scan or mask this package can read.
     """
-    scan = open_scan(path, series=series)
+    scan = open_scan(path, series=series, voxels_anywhere=voxels_anywhere)
     grid = scan.grid
     zooms = np.sqrt((grid.affine[:3, :3] ** 2).sum(axis=0))
     several = len(scan.volumes) > 1

@@ -132,6 +132,10 @@ Volumes: TypeAlias = Annotated[
 Series: TypeAlias = Annotated[
     str | None, Parameter(help="Which DICOM series of a folder: its description or UID.")
 ]
+VoxelsAnywhere: TypeAlias = Annotated[
+    bool,
+    Parameter(help="Follow headers (.nhdr, .mhd) to voxels outside their folders: trusted ones."),
+]
 Slices: TypeAlias = Annotated[
     list[int] | None,
     _one_token(

@@ -27,6 +27,7 @@ from napari_unet.cli.options import (
     Series,
     Slices,
     Volumes,
+    VoxelsAnywhere,
     whole_number,
 )
 from napari_unet.cli.scan_lists import group_images, output_paths
@@ -64,6 +65,7 @@ class SegmentOptions:
     channels: Annotated[int | None, whole_number(1, 16)] = None
     volume: Volumes = None
     series: Series = None
+    voxels_anywhere: VoxelsAnywhere = False
     labels: Path | None = None
     slices: Slices = None
     ignore_label: IgnoreLabel = FOUND_OUT
@@ -109,7 +111,9 @@ def segment(images: list[Path], /, *, options: Annotated[SegmentOptions, FLAT]) 
     for out in outputs:
         check_free(out, overwrite=options.overwrite)
     if len(scans) == 1:  # what cannot be written is noticed before the work, not after it
-        scan = open_scan(scans[0][0], series=options.series)
+        scan = open_scan(
+            scans[0][0], series=options.series, voxels_anywhere=options.voxels_anywhere
+        )
         if is_dicom_seg(outputs[0]):
             check_can_refer(scan)
         else:
@@ -158,7 +162,12 @@ def _segment_one(
     files: Sequence[Path], model: Checkpoint, out: Path, options: SegmentOptions
 ) -> None:
     check_may_save(out, overwrite=options.overwrite)
-    volume = api.load_volume(files, volumes=options.volume, series=options.series)
+    volume = api.load_volume(
+        files,
+        volumes=options.volume,
+        series=options.series,
+        voxels_anywhere=options.voxels_anywhere,
+    )
     say_notes(volume)
     n_slices = volume.shape_zyx[model.card.slice_axis]
     count = itertools.count(1)

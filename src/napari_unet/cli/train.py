@@ -37,6 +37,7 @@ from napari_unet.cli.options import (
     Slices,
     TrainingOptions,
     Volumes,
+    VoxelsAnywhere,
     flag_of,
     given,
     network_of,
@@ -77,6 +78,7 @@ class TrainOptions:
     overwrite: Overwrite = False
     volume: Volumes = None
     series: Series = None
+    voxels_anywhere: VoxelsAnywhere = False
     slices: Slices = None
     axis: Axis = None
     ignore_label: IgnoreLabel = FOUND_OUT
@@ -121,7 +123,12 @@ def train(options: Annotated[TrainOptions, FLAT]) -> None:
     config = replace(config, recipe=_recipe_of(config, options))
     if not options.image:
         raise UsageError("Name the scan: --image FILE.")
-    volume = api.load_volume(options.image, volumes=options.volume, series=options.series)
+    volume = api.load_volume(
+        options.image,
+        volumes=options.volume,
+        series=options.series,
+        voxels_anywhere=options.voxels_anywhere,
+    )
     say_notes(volume)
 
     with stopped_by_signals(STOPPING, STILL_STOPPING) as stop:

@@ -24,6 +24,7 @@ def convert(
     volume: int | None = None,
     series: str | None = None,
     scan: Path | None = None,
+    voxels_anywhere: bool = False,
     overwrite: bool = False,
 ) -> GeometryReceipt:
     """Write an image or a mask in the format that the name of `target` asks for.
@@ -47,6 +48,8 @@ def convert(
         Which series of a DICOM folder: of `scan`, else of `source`.
     scan : Path, optional
         DICOM series that a mask was painted on, for a DICOM segmentation to refer to.
+    voxels_anywhere : bool
+        See `open_scan`; of `source`.
     overwrite : bool
         Whether an existing file may be replaced.
 
@@ -67,7 +70,7 @@ def convert(
     if scan is not None:
         raise SaveError(f"{target.name} is no DICOM segmentation (.dcm): leave scan out.")
     writer = writer_for(target)
-    image = open_scan(source, series=series)
+    image = open_scan(source, series=series, voxels_anywhere=voxels_anywhere)
     says_mask = writer.masks_only or (series is None and is_mask(image))
     if kind == "mask" or (kind is None and says_mask):
         if volume is not None or series is not None:

@@ -42,6 +42,7 @@ def load_volume(
     name: str | None = None,
     volumes: Sequence[int] | None = None,
     series: str | None = None,
+    voxels_anywhere: bool = False,
 ) -> Volume:
     """Read a scan from one file, or from several sequences of one patient.
 
@@ -59,6 +60,9 @@ def load_volume(
     series : str, optional
         Which series of a DICOM folder: its UID or its description; not asked of an opened
         scan.
+    voxels_anywhere : bool
+        Whether a header (.nhdr, .mhd) may name a file outside its own folder for its voxels:
+        say so only of files whose origin you trust.
 
     Returns
     -------
@@ -79,7 +83,10 @@ def load_volume(
     if not files:
         raise VolumeError("No image was given. Name at least one image file.")
     scans = [
-        file if isinstance(file, ScanFile) else open_scan(file, series=series) for file in files
+        file
+        if isinstance(file, ScanFile)
+        else open_scan(file, series=series, voxels_anywhere=voxels_anywhere)
+        for file in files
     ]
     grid = scans[0].grid
     places = [same_voxels(scan.grid, grid, scan.name, scans[0].name) for scan in scans]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet.errors import VolumeError
+from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.volume import Grid, shape_text
 
 
@@ -92,6 +94,9 @@ FLATTEST_VOXEL = 1e-3
 SHEAR_TOLD = 0.5
 """Degrees off the right angle from which on sheared voxels are spoken of."""
 
+MALFORMED = frozenset({errno.EINVAL, errno.EOVERFLOW, errno.EFBIG})
+"""Errors of the operating system that come from impossible places in a file: it is damaged."""
+
 DEFLATE_LIMIT = 1032
 """Deflate (gzip, zlib) cannot shrink anything by more than this factor."""
 
@@ -112,6 +117,43 @@ def is_gzip(path: Path) -> bool:
 def open_unpacked(path: Path) -> io.BufferedIOBase:
     """Open a file for reading; what is compressed is unpacked, whatever its name says."""
     return gzip.open(path) if is_gzip(path) else path.open("rb")
+
+
+def check_file(path: Path, error: type[NapariUnetError] = VolumeError) -> None:
+    """Refuse what cannot be opened, or is no file, before a library judges or waits for it.
+
+    Whatever this package reads comes by here: a pipe would never end, and libraries take
+    what they may not read for damaged or of another kind.
+
+    Parameters
+    ----------
+    path : Path
+        The file; a link is followed.
+    error : type
+        What to raise.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            kind = "a folder" if os.path.isdir(path) else "a pipe or a device"
+            raise error(f"{path.name or path} is {kind}, not a file. Choose a file.")
+        with path.open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as reason:  # ValueError: a null byte
+        raise error(not_opened(path, reason)) from reason
+
+
+def not_opened(path: Path, error: Exception) -> str:
+    """Say why a file cannot be opened, and what to do."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        return f"There is no file {path}. Check the name."
+    name = path.name[:60]
+    if isinstance(error, PermissionError):
+        return f"{name} may not be read: no permission. Ask its owner, or copy it."
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return (
+        f"{name} cannot be reached: {reason}. Check its name, that its disk is connected, and that "
+        "you may read its folder."
+    )
 
 
 def check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -228,8 +270,8 @@ def too_large(path: Path, grid: Grid) -> str:
 
 def unreadable(path: Path, kind: str, error: BaseException | str) -> str:
     """Put a reader's complaint into one line."""
-    if isinstance(error, PermissionError):
-        return f"{path.name} may not be read: no permission. Ask its owner, or copy it."
+    if isinstance(error, OSError) and error.errno not in (None, *MALFORMED):
+        return not_opened(path, error)
     reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
     return (
         f"{path.name} cannot be read as {kind}: it is damaged, incomplete or of another kind "

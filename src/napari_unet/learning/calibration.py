@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 
+from napari_unet.errors import UsageError
+
 SIZES = 10
 """Sizes of pieces that are told apart: diameters up to 1 mm, 2 mm, 4 mm, and so on."""
 
@@ -75,15 +77,18 @@ class Continuity:
 
     Raises
     ------
-    ValueError
-        If they are for other sizes.
+    UsageError
+        If they are for other sizes, or no counts.
     """
 
     tallies: tuple[tuple[Tally, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if any(len(sizes) != SIZES for sizes in self.tallies):
-            raise ValueError(f"pieces are counted in {SIZES} sizes")
+            raise UsageError(f"Pieces are counted in {SIZES} sizes.")
+        counts = itertools.chain.from_iterable(itertools.chain.from_iterable(self.tallies))
+        if not all(0 <= count < math.inf for count in counts):
+            raise UsageError("Counts of pieces are numbers from 0.")
 
     @property
     def all_goes_on(self) -> bool:
@@ -144,6 +149,10 @@ class Calibration:
 
     strengths: tuple[float, ...] = ()
     continuity: Continuity = Continuity()
+
+    def __post_init__(self) -> None:
+        if not all(0 <= strength < math.inf for strength in self.strengths):
+            raise UsageError(f"Strengths of a network are numbers from 0, not {self.strengths}.")
 
 
 def by_steps(steps: int) -> float:

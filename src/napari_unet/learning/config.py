@@ -108,6 +108,12 @@ class ModelConfig:
             raise UsageError(
                 f"kernel of a network is odd (1, 3, 5, ..., {LARGEST - 1}), not {kernel!r}."
             )
+        if self.stride * 2 ** (self.levels - 1) * max(1, kernel - 1) > FURTHEST:
+            raise UsageError(
+                f"A network of {self.levels} levels, stride {self.stride} and kernels of {kernel} "
+                "pixels would fill any slice up to a size that no memory holds. Choose fewer "
+                "levels, a smaller stride or smaller kernels."
+            )
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout of a network is from 0 to below 1, not {self.dropout!r}.")
         _check_words(self, "a network")
@@ -120,6 +126,10 @@ class ModelConfig:
 
 LARGEST = 4096
 """No count in a `ModelConfig` exceeds this; a damaged model file's might."""
+
+FURTHEST = 1024
+"""Pixels of a slice that a kernel at the bridge may reach over. At this, a slice is filled up to
+some 3,000 x 3,000 pixels by valid convolutions; each doubling takes four times the memory."""
 
 _FEWER = {"levels": 10, "stride": 16}
 """Nor these: each doubles, or multiplies, the least size of a slice."""

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from napari_unet.annotation.label_files import MOST_CLASSES
 from napari_unet.annotation.states import IGNORE_LABEL, PALETTE
+from napari_unet.errors import UsageError
+from napari_unet.imaging.loading import LARGEST_LABEL
+from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.config import NORMALISATION, Millimetres, ModelConfig, SliceName
+
+FINEST_MM, COARSEST_MM = 1e-7, 1e7
+"""Sides of pixels between these are possible: also of lengths in metres or micrometres, which
+are taken as millimetres."""
+
+
+def _check(fine: object, complaint: str) -> None:
+    if not fine:
+        raise UsageError(f"There is no such model: {complaint}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,12 @@ class Provenance:
     learned_slices: tuple[SliceName, ...] = ()
     held_back: tuple[SliceName, ...] = ()
 
+    def __post_init__(self) -> None:
+        _check(
+            all(0 <= each < math.inf for each in (self.annotated_slices, self.steps, self.seconds)),
+            "slices, steps and seconds of its training are numbers from 0",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ScanSizes:
@@ -66,6 +87,17 @@ class ScanSizes:
     most_extent_mm: Millimetres
     least_voxel_mm: Millimetres
     most_voxel_mm: Millimetres
+
+    def __post_init__(self) -> None:
+        for least, most in (
+            (self.least_extent_mm, self.most_extent_mm),
+            (self.least_voxel_mm, self.most_voxel_mm),
+        ):
+            ranges = zip(least, most, strict=True)
+            _check(
+                all(0 <= low <= high < math.inf for low, high in ranges),
+                f"sizes of its scans are {least} to {most} mm",
+            )
 
     def joined(self, other: ScanSizes) -> ScanSizes:
         """Give the sizes of these scans and of others."""
@@ -115,8 +147,8 @@ class ModelCard:
 
     Raises
     ------
-    ValueError
-        If there is not one label value for each class, or one cannot be used.
+    UsageError
+        If there cannot be such a model.
     """
 
     model: ModelConfig
@@ -135,10 +167,32 @@ class ModelCard:
         known = len(self.class_names)
         values = self.label_values or tuple(range(1, known + 1))
         object.__setattr__(self, "label_values", values)
-        if len(values) != known or len(set(values)) != known:
-            raise ValueError(f"{known} classes need as many label values, not {values}")
-        if wrong := [value for value in values if not isinstance(value, int) or value < 1]:
-            raise ValueError(f"label values are whole numbers from 1, not {wrong[0]!r}")
+        _check(
+            1 <= known <= MOST_CLASSES and self.model.n_classes == known + 1,
+            f"a network for {self.model.n_classes} classes, background included, and {known} names",
+        )
+        counted = max(len(self.calibration.strengths), len(self.calibration.continuity.tallies))
+        _check(counted <= known, f"{known} classes, but calibration of {counted}")
+        _check(
+            len(values) == known == len(set(values)),
+            f"{known} classes need as many label values, not {values}",
+        )
+        for value in values:
+            _check(
+                isinstance(value, int) and 1 <= value <= LARGEST_LABEL,
+                f"label values are whole numbers from 1 to {LARGEST_LABEL}, not {value!r}",
+            )
+        for color in self.class_colors:
+            _check(re.fullmatch(r"#[0-9a-fA-F]{6}", color), f"{color!r} is no colour like #e6550d")
+        _check(
+            len(self.channel_names) in (0, self.model.in_channels),
+            f"{self.model.in_channels} channels have {len(self.channel_names)} names",
+        )
+        _check(
+            all(FINEST_MM <= side <= COARSEST_MM for side in self.spacing_mm),
+            f"pixels of {self.spacing_mm} mm are no pixels of a scan",
+        )
+        _check(self.slice_axis in range(len(PLANES)), f"there is no slice axis {self.slice_axis}")
 
     @property
     def structures(self) -> dict[int, str]:

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.formats.registry import READABLE, open_scan, stem
+from napari_unet.imaging.loading import load_volume
 
 
 @pytest.mark.parametrize(
@@ -67,12 +69,79 @@ def test_a_name_that_is_too_long_and_a_folder_that_may_not_be_entered_are_refuse
     with pytest.raises(VolumeError, match="There is no file"):
         open_scan(tmp_path / "scan.nii" / "inside.nii")
 
-    def locked(_path, **_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(Path, "stat", locked)
-    with pytest.raises(VolumeError, match=r"scan\.nii cannot be reached: Permission denied"):
-        open_scan(tmp_path / "scan.nii")
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EACCES, "may not be read: no permission"),
+        (errno.EIO, f"cannot be reached: {os.strerror(errno.EIO)}"),
+        (errno.ESTALE, f"cannot be reached: {os.strerror(errno.ESTALE)}"),
+    ],
+)
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nrrd", "scan.mha", "scan.tif", "IM0001"])
+def test_what_cannot_be_read_is_called_neither_missing_nor_damaged(
+    tmp_path, monkeypatch, name, number, words
+):
+    path = tmp_path / name
+    path.write_bytes(b"content")
+
+    def refuse(*_args, **_options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(VolumeError, match=words) as refused:
+        open_scan(path)
+    assert "damaged" not in str(refused.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz", "scan.nrrd", "scan.png", "IM0001"])
+def test_a_pipe_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(VolumeError, match="is a pipe or a device, not a file"):
+        open_scan(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_pipe_beside_the_file_that_is_opened_is_refused_at_once(tmp_path):
+    voxels, affine = np.ones((4, 5, 6), np.int16), np.eye(4)
+    nib.Spm99AnalyzeImage(voxels, affine).to_filename(tmp_path / "a.hdr")
+    nrrd.write(str(tmp_path / "a.nhdr"), voxels, {"encoding": "raw"})
+    for header, other in (("a.hdr", "a.img"), ("a.img", "a.hdr"), ("a.hdr", "a.mat")):
+        kept = (tmp_path / other).read_bytes()
+        (tmp_path / other).unlink()
+        os.mkfifo(tmp_path / other)
+        with pytest.raises(VolumeError, match="is a pipe"):
+            open_scan(tmp_path / header)
+        (tmp_path / other).unlink()
+        (tmp_path / other).write_bytes(kept)
+    (tmp_path / "a.raw").unlink()
+    os.mkfifo(tmp_path / "a.raw")
+    with pytest.raises(VolumeError, match="is a pipe"):
+        open_scan(tmp_path / "a.nhdr")
+    with pytest.raises(VolumeError, match="no DICOM files"):
+        open_scan(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["scan.nhdr", "scan.mhd"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_voxels_outside_the_folder_of_their_header_are_read_only_when_told(
+    tmp_path, header, absolute
+):
+    (tmp_path / "folder").mkdir()
+    elsewhere = tmp_path / "scan.raw"
+    elsewhere.write_bytes(np.arange(60, dtype=np.uint8).tobytes())
+    named = elsewhere if absolute else "../scan.raw"
+    (tmp_path / "folder" / header).write_text(
+        f"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 3 4 5\nencoding: raw\ndata file: {named}\n"
+        if header == "scan.nhdr"
+        else "ObjectType = Image\nNDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\n"
+        f"ElementDataFile = {named}\n"
+    )
+    with pytest.raises(VolumeError, match="outside its folder"):
+        open_scan(tmp_path / "folder" / header)
+    volume = load_volume(tmp_path / "folder" / header, voxels_anywhere=True)
+    assert volume.data.max() == 59
 
 
 def test_damage_in_mgh_voxels_is_not_told_as_of_nifti(tmp_path):

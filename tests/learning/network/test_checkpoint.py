@@ -101,7 +101,7 @@ def test_label_values_that_cannot_be_are_damage(trained, tmp_path, values):
         tmp_path / "old.safetensors",
         {"napari_unet": json.dumps({"format_version": 3, **card})},
     )
-    with pytest.raises(CheckpointError, match=r"label values.*damaged"):
+    with pytest.raises(CheckpointError, match=r"label.values.*damaged"):
         Checkpoint.load(tmp_path / "old.safetensors")
 
 
@@ -179,6 +179,116 @@ def test_weights_that_are_not_numbers_are_refused(trained, tmp_path):
         Checkpoint.load(tmp_path / "model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Write a model file of any card and weights, without a checksum."""
+    model = ModelConfig(width=2, levels=2)
+    state = UNet(model, torch.Generator().manual_seed(0)).state_dict()
+    card = dataclasses.asdict(ModelCard(model, class_names=("ball",)))
+    path = tmp_path_factory.mktemp("hostile") / "model.safetensors"
+
+    def write(change=lambda card, state: None, text=None):
+        changed, weights = json.loads(json.dumps({"format_version": 3, **card})), dict(state)
+        change(changed, weights)
+        text = json.dumps(changed) if text is None else text
+        safetensors.torch.save_file(weights, path, {"napari_unet": text})
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"width": 4096, "max_width": 4096, "levels": 9},
+        {"width": 4096, "max_width": 4096, "kernel": 255, "levels": 2},
+        {"in_channels": 4096, "stride": 16, "levels": 2},
+    ],
+)
+def test_a_file_that_announces_a_huge_network_is_refused_before_it_takes_memory(
+    written, network, monkeypatch
+):
+    path = written(lambda card, _: card["model"].update(network))
+    build = UNet.__init__
+
+    def without_memory(self, *args):
+        assert torch.empty(0).device.type == "meta"
+        build(self, *args)
+
+    monkeypatch.setattr(UNet, "__init__", without_memory)
+    with pytest.raises(CheckpointError, match="do not fit its description"):
+        Checkpoint.load(path)
+
+
+INFINITE = float("inf")
+NO_NUMBER = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *[(("spacing_mm",), each) for each in ([0, 1], [NO_NUMBER, 1], [1, INFINITE], [-1, 1])],
+        *[(("spacing_mm",), each) for each in ([1], [1, 1, 1], ["1", "1"], 1, None, [1e-300, 1])],
+        *[(("class_names",), each) for each in ([], ["a", "b"], [1], [None], "b", {"a": 1})],
+        *[(("class_colors",), each) for each in (["red"], [7], ["#12345"], ["#e6550d; }"])],
+        *[(("channel_names",), each) for each in (["a", "b"], [1], "t1", {})],
+        *[(("label_values",), each) for each in ([2**40], [-1], [True], [1.5], [INFINITE])],
+        *[(("slice_axis",), each) for each in (3, -1, 1.5, "0", 10**400, True)],
+        *[(("model",), each) for each in (None, [], {"width": 2, "levels": "2"}, {"kernel": 0})],
+        (("model",), {"levels": 10, "stride": 16}),
+        (("model", "dropout"), NO_NUMBER),
+        (("model", "width"), 10**400),
+        (("calibration",), {"strengths": [INFINITE]}),
+        (("calibration",), {"strengths": [1.0, 1.0]}),
+        (("calibration",), {"continuity": {"tallies": [[[0, 0]] * 9]}}),
+        (("calibration",), {"continuity": {"tallies": [[[NO_NUMBER, 0]] * 10]}}),
+        (("provenance", "steps"), -5),
+        (("provenance", "seconds"), INFINITE),
+        (("provenance", "created"), 2026),
+        (("provenance", "held_back"), [["scan", "5"]]),
+        (("scan_sizes",), {"least_extent_mm": [1, 1, 1]}),
+        (("format_version",), 0),
+        (("format_version",), "3"),
+        (("format_version",), INFINITE),
+    ],
+)
+def test_a_card_of_impossible_values_is_damage(written, place, value):
+    def change(card, _):
+        *folders, name = place
+        for folder in folders:
+            card = card[folder]
+        card[name] = value
+
+    with pytest.raises(CheckpointError, match=r"The card of model\.safetensors .*damaged"):
+        Checkpoint.load(written(change))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "3", "{", "[" * 100_000, '{"a":' * 100_000, '"\\ud800"', "9" * 10_000],
+)
+def test_a_card_that_is_no_card_is_damage(written, text):
+    with pytest.raises(CheckpointError, match=r"The card of model\.safetensors .*damaged"):
+        Checkpoint.load(written(text=text))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float16, torch.float64, torch.bool])
+def test_weights_of_another_number_type_are_refused(written, dtype):
+    path = written(lambda _, state: state.update({"head.bias": state["head.bias"].to(dtype)}))
+    with pytest.raises(CheckpointError, match="do not fit its description"):
+        Checkpoint.load(path)
+
+
+@pytest.mark.parametrize("name", ["encoder.0.norm1.running_var", "surplus"])
+def test_missing_and_surplus_weights_are_refused(written, name):
+    def change(_, state):
+        if state.pop(name, None) is None:
+            state[name] = torch.zeros(2)
+
+    with pytest.raises(CheckpointError, match="do not fit its description"):
+        Checkpoint.load(written(change))
+
+
 def test_other_software_s_weights_are_refused(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a model of napari-unet"):
@@ -186,7 +296,7 @@ def test_other_software_s_weights_are_refused(tmp_path):
 
 
 def test_missing_file_and_missing_folder_are_named(trained, tmp_path):
-    with pytest.raises(CheckpointError, match="no model file"):
+    with pytest.raises(CheckpointError, match="There is no file"):
         Checkpoint.load(tmp_path / "none.safetensors")
     with pytest.raises(SaveError):
         trained.checkpoint.save(tmp_path / "nowhere" / "model.safetensors")

@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.dicom.frames import SIEMENS_B_VALUE, Frame, frames_of, numbers
+from napari_unet.imaging.scan_file import unreadable
 
 # fmt: off
 TAGS = (
@@ -95,6 +96,8 @@ class Header:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file looks like DICOM, by its first bytes and whatever its name."""
+    if not path.is_file():  # a pipe would never end
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(132)
@@ -126,10 +129,6 @@ def reading(path: Path) -> Iterator[list[str]]:
         said += [str(warning.message) for warning in caught]
     except NapariUnetError:
         raise
-    except PermissionError as error:
-        raise VolumeError(
-            f"{path.name} may not be read: no permission. Ask its owner, or copy it."
-        ) from error
     except MemoryError as error:
         raise VolumeError(
             f"{path.name} does not fit into memory. Close other programs, or crop the scan."
@@ -137,11 +136,7 @@ def reading(path: Path) -> Iterator[list[str]]:
     # Every kind that there is: damage shows as KeyError, struct.error, AttributeError,
     # RecursionError, zlib.error ... and each decoder adds its own.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120].rstrip(". ") or type(error).__name__
-        raise VolumeError(
-            f"{path.name} cannot be read as DICOM: it is damaged, incomplete or of another kind "
-            f"({reason}). Copy or export it again."
-        ) from error
+        raise VolumeError(unreadable(path, "DICOM", error)) from error
 
 
 def read_header(path: Path) -> Header:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.atomic import path_in_utf8
-from napari_unet.imaging.formats.voxel_storage import Storage, beside, scan_behind_header
+from napari_unet.imaging.formats.voxel_storage import Storage, file_of_voxels, scan_behind_header
 from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import ScanFile, check_shape, unreadable
 from napari_unet.imaging.volume import RAS_TO_LPS, Grid
@@ -39,8 +39,15 @@ _NUMPY_TYPE = {
 }
 
 
-def open_metaimage(path: Path) -> ScanFile:
+def open_metaimage(path: Path, *, voxels_anywhere: bool = False) -> ScanFile:
     """Open a MetaImage file without reading its voxels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    voxels_anywhere : bool
+        Whether its voxels may be in a file outside its folder.
 
     Raises
     ------
@@ -49,7 +56,7 @@ def open_metaimage(path: Path) -> ScanFile:
     """
     try:
         header, end = _header(path)
-        storage = _storage(path, header, end)
+        storage = _storage(path, header, end, voxels_anywhere)
         affine, has_orientation = _affine(header, len(storage.shape))
     except (OSError, ValueError, KeyError, OverflowError) as error:
         raise VolumeError(unreadable(path, "MetaImage", error)) from error
@@ -85,7 +92,7 @@ def _header(path: Path) -> tuple[Mapping[str, str], int]:
     raise ValueError("it has no line 'ElementDataFile ='")
 
 
-def _storage(path: Path, header: Mapping[str, str], end: int) -> Storage:
+def _storage(path: Path, header: Mapping[str, str], end: int, voxels_anywhere: bool) -> Storage:
     """Say where and how the voxels are kept."""
     if header.get("ObjectType", "Image") != "Image":
         raise ValueError(f"it is of the type {header['ObjectType']!r}")
@@ -115,7 +122,8 @@ def _storage(path: Path, header: Mapping[str, str], end: int) -> Storage:
     if header["ElementDataFile"].upper() == "LOCAL":
         # What stands in front of voxels in a file of their own is this header here.
         return dataclasses.replace(storage, byte_skip=0)
-    return dataclasses.replace(storage, file=beside(path, header["ElementDataFile"]), offset=0)
+    file = file_of_voxels(path, header["ElementDataFile"], anywhere=voxels_anywhere)
+    return dataclasses.replace(storage, file=file, offset=0)
 
 
 def _affine(header: Mapping[str, str], n_axes: int) -> tuple[NDArray[np.float64], bool]:

@@ -32,6 +32,7 @@ from napari_unet.imaging.scan_file import (
     ScanFile,
     Voxels,
     check_directions,
+    check_file,
     check_shape,
     check_size,
     file_size,
@@ -230,11 +231,15 @@ def volume_reader(image: Any, grid: Grid, path: Path) -> Callable[[int], Voxels]
 
 
 def _check_pair(path: Path) -> None:
-    """Refuse one half of a pair whose other half is missing."""
+    """Refuse one half of a pair whose other half is missing, or cannot be opened."""
     suffix = path.suffix.lower()
     if suffix in PAIR_SUFFIXES:
         other = PAIR_SUFFIXES[suffix == PAIR_SUFFIXES[0]]
-        if not any(path.with_suffix(each).exists() for each in (other, other.upper())):
+        parts = [path.with_suffix(each) for each in (other, other.upper(), ".mat", ".MAT")]
+        found = [part for part in parts if os.path.exists(part)]
+        for part in found:
+            check_file(part)
+        if not {*found} & {*parts[:2]}:
             raise VolumeError(
                 f"{path.name} is half of a pair, and {path.with_suffix(other).name} is not beside "
                 "it. Copy both files into one folder."

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet.errors import VolumeError
-from napari_unet.imaging.formats.voxel_storage import Storage, beside, scan_behind_header
+from napari_unet.imaging.formats.voxel_storage import Storage, file_of_voxels, scan_behind_header
 from napari_unet.imaging.formats.writer import Contents, ReadBack, Writer
 from napari_unet.imaging.scan_file import (
     ScanFile,
@@ -97,8 +97,15 @@ class _Axes:
     shape: tuple[int, int, int]
 
 
-def open_nrrd(path: Path) -> ScanFile:
+def open_nrrd(path: Path, *, voxels_anywhere: bool = False) -> ScanFile:
     """Open an NRRD file without reading its voxels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    voxels_anywhere : bool
+        Whether its voxels may be in a file outside its folder.
 
     Raises
     ------
@@ -107,7 +114,7 @@ def open_nrrd(path: Path) -> ScanFile:
     """
     try:
         header, offset = _header(path)
-        storage = _storage(path, header, offset)
+        storage = _storage(path, header, offset, voxels_anywhere)
         directions = _directions(header)
         axes = _axes(path, header, directions)
         affine, has_orientation, notes = _affine(header, directions, axes)
@@ -178,7 +185,7 @@ def _is_segmentation(path: Path, header: Mapping[str, Any]) -> bool:
     return path.name.lower().endswith(".seg.nrrd") or "Segment0_ID" in header
 
 
-def _storage(path: Path, header: Mapping[str, Any], offset: int) -> Storage:
+def _storage(path: Path, header: Mapping[str, Any], offset: int, voxels_anywhere: bool) -> Storage:
     """Say where and how the voxels are kept."""
     sizes = tuple(int(size) for size in header["sizes"])
     if len(sizes) != header["dimension"]:
@@ -195,7 +202,7 @@ def _storage(path: Path, header: Mapping[str, Any], offset: int) -> Storage:
     file, start = path, offset
     detached = header.get("data file", header.get("datafile"))
     if detached is not None:
-        file, start = beside(path, detached), 0
+        file, start = file_of_voxels(path, str(detached), anywhere=voxels_anywhere), 0
     return Storage(
         file=file,
         offset=start,

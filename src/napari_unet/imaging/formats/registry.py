@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from napari_unet.imaging.formats.nifti import NIFTI, open_nifti
 from napari_unet.imaging.formats.nrrd import NRRD, SEGMENTATION, open_nrrd
 from napari_unet.imaging.formats.picture import PNG, TIFF, open_picture
 from napari_unet.imaging.formats.writer import Writer
-from napari_unet.imaging.scan_file import ScanFile
+from napari_unet.imaging.scan_file import ScanFile, check_file, file_size
 
 _T = TypeVar("_T")
 
@@ -41,6 +42,11 @@ _READERS: dict[str, Callable[[Path], ScanFile]] = {
     ".tiff": open_picture,
 }
 """Longer suffixes before shorter ones that they end in."""
+
+_OF_DETACHED_VOXELS: dict[Callable[[Path], ScanFile], Callable[[Path], ScanFile]] = {
+    reader: partial(reader, voxels_anywhere=True) for reader in (open_nrrd, open_metaimage)
+}
+"""Readers of formats whose headers name the file of their voxels, told to follow them anywhere."""
 
 READABLE = tuple(_READERS)
 """File names that can be opened; longer suffixes before shorter ones that they end in."""
@@ -79,7 +85,9 @@ MASK_WORDS = frozenset({"mask", "masks", "label", "labels", "seg", "segmentation
 """Words in file names of masks by tools that leave the header's intent empty."""
 
 
-def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
+def open_scan(
+    path: str | Path, *, series: str | None = None, voxels_anywhere: bool = False
+) -> ScanFile:
     """Open an image of any format without reading its voxels.
 
     Parameters
@@ -88,6 +96,9 @@ def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
         The image; of a pair of files any one, of a DICOM series its folder or any file.
     series : str, optional
         Which DICOM series of the folder: its UID or its description.
+    voxels_anywhere : bool
+        Whether a header (.nhdr, .mhd) may name a file outside its own folder for its voxels:
+        say so only of files whose origin you trust.
 
     Raises
     ------
@@ -95,19 +106,10 @@ def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
         If it is not an image that can be worked on; the sentence says why.
     """
     path = Path(path)
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a null byte
-        raise VolumeError(f"There is no file {path}. Check the name.") from error
-    except OSError as error:  # such as a folder that may not be entered, or a name too long
-        reason = error.strerror or type(error).__name__
-        raise VolumeError(
-            f"{path.name[:60]} cannot be reached: {reason}. Check its name, and that you may read "
-            "its folder."
-        ) from error
-    if stat.S_ISDIR(found.st_mode):
+    if os.path.isdir(path):
         return open_dicom(path, series)
-    if found.st_size == 0:
+    check_file(path)
+    if file_size(path) == 0:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or export it again.")
     reader = _of_suffix(path, _READERS)
     if reader is None and is_dicom(path):
@@ -121,7 +123,7 @@ def open_scan(path: str | Path, *, series: str | None = None) -> ScanFile:
             f"{path.name} holds no DICOM series, so {series!r} cannot be chosen in it. Leave the "
             "series out."
         )
-    return reader(path)
+    return (_OF_DETACHED_VOXELS.get(reader, reader) if voxels_anywhere else reader)(path)
 
 
 def stem(path: Path) -> str:

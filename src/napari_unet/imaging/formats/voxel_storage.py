@@ -11,6 +11,7 @@ import dataclasses
 import gzip
 import io
 import math
+import os
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from napari_unet.imaging.scan_file import (
     ScanFile,
     Voxels,
     check_directions,
+    check_file,
     check_size,
     file_size,
     shear_notes,
@@ -84,19 +86,45 @@ class Storage:
         return math.prod(self.shape)
 
 
-def beside(path: Path, name: str) -> Path:
-    """Give the file next to `path` that holds its voxels; refuse lists of files."""
+def file_of_voxels(path: Path, name: str, *, anywhere: bool) -> Path:
+    """Give the file that holds the voxels of a header.
+
+    Parameters
+    ----------
+    path : Path
+        The header.
+    name : str
+        What it names: a file, as seen from its own folder.
+    anywhere : bool
+        Whether that may be outside its folder. A header from somewhere else could show any
+        file of this computer as an image, and so have it sent back.
+
+    Raises
+    ------
+    VolumeError
+        If that is a list of files, outside the folder, or cannot be read.
+    """
     if name.split()[:1] == ["LIST"] or "%" in name:
         raise VolumeError(
             f"{path.name} keeps its slices in many files. Open and save it with 3D Slicer: "
             "that makes one file."
         )
+    if not anywhere and (Path(name).is_absolute() or ".." in Path(name).parts):
+        raise VolumeError(
+            f"{path.name} names a file outside its folder for its voxels: {name}. Copy that file "
+            "beside it and write its bare name into the header; or, if you trust the header, "
+            "follow it: --voxels-anywhere on the command line, voxels_anywhere=True in Python."
+        )
     file = path.parent / name
-    if not file.is_file():
+    try:
+        check_file(file)
+    except VolumeError as error:
+        if os.path.exists(file):
+            raise
         raise VolumeError(
             f"The voxels of {path.name} should be in {name}, which is not there. Copy that file "
             "beside it."
-        )
+        ) from error
     return file
 
 

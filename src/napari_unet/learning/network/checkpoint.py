@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from napari_unet.errors import CheckpointError
 from napari_unet.imaging.atomic import atomic_path, path_in_utf8
+from napari_unet.imaging.scan_file import check_file
 from napari_unet.imaging.volume import PLANES
+from napari_unet.learning.config import ModelConfig
 from napari_unet.learning.model_card import ModelCard, further_values
 from napari_unet.learning.preparation import NORMALISATIONS
 from napari_unet.learning.runtime import load_torch
@@ -38,6 +41,17 @@ _CHECKSUM_KEY = "napari_unet_sha256"
 
 _CHECKED_SINCE = 4
 """First format whose files have a checksum."""
+
+_VALUES_SINCE = 4
+"""First format whose cards have label values of their own."""
+
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+"""What a file calls the number types of a network."""
+
+_Layout = dict[str, tuple[str, tuple[int, ...]]]
+"""Number type and shape of each tensor."""
+
+_T = TypeVar("_T")
 
 _NEW_CLASS_DROP = 2.0
 """How far the score of an added class is below that of the background."""
@@ -70,10 +84,7 @@ class Checkpoint:
         try:
             net.load_state_dict(self.state)
         except RuntimeError as error:
-            raise CheckpointError(
-                "The weights of this model do not fit its description; the file is damaged. "
-                "Train again or use another copy."
-            ) from error
+            raise CheckpointError(_do_not_fit("this model")) from error
         return net.eval()
 
     def check_fits(
@@ -205,34 +216,53 @@ class Checkpoint:
             it is not as it was saved.
         """
         path = Path(path)
+        check_file(path, CheckpointError)
         try:
             with (
                 path_in_utf8(path, read=True) as readable,
                 safetensors.safe_open(readable, framework="pt") as file,
             ):
                 metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise CheckpointError(f"There is no model file {path}.") from error
+                if _CARD_KEY not in metadata:
+                    raise CheckpointError(
+                        f"{path.name} is not a model of napari-unet: it has weights but no card. "
+                        "Choose a file saved with napari-unet."
+                    )
+                version, card = _read_card(metadata[_CARD_KEY], path.name)
+                parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                layout = {n: (p.get_dtype(), tuple(p.get_shape())) for n, p in parts.items()}
+                if layout != _layout_of(card.model):  # before memory is taken for any of it
+                    raise CheckpointError(_do_not_fit(path.name))
+                state = {name: file.get_tensor(name) for name in parts}
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(
                 f"{path.name} cannot be read as a model ({error}). "
                 "It is damaged or not a .safetensors file; use another copy or train again."
             ) from error
-        if _CARD_KEY not in metadata:
-            raise CheckpointError(
-                f"{path.name} is not a model of napari-unet: it has weights but no card. "
-                "Choose a file saved with napari-unet."
-            )
-        raw = _read_card(metadata[_CARD_KEY], path.name)
-        # Before anything is made of the card: what it says may be damage too.
-        if raw["format_version"] >= _CHECKED_SINCE:
+        if version >= _CHECKED_SINCE:
             _check_unchanged(metadata, state, path.name)
-        checkpoint = cls(state=state, card=_parse_card(raw, path.name))
-        checkpoint.network()  # weights and card belong together
+        if card.normalisation not in NORMALISATIONS:
+            raise CheckpointError(
+                f"{path.name} expects intensities normalised as {card.normalisation!r}, which this "
+                "version does not know. Update napari-unet to use it."
+            )
         if not all(torch.isfinite(tensor).all() for tensor in state.values()):
             raise CheckpointError(f"{path.name} has weights that are not numbers: it is damaged.")
-        return checkpoint
+        return cls(state=state, card=card)
+
+
+def _layout_of(model: ModelConfig) -> _Layout:
+    """Find the tensors of a network without memory for its weights."""
+    with torch.device("meta"):
+        state = UNet(model).state_dict()
+    return {name: (_DTYPES[each.dtype], tuple(each.shape)) for name, each in state.items()}
+
+
+def _do_not_fit(name: str) -> str:
+    return (
+        f"The weights of {name} do not fit its description; it is damaged. "
+        "Train again or use another copy."
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -258,73 +288,51 @@ def _check_unchanged(metadata: Mapping[str, str], state: Mapping[str, Tensor], n
         )
 
 
-def _damaged_card(name: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"The card of {name} cannot be read ({error}): the file is damaged. "
-        "Use another copy or train again."
-    )
+@dataclass(frozen=True, slots=True)
+class _Version:
+    format_version: int
 
 
-def _read_card(text: str, name: str) -> dict[str, Any]:
-    """Card as it is written, of a format that is known here."""
-    try:
-        raw: dict[str, Any] = json.loads(text)
-        raw["format_version"] = version = int(raw["format_version"])
-        if version < 1:
-            raise ValueError(f"format {version}")
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _damaged_card(name, error) from error
+def _read_card(text: str, name: str) -> tuple[int, ModelCard]:
+    """Format and card as they are written; what earlier formats do not know has its default."""
+    version = _parse(_VERSION, text, name).format_version
+    if version < 1:
+        raise CheckpointError(_damaged_card(name, f"format {version}"))
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{name} was written by a newer napari-unet (format {version}, this one reads up "
             f"to {FORMAT_VERSION}). Update napari-unet to use it."
         )
-    return raw
+    card = _parse(_CARD, text, name)
+    if version < _VALUES_SINCE and (values := _named_values(card.class_names)):
+        card = dataclasses.replace(card, label_values=values)
+    return version, card
+
+
+_VERSION, _CARD = TypeAdapter(_Version), TypeAdapter(ModelCard)
+
+
+def _parse(kind: TypeAdapter[_T], text: str, name: str) -> _T:
+    """Make a value of what `dataclasses.asdict` and JSON have made of one, by its types."""
+    try:
+        return kind.validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            _damaged_card(name, f"{where}: {first['msg']}" if where else first["msg"])
+        ) from error
+
+
+def _damaged_card(name: str, reason: str) -> str:
+    return (
+        f"The card of {name} cannot be read ({reason}): the file is damaged. "
+        "Use another copy or train again."
+    )
 
 
 def _named_values(class_names: Sequence[str]) -> tuple[int, ...]:
     """Label values of models before format 4: in names like ``label 4``, else none."""
-    found = [re.fullmatch(r"label (\d+)", name) for name in class_names]
+    found = [re.fullmatch(r"label ([0-9]{1,10})", name) for name in class_names]
     values = tuple(int(match[1]) for match in found if match)
     return values if len({*values} - {0}) == len(class_names) else ()
-
-
-def _parse_card(raw: dict[str, Any], name: str) -> ModelCard:
-    """Make a card of what is written; what formats 1 to 3 do not know has its default."""
-    try:
-        del raw["format_version"]
-        raw["label_values"] = raw.get("label_values") or _named_values(raw["class_names"])
-        card: ModelCard = _parse(ModelCard, raw)
-        if card.model.n_classes != len(card.class_names) + 1:
-            raise ValueError("impossible network shape")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise _damaged_card(name, error) from error
-    if card.normalisation not in NORMALISATIONS:
-        raise CheckpointError(
-            f"{name} expects intensities normalised as {card.normalisation!r}, which this version "
-            "does not know. Update napari-unet to use it."
-        )
-    return card
-
-
-def _parse(kind: Any, raw: Any) -> Any:
-    """Make a value of a type of what `dataclasses.asdict` and JSON have made of one.
-
-    Parameters
-    ----------
-    kind : type
-        A dataclass, a tuple, an optional, or what JSON knows itself.
-    raw : object
-        Mapping, list, None, or the value.
-    """
-    if dataclasses.is_dataclass(kind):
-        kinds = get_type_hints(kind)
-        return kind(**{name: _parse(kinds[name], each) for name, each in raw.items()})  # type: ignore[operator]
-    parts = get_args(kind)
-    if isinstance(kind, UnionType):
-        return None if raw is None else _parse(parts[0], raw)
-    if get_origin(kind) is tuple:
-        if parts[-1] is Ellipsis:
-            return tuple(_parse(parts[0], each) for each in raw)
-        return tuple(_parse(part, each) for part, each in zip(parts, raw, strict=True))
-    return float(raw) if kind is float else raw

@@ -263,7 +263,11 @@ def new_card(
         before = init.card
     else:
         shape = choose_model(config, choose_device(config.device).type)
-        before = ModelCard(shape, class_names=(), spacing_mm=working_spacing(scans[0], shape))
+        before = ModelCard(
+            dataclasses.replace(shape, n_classes=len(class_names) + 1),
+            tuple(class_names),
+            spacing_mm=working_spacing(scans[0], shape),
+        )
     sizes = [scan.sizes for scan in scans]
     if init is not None:
         sizes.append(before.scan_sizes)
