@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.saved_annotation import human_fraction, interpolated_fraction
+from napari_unet.annotation.saved_annotation import MaskSources
 from napari_unet.annotation.scoring import slice_overlap
 from napari_unet.annotation.states import IGNORE_LABEL, Origin, SliceState
 
@@ -59,15 +59,21 @@ def test_slices_are_filled_along_every_axis(axis):
     assert np.moveaxis(labels, axis, 0).any(axis=(1, 2)).nonzero()[0].tolist() == [2]
 
 
+def filled_fraction(record) -> float:
+    sources = MaskSources.of(record)
+    return sources.interpolated / max(1, sources.labelled)
+
+
 def test_the_shares_tell_painted_and_filled_apart(record):
     fill(record)
     record.write_prediction(3, square())
-    assert human_fraction(record) == pytest.approx(2 / 5)
-    assert interpolated_fraction(record) == pytest.approx(2 / 5)
+    sources = MaskSources.of(record)
+    assert sources.human / sources.labelled == pytest.approx(2 / 5)
+    assert filled_fraction(record) == pytest.approx(2 / 5)
     assert (record.origin()[2][square() > 0] == Origin.INTERPOLATED).all()
     assert (record.origin()[3][square() > 0] == Origin.MODEL).all()
     record.accept(2)
-    assert interpolated_fraction(record) == pytest.approx(1 / 5)
+    assert filled_fraction(record) == pytest.approx(1 / 5)
     assert not record.human_voxels()[1].any()
 
 
@@ -80,7 +86,7 @@ def test_a_prediction_takes_the_place_of_a_filling(record):
     record.write_volume(volume)
     assert record.filled_slices() == []
     assert not record.labels[1:4].any()
-    assert interpolated_fraction(record) == 0
+    assert filled_fraction(record) == 0
 
 
 def test_a_stroke_on_a_filled_slice_annotates_all_of_it(record):
@@ -100,7 +106,7 @@ def test_undoing_that_stroke_brings_the_filling_back(record):
     record.sync()
     assert record.filled_slices() == [1, 2, 3]
     np.testing.assert_array_equal(record.labels[2], square())
-    assert interpolated_fraction(record) == pytest.approx(3 / 5)
+    assert filled_fraction(record) == pytest.approx(3 / 5)
 
 
 def test_a_reset_slice_shows_its_filling_again(record):

@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet.annotation.error_estimate import ErrorEstimate
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.saved_annotation import SavedAnnotation, human_fraction
+from napari_unet.annotation.saved_annotation import MaskSources, SavedAnnotation
 from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, Origin, SliceState
 from napari_unet.errors import AnnotationError
 
@@ -175,7 +175,21 @@ def test_origin_and_human_share_follow_the_states(record):
     record.accept(1)
     assert (record.origin()[0][predicted() > 0] == Origin.MODEL).all()
     assert (record.origin()[1] == Origin.HUMAN).all()
-    assert human_fraction(record) == pytest.approx(0.5)
+    sources = MaskSources.of(record)
+    assert sources.human / sources.labelled == pytest.approx(0.5)
+
+
+def test_the_sources_of_a_mask_name_slices_and_voxels_and_what_nobody_has_looked_at(record):
+    stroke(record, 1, 2)
+    assert str(MaskSources.of(record)) == (
+        f"You painted or accepted 1 of {record.n_slices} slices: 6 of 6 labelled voxels. Nobody "
+        f"has looked at the other {record.n_slices - 1} slices, of which none show a structure."
+    )
+    record.write_prediction(0, predicted())
+    record.set_partial(1, True)
+    told = str(MaskSources.of(record))
+    assert told.startswith(f"You painted or accepted 0 of {record.n_slices} slices, and 1 in part")
+    assert told.endswith("of which 1 shows a structure.")
 
 
 def test_another_array_counts_as_human_edits_and_a_wrong_one_is_refused(record):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_unet.annotation.record import AnnotationRecord
-from napari_unet.annotation.states import TOUCHED, Origin
+from napari_unet.annotation.states import TOUCHED, UNTOUCHED, Origin, SliceState
+from napari_unet.text import counted
 
 
 class SavedAnnotation:
@@ -53,18 +54,56 @@ class SavedAnnotation:
         }
 
 
-def human_fraction(record: AnnotationRecord) -> float:
-    """Share of the labelled voxels that a person painted or accepted, 0 to 1."""
-    return _share(record, record.human_voxels())
+@dataclass(frozen=True, slots=True)
+class MaskSources:
+    """Who decided what a mask says, in slices and in voxels.
 
+    Parameters
+    ----------
+    n_slices, annotated, partial, unseen_labelled : int
+        All slices; those a person painted or accepted; those painted in part; and of the others
+        those that show a structure.
+    labelled, human, interpolated : int
+        Voxels of structures; those that a person painted or accepted; those that were
+        interpolated and not accepted since.
+    """
 
-def interpolated_fraction(record: AnnotationRecord) -> float:
-    """Share of the labelled voxels that were interpolated and not accepted since, 0 to 1."""
-    return _share(record, record.origin() == Origin.INTERPOLATED)
+    n_slices: int
+    annotated: int
+    partial: int
+    unseen_labelled: int
+    labelled: int
+    human: int
+    interpolated: int
 
+    @classmethod
+    def of(cls, record: AnnotationRecord) -> MaskSources:
+        """Count what is known of a record."""
+        labelled = record.mask() > 0
+        shown = np.moveaxis(labelled, record.axis, 0).any(axis=(1, 2))
+        filled = labelled & (record.origin() == Origin.INTERPOLATED)
+        return cls(
+            n_slices=record.n_slices,
+            annotated=len(record.slices_in(SliceState.ANNOTATED)),
+            partial=len(record.slices_in(SliceState.PARTIAL)),
+            unseen_labelled=int(shown[record.slices_in(*UNTOUCHED)].sum()),
+            labelled=int(labelled.sum()),
+            human=int((labelled & record.human_voxels()).sum()),
+            interpolated=int(filled.sum()),
+        )
 
-def _share(record: AnnotationRecord, voxels: NDArray[np.bool_]) -> float:
-    """Share of the labelled voxels that are among `voxels` (z, y, x), 0 to 1."""
-    labelled = record.mask() > 0
-    total = int(np.count_nonzero(labelled))
-    return float(np.count_nonzero(labelled & voxels) / total) if total else 0.0
+    def __str__(self) -> str:
+        said = f"You painted or accepted {self.annotated} of {counted(self.n_slices, 'slice')}"
+        if self.partial:
+            said += f", and {self.partial} in part"
+        said += f": {self.human:,} of {self.labelled:,} labelled voxels."
+        if self.interpolated:
+            said += f" {self.interpolated:,} are filled between slices."
+        unseen = self.n_slices - self.annotated - self.partial
+        if unseen:
+            shown = self.unseen_labelled or "none"
+            said += (
+                f" Nobody has looked at the other {counted(unseen, 'slice')}, of which {shown} "
+                f"{'shows' if self.unseen_labelled == 1 else 'show'} a structure."
+            )
+        return said

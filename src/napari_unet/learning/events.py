@@ -66,6 +66,11 @@ class SlicePredicted:
     learned_from: frozenset[int]
 
 
+TELLING_PIXELS = 25
+"""Painted pixels of structures on held-back slices from which a Dice tells something: of a dozen
+stray ones a single pixel moves it by a tenth."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The new weights of a round against those that it started from, on held-back slices.
@@ -80,6 +85,8 @@ class Comparison:
         Whether the new weights are worse by more than chance, also if edges may be a pixel off.
     edges_only : bool
         Whether they are worse by more than chance, but not if edges may be a pixel off.
+    n_pixels : int
+        Pixels of structures that are painted there.
     """
 
     new: float
@@ -87,10 +94,21 @@ class Comparison:
     n_slices: int
     worse: bool = False
     edges_only: bool = False
+    n_pixels: int = TELLING_PIXELS
+
+    @property
+    def tells(self) -> bool:
+        """Whether enough is painted on the held-back slices to decide by."""
+        return self.n_pixels >= TELLING_PIXELS
 
     @property
     def verdict(self) -> str:
         """Say it in a sentence."""
+        if not self.tells:
+            return (
+                f"Which model is better cannot be told: on {counted(self.n_slices, 'slice')} held "
+                f"back as a test only {counted(self.n_pixels, 'pixel')} of structures are painted."
+            )
         slices = f"on {counted(self.n_slices, 'held-back slice')}"
         scores = f"(Dice {self.new:.2f} against {self.old:.2f})"
         if self.worse:
@@ -133,11 +151,16 @@ class RoundDone:
     @property
     def verdict(self) -> str:
         """A sentence on new against old; empty where there is nothing to say."""
-        if self.comparison is not None:
+        if self.comparison is not None and self.comparison.tells:
             return self.comparison.verdict
-        if self.kept == "new":
-            return ""
-        return "The new model fits the annotated slices worse than the earlier one, which is kept."
+        said = [] if self.comparison is None else [self.comparison.verdict]
+        if self.kept == "old":
+            said.append(
+                "The new model fits the annotated slices worse than the earlier one, which is kept."
+            )
+        elif said:
+            said.append("The new one is kept.")
+        return " ".join(said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,8 @@ class ModelHistory:
     def put_round(self, done: RoundDone) -> None:
         """Keep what a round of training gave: the new model, and which is the better one."""
         history, result = self._of(done.checkpoint), done.comparison
+        if result is not None and not result.tells:
+            result = None
         history.rounds += 1
         origin = f"Round {history.rounds}"
         before = history.present

@@ -10,7 +10,7 @@ import torch
 
 from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.learning.config import ModelConfig
-from napari_unet.learning.events import RoundDone, StepDone
+from napari_unet.learning.events import Comparison, RoundDone, StepDone
 from napari_unet.learning.model_card import ModelCard, Provenance
 from napari_unet.learning.training.holdout import HoldoutSplit, n_held_back
 from napari_unet.learning.training.loop import train
@@ -178,6 +178,28 @@ def test_more_slices_tell_smaller_differences():
     assert one.new == many.new < 0.95
     assert not one.worse
     assert many.worse
+
+
+def test_a_dozen_stray_pixels_are_too_few_to_tell_two_models_apart():
+    strays = square(3) + square(2, at=18)
+    result = compare([np.zeros_like(strays)], [strays], [strays])
+    assert not result.tells
+    assert result.verdict == (
+        "Which model is better cannot be told: on 1 slice held back as a test only 13 pixels of "
+        "structures are painted."
+    )
+    assert compare([square(5)], [square(5)], [square(5)]).tells
+
+
+@pytest.mark.parametrize(
+    ("kept", "end"), [("new", "The new one is kept."), ("old", "earlier one, which is kept.")]
+)
+def test_a_round_with_too_small_a_test_says_so_and_which_model_is_kept(kept, end):
+    comparison = Comparison(0, 0, 1, n_pixels=12)
+    verdict = RoundDone(None, stopped=False, seconds=1, kept=kept, comparison=comparison).verdict
+    assert "only 12 pixels" in verdict
+    assert "Dice" not in verdict
+    assert verdict.endswith(end)
 
 
 def test_losing_more_than_the_edge_is_worse():

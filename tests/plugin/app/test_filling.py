@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QPushButton
 
-from napari_unet.annotation.saved_annotation import human_fraction
+from napari_unet.annotation.saved_annotation import MaskSources
 from napari_unet.annotation.states import SliceState
 from napari_unet.learning.config import TrainConfig
 
@@ -112,6 +112,7 @@ def test_the_saved_statistics_tell_the_filled_voxels_apart(bench, tmp_path):
     press(bench)
     bench.annotator.save_mask(tmp_path / "mask.nii.gz")
     text = bench.widget.message.text
-    painted = human_fraction(bench.session.record)
-    assert f"{painted:.0%} of the mask is painted or accepted by you, " in text
-    assert f"{1 - painted:.0%} filled between slices." in text
+    sources = MaskSources.of(bench.session.record)
+    assert str(sources) in text
+    assert "You painted or accepted 2 of 16 slices" in text
+    assert f"{sources.labelled - sources.human} are filled between slices." in text

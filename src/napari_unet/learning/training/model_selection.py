@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from napari_unet.annotation.states import LabelledSlice
+from napari_unet.annotation.states import IGNORE_LABEL, LabelledSlice
 from napari_unet.learning.events import Comparison
 from napari_unet.learning.network.unet import UNet
 from napari_unet.learning.prediction.predictor import Predictor
@@ -95,7 +95,14 @@ def compare(
     allowed = TOLERANCE / math.sqrt(len(truth))
     by_the_pixel = exact[0] < exact[1] - allowed
     worse = by_the_pixel and loose[0] < loose[1] - allowed
-    return Comparison(exact[0], exact[1], len(truth), worse, edges_only=by_the_pixel and not worse)
+    return Comparison(
+        exact[0],
+        exact[1],
+        len(truth),
+        worse,
+        edges_only=by_the_pixel and not worse,
+        n_pixels=sum(int(((each > 0) & (each != IGNORE_LABEL)).sum()) for each in truth),
+    )
 
 
 def pooled_dice(

@@ -194,7 +194,8 @@ class TrainingRound:
     def keep_the_better(self) -> None:
         """Go back to the weights started from where the new ones are worse.
 
-        Slices that were held back decide; without any, the annotated slices do. The card
+        Slices that were held back decide; without any, or where they show too little, the
+        annotated slices do. The card
         still counts the steps.
         """
         if self._init is None:
@@ -206,14 +207,15 @@ class TrainingRound:
             self.scans,
             self._split.test,
         )
-        if self._comparison is not None:
+        decides = self._comparison is not None and self._comparison.tells
+        if self._comparison is not None and decides:
             self._old_is_kept = self._comparison.worse
         else:
             # A network at full resolution takes several times as long.
             pixels = COMPARED_PIXELS * old.config.stride**2 // 4
             self._old_is_kept = fits_worse(self.network, old, *self.examples.unchanged(pixels))
         if self._old_is_kept:
-            if self._comparison is not None:
+            if decides:
                 self._rejected = self.updater.weights()
             self.network.load_state_dict(self._init.state)
 

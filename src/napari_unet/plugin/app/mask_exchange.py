@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_unet.annotation.saved_annotation import human_fraction, interpolated_fraction
+from napari_unet.annotation.saved_annotation import MaskSources
 from napari_unet.annotation.states import IGNORE_LABEL, TOUCHED, Structure
 from napari_unet.annotation.structures import MOST, pair, to_classes, to_values, values_in
 from napari_unet.errors import VolumeError
@@ -204,7 +204,4 @@ def export_mask(session: ScanSession, path: Path) -> str:
         session.saved.note()
     if grid is None:
         receipt = replace(receipt, remark=f"{GUESSED} {receipt.remark}".rstrip())
-    said = f"{human_fraction(record):.0%} of the mask is painted or accepted by you"
-    filled = interpolated_fraction(record)
-    said += f", {filled:.0%} filled between slices." if filled else "."
-    return f"{receipt.summary()} {said}"
+    return f"{receipt.summary()} {MaskSources.of(record)}"
