@@ -259,7 +259,7 @@ def _chosen(scan: ScanFile, volumes: Sequence[int] | None) -> Sequence[int]:
         return (0,)
     if not volumes:
         raise VolumeError(
-            f"{scan.path.name} holds {count} volumes{_listed(scan)}. Choose a volume, "
+            f"{scan.path.name} holds {count} volumes{_listed(scan)}. Choose one, "
             "or several as channels; they are counted from 0."
         )
     wrong = [index for index in volumes if not 0 <= index < count]
