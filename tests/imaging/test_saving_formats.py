@@ -96,30 +96,9 @@ def test_a_marked_voxel_lies_at_its_millimetre_in_every_format(tmp_path, suffix,
     path = tmp_path / f"mask{suffix}"
     receipt = save_mask(mask_on(grid), grid, path)
     assert receipt.ok
-    assert receipt.displacement_mm < 1e-4
+    assert receipt.displacement_mm < (1e-12 if suffix in (".nrrd", ".mha") else 1e-4)
     expected = nib.affines.apply_affine(affine, MARKED)
     np.testing.assert_allclose(marked_millimetres(path), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
-def test_nrrd_and_metaimage_keep_the_affine_to_the_last_digits(tmp_path, affine):
-    pytest.importorskip("SimpleITK")
-    grid = grid_on(affine)
-    for suffix in (".nrrd", ".mha"):
-        assert save_mask(mask_on(grid), grid, tmp_path / f"m{suffix}").displacement_mm < 1e-12
-
-
-def test_simpleitk_reads_nifti_and_nrrd_at_the_same_place(tmp_path):
-    sitk = pytest.importorskip("SimpleITK")
-    grid = grid_on(oblique())
-    expected = nib.affines.apply_affine(grid.affine, MARKED) * (-1, -1, 1)
-    for suffix in (".nii.gz", ".nrrd", ".seg.nrrd"):
-        path = tmp_path / f"mask{suffix}"
-        save_mask(mask_on(grid), grid, path)
-        image = sitk.ReadImage(str(path))
-        (zyx,) = np.argwhere(sitk.GetArrayFromImage(image))
-        found = image.TransformIndexToPhysicalPoint([int(i) for i in zyx[::-1]])
-        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("value", "stored"), [(1, "uint8"), (255, "uint8"), (300, None)])

@@ -228,15 +228,3 @@ def test_a_surface_file_is_named_for_what_it_is(tmp_path, refusal):
     image = nib.Cifti2Image(np.zeros((2, 3), np.float32), nib.Cifti2Header.from_axes(axes))
     image.to_filename(tmp_path / "surface.dscalar.nii")
     assert "Cifti2Image" in refusal(tmp_path / "surface.dscalar.nii")
-
-
-@pytest.mark.parametrize(
-    ("name", "outcome"),
-    [
-        ("rgba32.nii.gz", "colour image"),
-        ("vector_3components.nii.gz", "3 volumes"),
-        ("series_qform_only.nii.gz", "volumes"),
-    ],
-)
-def test_awkward_real_files_that_are_no_single_scan_are_refused(data_dir, name, outcome, refusal):
-    assert outcome in refusal(data_dir / "io" / name)
