@@ -80,7 +80,7 @@ class MaskSources:
     def of(cls, record: AnnotationRecord) -> MaskSources:
         """Count what is known of a record."""
         labelled = record.mask() > 0
-        shown = np.moveaxis(labelled, record.axis, 0).any(axis=(1, 2))
+        shown = np.asarray(np.moveaxis(labelled, record.axis, 0).any(axis=(1, 2)))
         filled = labelled & (record.origin() == Origin.INTERPOLATED)
         return cls(
             n_slices=record.n_slices,
