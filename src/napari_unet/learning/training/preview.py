@@ -16,7 +16,7 @@ FIRST_AFTER_STEPS = 8
 their interpolation, which training takes over step by step."""
 
 REFRESH_SECONDS = 1.0
-"""How often the slice in view is predicted anew."""
+"""How often the slice in view is predicted anew, at most."""
 
 TIME_SHARE = 0.12
 """Part of the training time that predictions may take."""
@@ -45,6 +45,7 @@ class Preview:
         self._predicted = [[0] * scan.n_slices for scan in this_round.scans]  # how often
         self._last_focus: tuple[int, int] | None = None
         self._last_time = 0.0
+        self._refreshed = False  # the latest turn was that of the slice in view
         self._spent = 0.0
 
     def after_step(self, seconds: float) -> list[SegmentEvent]:
@@ -58,17 +59,11 @@ class Preview:
         focus = self._focused()
         if focus is None or self._round.steps < FIRST_AFTER_STEPS:
             return []
-        in_view = focus != self._last_focus or seconds - self._last_time >= REFRESH_SECONDS
-        allowed = self._spent <= TIME_SHARE * seconds
-        if not allowed and not (in_view and self._spent <= 2 * TIME_SHARE * seconds):
+        wanted = self._next(focus, seconds)
+        if not wanted:
             return []
         started = time.perf_counter()
-        scan, index = focus
-        if in_view:
-            wanted = [index]
-            self._last_focus, self._last_time = focus, seconds
-        else:
-            wanted = self._others(scan, index, self._round.priors[scan])
+        scan = focus[0]
         predictor = self._round.predictor(self._device)
         fusion = SliceFusion(
             predictor,
@@ -111,6 +106,24 @@ class Preview:
             slices = fusion.predict(batch, scan_index=number, learned_from=known)
             yield from predictor.take_notices()
             yield from slices
+
+    def _next(self, focus: tuple[int, int], seconds: float) -> list[int]:
+        """Choose the slices that are due: one that comes into view at once, else in turns.
+
+        Where a single slice takes most of the time there is, the one in view would be due again
+        before any other: between two turns of it there is one of others.
+        """
+        scan, index = focus
+        moved = focus != self._last_focus
+        if self._spent > TIME_SHARE * seconds * (2 if moved else 1):
+            return []
+        refresh = seconds - self._last_time >= REFRESH_SECONDS and not self._refreshed
+        others = [] if moved or refresh else self._others(scan, index, self._round.priors[scan])
+        self._refreshed = not others
+        if others:
+            return others
+        self._last_focus, self._last_time = focus, seconds
+        return [index]
 
     def _focused(self) -> tuple[int, int] | None:
         """Slice in view, if it exists."""
