@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_unet.text import printable
+
 
 class NapariUnetError(Exception):
     """Base of every error that a user can do something about."""
+
+    def __str__(self) -> str:
+        """Say it in one line; names and reasons may come from files."""
+        return printable(super().__str__())
 
 
 class VolumeError(NapariUnetError):

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 from napari_unet.errors import AlreadyExistsError, IgnoreLabelNeededError, NapariUnetError
+from napari_unet.text import printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -49,7 +50,7 @@ def complain(text: str) -> None:
 
 def _print(text: str, stream: TextIO) -> None:
     try:
-        stream.write(text + "\n")
+        stream.write(printable(text) + "\n")
         stream.flush()
     except OSError:  # the terminal is closed, or the pipe
         _discard(stream)
@@ -114,7 +115,7 @@ class Progress:
     """
 
     def __init__(self, title: str) -> None:
-        self._title = title
+        self._title = printable(title)
         self._bar: tqdm[None] | None = None
         self._last_line = time.monotonic()
 
@@ -150,7 +151,7 @@ class Progress:
         from tqdm import tqdm
 
         with contextlib.suppress(OSError):  # the terminal is closed
-            tqdm.write(text, file=sys.stderr)
+            tqdm.write(printable(text), file=sys.stderr)
 
 
 class Ended(KeyboardInterrupt):

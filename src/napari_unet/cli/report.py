@@ -6,7 +6,6 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from napari_unet.imaging.measurement import StructureMeasure, dice
+from napari_unet.text import as_html
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,19 @@ def render(report: Report) -> str:
     """Write the page."""
     picture = base64.b64encode(report.picture.read_bytes()).decode("ascii")
     return _PAGE.substitute(
-        title=escape(report.title),
-        summary=escape(report.summary),
+        title=as_html(report.title),
+        summary=as_html(report.summary),
         cards="".join(_card(result) for result in report.structures),
         rows="".join(_rows(result) for result in report.structures),
         picture=f"data:image/png;base64,{picture}",
         chart=_chart(report.profile, report.annotated),
         settings=_pairs(report.settings),
         files="".join(
-            f'<tr><th><a href="{escape(name)}">{escape(name)}</a></th><td>{escape(what)}</td></tr>'
+            f'<tr><th><a href="{as_html(name)}">{as_html(name)}</a></th>'
+            f"<td>{as_html(what)}</td></tr>"
             for name, what in report.files
         ),
-        commands=escape("\n".join(report.commands)),
+        commands=as_html("\n".join(report.commands)),
     )
 
 
@@ -97,11 +98,11 @@ def _card(result: StructureResult) -> str:
         (f"{found.volume_ml:.1f} mL", f"volume (truth {truth.volume_ml:.1f} mL)"),
         (str(found.n_components), f"pieces (truth {truth.n_components})"),
     )
-    return "".join(f"<div><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in facts)
+    return "".join(f"<div><b>{as_html(a)}</b><span>{as_html(b)}</span></div>" for a, b in facts)
 
 
 def _rows(result: StructureResult) -> str:
-    name = escape(result.truth.name)
+    name = as_html(result.truth.name)
     lines = (("truth", result.truth, ""), ("prediction", result.prediction, "found"))
     return "".join(
         f'<tr><th>{name}, <i class="{mark or "truth"}">{what}</i></th><td>{m.volume_ml:.2f}</td>'
@@ -116,7 +117,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
-    return "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in pairs)
+    return "".join(f"<tr><th>{as_html(a)}</th><td>{as_html(b)}</td></tr>" for a, b in pairs)
 
 
 def _chart(profile: tuple[Sequence[float], Sequence[float]], annotated: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_unet.imaging.volume import shape_text
+from napari_unet.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class GeometryReceipt:
 
     def verified(self, name: str) -> str:
         """Say what was verified of the file, called `name`, or what differs."""
-        said = f"{name} ({shape_text(self.shape)})"
+        said = f"{printable(name)} ({shape_text(self.shape)})"
         if self.ok:
             said = f"{said}; re-read and identical to the scan's grid."
         else:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_unet.errors import NapariUnetError, VolumeError
 from napari_unet.imaging.volume import Grid, shape_text
+from napari_unet.text import printable
 
 
 class Voxels(NamedTuple):
@@ -47,8 +48,8 @@ class ScanFile:
     format : str
         What it is, for people: ``NIfTI-1``, ``NRRD``, ``DICOM``.
     name : str
-        Short name for layers, messages and model files. Bytes in the name of a file that are
-        no UTF-8 are shown as escapes.
+        Short name for layers, messages and model files; what cannot be printed, here and in the
+        next ones, becomes escapes.
     grid : Grid
         Grid of each of its volumes.
     dtype : numpy dtype
@@ -78,9 +79,10 @@ class ScanFile:
     files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        # A name with bytes that are no text would break whatever it is written into.
-        name = self.name.encode(errors="backslashreplace").decode()
-        object.__setattr__(self, "name", name)
+        # Bytes that are no text would break whatever they are written into.
+        object.__setattr__(self, "name", printable(self.name))
+        for field in ("volumes", "notes"):
+            object.__setattr__(self, field, tuple(map(printable, getattr(self, field))))
 
     @property
     def has_volume_names(self) -> bool:
@@ -295,7 +297,5 @@ def structure_row(value: int, name: object, color: object) -> StructureRow:
     """Name and colour of a value as some file has them; what is missing is as nobody named it."""
     _, any_name, any_color = unnamed(value)
     text = " ".join(name.split()) if isinstance(name, str) else ""
-    # Bytes that are no text would break whatever the name is written into.
-    text = text.encode(errors="backslashreplace").decode()
     is_color = isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color)
-    return value, text or any_name, str(color) if is_color else any_color
+    return value, printable(text) or any_name, str(color) if is_color else any_color

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 
 from napari_unet.learning.config import ModelConfig
@@ -17,6 +18,13 @@ PLUGIN = "napari-unet-mri"
 BUTTON = QMessageBox.StandardButton
 
 
+def as_shown(text: str) -> str:
+    """What people see of a text in which markup is followed."""
+    document = QTextDocument()
+    document.setHtml(text)
+    return document.toPlainText()
+
+
 @pytest.fixture
 def close(bench, monkeypatch):
     """Answer the question of the window before it closes; what was asked, and whether it may."""
@@ -25,7 +33,9 @@ def close(bench, monkeypatch):
     def ask(answer):
         asked = []
         monkeypatch.setattr(
-            QMessageBox, "question", lambda _parent, _title, text, *_: asked.append(text) or answer
+            QMessageBox,
+            "question",
+            lambda _parent, _title, text, *_: asked.append(as_shown(text)) or answer,
         )
         may = bench.viewer.window._qt_window.findChild(CloseGuard).may_close()
         return "\n".join(asked), may

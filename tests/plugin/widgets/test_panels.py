@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QScrollArea
+from qtpy.QtGui import QTextDocument, QWheelEvent
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QScrollArea, QWidget
 
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
@@ -20,7 +20,8 @@ from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
-from napari_unet.plugin.widgets.file_dialogs import MASKS, ask_mask_to_save
+from napari_unet.plugin.widgets.file_dialogs import MASKS, ask_complete, ask_mask_to_save
+from napari_unet.plugin.widgets.message_line import MessageLine, plain
 from napari_unet.plugin.widgets.paint_panel import PaintPanel
 from napari_unet.plugin.widgets.result_panel import ResultPanel
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
@@ -334,7 +335,7 @@ def test_a_completed_name_replaces_a_file_only_after_asking(dialogs):
     (dialogs.folder / "other.nii.gz").touch()
     dialogs.typed = "other"
     dialogs.save_mask()
-    assert dialogs.asked == ["other.nii.gz exists already. Replace it?"]
+    assert dialogs.asked == [plain("other.nii.gz exists already. Replace it?")]
     assert not dialogs.saved
     dialogs.answer = QMessageBox.StandardButton.Yes
     dialogs.save_mask()
@@ -374,3 +375,24 @@ def test_no_file_of_the_scan_is_overwritten(dialogs, typed):
     with pytest.raises(SaveError, match="scan itself"):
         dialogs.save_mask()
     assert not dialogs.saved
+
+
+def test_markup_in_messages_and_names_is_shown_as_it_is(shown, monkeypatch):
+    name = "<img src=x>\x1b"
+    line = shown(MessageLine())
+    line.say(name)
+    assert line.text == r"<img src=x>\x1b"
+    panel = shown(AdvancedPanel(TrainConfig()))
+    panel.show_structures([name], {})
+    asked = []
+    monkeypatch.setattr(
+        QMessageBox, "question", lambda *arguments: asked.append(arguments[2]) or arguments[-1]
+    )
+    ask_complete(None, name, 3)
+    widgets = [line.label, *panel.findChildren(QWidget)]
+    texts = [*(each.toolTip() for each in widgets if "img" in each.toolTip()), *asked]
+    assert len(texts) == 5
+    for text in texts:
+        document = QTextDocument()
+        document.setHtml(text)
+        assert r"<img src=x>\x1b" in document.toPlainText()

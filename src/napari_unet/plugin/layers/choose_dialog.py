@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -56,6 +57,7 @@ class ChooseDialog(QDialog):
         buttons.rejected.connect(self.reject)
         question = QLabel(text)
         question.setWordWrap(True)
+        question.setTextFormat(Qt.TextFormat.PlainText)  # names may hold markup
         column = QVBoxLayout(self)
         for widget in (question, self.list, buttons):
             column.addWidget(widget)

@@ -25,6 +25,7 @@ from napari_unet.imaging.cleanup import CleanUp
 from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.dock_widget import WheelGuard
+from napari_unet.plugin.widgets.message_line import plain
 
 _MODEL_HELP = (
     "The model in use: the best after each round. Choose an earlier one to go back to it; "
@@ -161,11 +162,11 @@ class AdvancedPanel(QCollapsible):
         self.model.clear()
         for position, (title, details) in enumerate(models):
             self.model.addItem(title)
-            self.model.setItemData(position, details, Qt.ItemDataRole.ToolTipRole)
+            self.model.setItemData(position, plain(details), Qt.ItemDataRole.ToolTipRole)
         self.model.setPlaceholderText("None in use" if models else "None yet")
         self.model.setCurrentIndex(-1 if present is None else present)
         details = "" if present is None else f"\n{models[present][1]}"
-        self.model.setToolTip(_MODEL_HELP + details)
+        self.model.setToolTip(plain(_MODEL_HELP + details))
 
     def show_structures(self, names: Sequence[str], clean: Mapping[int, CleanUp]) -> None:
         """Offer clean-up for each structure."""
@@ -176,7 +177,7 @@ class AdvancedPanel(QCollapsible):
             settings = clean.get(value, CleanUp())
             label = QElidingLabel(name)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-            label.setToolTip(name)
+            label.setToolTip(plain(name))
             smallest = QDoubleSpinBox()
             smallest.setRange(0, 99_999)
             smallest.setDecimals(0)
@@ -185,10 +186,12 @@ class AdvancedPanel(QCollapsible):
             smallest.setSpecialValueText("any size")
             smallest.setValue(settings.min_volume_mm3)
             smallest.setFixedWidth(118)
-            smallest.setToolTip(f"Remove pieces of {name} that are smaller than this, in mm³")
+            smallest.setToolTip(
+                plain(f"Remove pieces of {name} that are smaller than this, in mm³")
+            )
             holes = QCheckBox("fill holes")
             holes.setChecked(settings.fill_holes)
-            holes.setToolTip(f"Fill holes inside {name}")
+            holes.setToolTip(plain(f"Fill holes inside {name}"))
             self._guard.watch(smallest)
 
             def changed(

@@ -13,6 +13,7 @@ from napari_unet.errors import NapariUnetError
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.widgets.file_dialogs import ask_mask_to_save, ask_model_to_save
+from napari_unet.plugin.widgets.message_line import plain
 from napari_unet.text import counted
 
 
@@ -79,7 +80,7 @@ class CloseGuard(QObject):
         answer = QMessageBox.question(
             self._window,
             "Save before closing?",
-            "\n".join(["Not saved yet:", "", *(_listed(*each) for each in work)]),
+            plain("\n".join(["Not saved yet:", "", *(_listed(*each) for each in work)])),
             button.Save | button.Discard | button.Cancel,
             button.Save,
         )

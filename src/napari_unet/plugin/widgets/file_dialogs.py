@@ -13,6 +13,7 @@ from napari_unet.imaging.dicom.series import is_dicom
 from napari_unet.imaging.formats.registry import READABLE, WRITABLE, stem, suffixes_of_writers
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.layers.scan_layers import files_of, source_of
+from napari_unet.plugin.widgets.message_line import plain
 
 MASKS = {
     f"{writer.format} ({' '.join(f'*{suffix}' for suffix in suffixes)})": suffixes
@@ -92,7 +93,7 @@ def _ask_new(
 
 def _may_replace(parent: QWidget, title: str, path: Path) -> bool:
     yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
-    question = f"{path.name} exists already. Replace it?"
+    question = plain(f"{path.name} exists already. Replace it?")
     return bool(QMessageBox.question(parent, title, question, yes | no, no) == yes)
 
 
@@ -132,9 +133,11 @@ def ask_complete(parent: QWidget, name: str, n_slices: int | None) -> bool | Non
     answer = QMessageBox.question(
         parent,
         "Use a mask",
-        f"{name} {shows}. Is everything labelled on them?\n\n"
-        "Yes: they count as annotated, and are learned from.\n"
-        "No: they are predictions, to correct or accept.",
+        plain(
+            f"{name} {shows}. Is everything labelled on them?\n\n"
+            "Yes: they count as annotated, and are learned from.\n"
+            "No: they are predictions, to correct or accept."
+        ),
         yes | no | cancel,
         no,
     )

@@ -5,6 +5,13 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
+from napari_unet.text import as_html, printable
+
+
+def plain(text: str) -> str:
+    """Text for tooltips and dialogs, which follow markup where they find any."""
+    return f"<qt>{as_html(text)}</qt>" if text else ""
+
 
 class MessageLine(QWidget):
     """The latest sentence; errors stand out, and stay until something else is said.
@@ -42,8 +49,8 @@ class MessageLine(QWidget):
     def say(self, text: str, failed: bool = False) -> None:
         """Show a sentence."""
         self.failed = failed
-        self.label.setText(text)
-        self.label.setToolTip(text)
+        self.label.setText(printable(text))
+        self.label.setToolTip(plain(text))
         # A mark and a colour: an error must not depend on colour alone.
         self.label.setStyleSheet(
             "QLabel { border-left: 4px solid #d9534f; padding-left: 6px; font-weight: bold; }"

@@ -14,6 +14,7 @@ from napari_unet.imaging.volume import PLANES, Grid
 from napari_unet.plugin.app.scan_on_screen import Hindrance
 from napari_unet.plugin.layers.scan_layers import source_of
 from napari_unet.plugin.widgets.dock_widget import WheelGuard
+from napari_unet.plugin.widgets.message_line import plain
 
 NEW_LAYER = "New layer"
 
@@ -138,7 +139,9 @@ class ScanPanel(QWidget):
         self.image.clear()
         self.image.addItems(_titles(images))
         for row, image in enumerate(images):
-            self.image.setItemData(row, str(source_of(image) or ""), Qt.ItemDataRole.ToolTipRole)
+            self.image.setItemData(
+                row, plain(str(source_of(image) or "")), Qt.ItemDataRole.ToolTipRole
+            )
         if chosen and chosen[0] in self._images:
             self.image.setCurrentIndex(self._images.index(chosen[0]))
         self.labels.clear()

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.annotation.states import Structure
+from napari_unet.plugin.widgets.message_line import plain
 
 _ROW_HEIGHT, _MAX_ROWS, _BUTTON_WIDTH = 22, 4, 28
 
@@ -112,7 +113,7 @@ class StructureList(QWidget):
             item = self.list.item(row)
             item.setText(structure.name)
             item.setIcon(swatch(structure.color))
-            item.setToolTip(f"{structure.name} is label {structure.value} in saved masks.")
+            item.setToolTip(plain(f"{structure.name} is label {structure.value} in saved masks."))
             item.setSizeHint(QSize(0, _ROW_HEIGHT))
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
         rows = min(max(len(structures), 2), _MAX_ROWS)
@@ -142,7 +143,7 @@ class StructureList(QWidget):
         if self._structures:
             structure = self._structures[self._row]
             self.color.setIcon(swatch(structure.color))
-            self.color.setToolTip(f"Change the colour of {structure.name}")
+            self.color.setToolTip(plain(f"Change the colour of {structure.name}"))
 
     def _on_row(self, row: int) -> None:
         if row >= 0:
