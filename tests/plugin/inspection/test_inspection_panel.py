@@ -122,20 +122,103 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     assert panel._on_press not in bench.viewer.mouse_drag_callbacks
 
 
-def test_occlusion_shows_more_and_more_until_it_is_complete(bench, open_panel):
+def test_another_method_explains_the_voxel_that_was_clicked_until_it_is_complete(bench, open_panel):
     train(bench)
     panel = open_panel()
     settle(bench, panel)
-    occlusion = panel.method.findData("occlusion")
-    panel.method.setCurrentIndex(occlusion)
-    panel.method.activated.emit(occlusion)
     panel.why.click()
     click_voxel(bench)
     settle(bench, panel)
-    assert "Why here: occlusion" in ours(bench)
+    assert set(ours(bench)) == {"Why here: gradient", "What it can see"}
+    boxes = ours(bench)["What it can see"].data
+    occlusion = panel.method.findData("occlusion")
+    panel.method.setCurrentIndex(occlusion)
+    panel.method.activated.emit(occlusion)
+    settle(bench, panel)
+    assert set(ours(bench)) == {"Why here: occlusion", "What it can see"}
+    np.testing.assert_array_equal(ours(bench)["What it can see"].data, boxes)
     assert "done)" not in panel.message.text
     panel.why.click()
     assert not ours(bench)
+
+
+def test_the_mask_hides_no_picture_and_is_filled_again_afterwards(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    labels, controller = bench.session.labels, panel.controller
+    for leave in (panel.remove.click, panel.probabilities.click, bench.viewer.layers.pop):
+        panel.probabilities.click()
+        settle(bench, panel)
+        shown = ours(bench)["Probability: Tumour"]
+        assert labels.contour > 0
+        # Its colours are none of a structure's, and where there is nothing the scan is seen.
+        assert not np.isclose(shown.colormap.colors, labels.get_color(1)).all(axis=1).any()
+        assert shown.colormap.colors[0, 3] == 0
+        bench.viewer.layers.move(bench.viewer.layers.index(shown), len(bench.viewer.layers))
+        leave()
+        assert not ours(bench)
+        assert labels.contour == 0
+    controller.see(uncertainty=True)
+    settle(bench, panel)
+    labels.contour = 3  # by hand
+    panel.remove.click()
+    assert labels.contour == 3
+
+
+def test_a_colour_bar_and_the_panel_say_what_colours_mean(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    panel.controller.see(network_input=True, probabilities=True, uncertainty=True, level="bridge")
+    settle(bench, panel)
+    assert len(ours(bench)) == 4
+    for layer in ours(bench).values():
+        assert layer.colorbar.visible
+    text = panel.units.text()
+    for words in (
+        "standard deviations",
+        "Probability: 0 to 1",
+        "Uncertainty: 0 (sure)",
+        "activation",
+    ):
+        assert words in text
+    panel.remove.click()
+    assert not panel.units.text()
+
+
+def test_letters_follow_a_picture_that_shows_the_head_mirrored(bench, open_panel):
+    train(bench)
+    panel = open_panel()
+    settle(bench, panel)
+    letters = {False: ("A", "P", "R", "L"), True: ("A", "P", "L", "R")}
+    marks, seen, mirrored = bench.widget.marks, set(), False
+    for _ in range(20):  # draws: half of them are mirrored
+        if len(seen) == 2 and mirrored:
+            break
+        panel.variation.activated.emit(panel.variation.findText("Varied: flip"))
+        settle(bench, panel)
+        [layer] = ours(bench).values()
+        index = bench.session.segmentation.visible_index
+        head = panel.controller._kept[0].scan.slices[index, 0]
+        mirrored = bool(np.allclose(layer.data[0], head[:, ::-1], atol=1e-3))
+        assert mirrored or np.allclose(layer.data[0], head, atol=1e-3)
+        assert marks.letters == letters[mirrored]
+        seen.add(mirrored)
+    assert mirrored
+    marks.set_neurological(True)
+    assert marks.letters == letters[False]
+    marks.set_neurological(False)
+    layer.visible = False
+    assert marks.letters == letters[False]
+    layer.visible = True
+    assert marks.letters == letters[True]
+    bench.session.segmentation.go_to(index - 1)  # the scan itself
+    assert marks.letters == letters[False]
+    bench.session.segmentation.go_to(index)
+    assert marks.letters == letters[True]
+    panel.remove.click()
+    assert marks.letters == letters[False]
 
 
 def test_pictures_follow_the_slice_in_the_same_layers_when_asked(bench, open_panel):

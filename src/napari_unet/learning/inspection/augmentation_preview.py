@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,22 @@ _CROP = 0.5
 _DEFAULT = AugmentationRange()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class VariedSlice:
+    """A slice, varied.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (c, h, w)
+        Its pixels.
+    mirrored : tuple of int
+        Axes along which it is mirrored: 0 rows, 1 columns.
+    """
+
+    values: NDArray[np.float32]
+    mirrored: tuple[int, ...]
+
+
 def augmented(
     image: NDArray[np.float32],
     seed: int,
@@ -51,7 +68,7 @@ def augmented(
     *,
     limits: AugmentationRange = _DEFAULT,
     aspect: float = 1.0,
-) -> NDArray[np.float32]:
+) -> VariedSlice:
     """Vary a slice as training does.
 
     Parameters
@@ -70,7 +87,7 @@ def augmented(
 
     Returns
     -------
-    ndarray of float32, shape (c, h, w)
+    VariedSlice
         The slice, varied.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -82,7 +99,8 @@ def augmented(
         inside = np.zeros(image.shape[1:], dtype=bool)
         inside[tuple(_patch(side, generator) for side in image.shape[1:])] = True
         varied = np.where(inside, varied, varied.min(axis=(1, 2), keepdims=True))
-    return varied
+    across, down = drawn.matrix[0].diagonal().tolist()  # (x, y); no rotation reaches 90 degrees
+    return VariedSlice(varied, tuple(axis for axis, way in enumerate((down, across)) if way < 0))
 
 
 def _only(kind: str, limits: AugmentationRange) -> AugmentationRange:

@@ -201,6 +201,12 @@ class InspectionController(QObject):
         self.follow = follow
         self._on_slice()
 
+    def explain_by(self, method: Method) -> None:
+        """Explain decisions by another method from now on, and the present one at once."""
+        self.method = method
+        if (asked := self.request.explanation) is not None:
+            self.see(explanation=replace(asked, method=method))
+
     def ask_why(self, position: tuple[float, ...]) -> None:
         """Explain the voxel at a place in world coordinates."""
         session = self._session

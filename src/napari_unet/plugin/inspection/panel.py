@@ -97,6 +97,9 @@ class InspectionPanel(DockedWidget):
         self.follow.setToolTip("Show the same of every slice that comes on screen")
         self.remove = QPushButton("Remove")
         self.remove.setToolTip("Remove all layers of “Look inside”, and stop what is under way")
+        self.units = QLabel()
+        self.units.setWordWrap(True)
+        self.units.setToolTip("What the colour bars at the edge of the picture measure")
         self.message = MessageLine()
         self._wheel_guard = WheelGuard(self)
         self._wheel_guard.watch(
@@ -122,6 +125,7 @@ class InspectionPanel(DockedWidget):
         column.addWidget(self.variation)
         column.addLayout(_row(self.why, self.method))
         column.addLayout(_row(self.follow, self.remove))
+        column.addWidget(self.units)
         column.addStretch()
         column.addWidget(self.message)
         self.setMinimumWidth(316)
@@ -138,7 +142,7 @@ class InspectionPanel(DockedWidget):
         self.rank.valueChanged.connect(lambda value: controller.see(rank=value - 1))
         self.variation.activated.connect(self._vary)
         self.why.toggled.connect(self._arm)
-        self.method.activated.connect(self._choose_method)
+        self.method.activated.connect(lambda at: controller.explain_by(self.method.itemData(at)))
         self.follow.toggled.connect(controller.follow_slice)
         self.remove.clicked.connect(self._remove)
         controller.changed.connect(self._render)
@@ -164,9 +168,6 @@ class InspectionPanel(DockedWidget):
     def _choose_level(self, name: str) -> None:
         self.controller.find()
         self.controller.see(level=name, rank=0)
-
-    def _choose_method(self, at: int) -> None:
-        self.controller.method = self.method.itemData(at)
 
     def _vary(self, at: int) -> None:
         seed = self.controller.request.seed + 1
@@ -207,6 +208,7 @@ class InspectionPanel(DockedWidget):
             getattr(self, field).setEnabled(bool(levels))
         if not levels:
             self.why.setChecked(False)
+        self.units.setText("\n".join(request.units))
 
     # -- asking about a voxel --------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, Colormap
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -23,6 +23,17 @@ FOR_AND_AGAINST = Colormap(
 )
 """Blue against the decision, orange for it; nothing where it does not matter."""
 
+OPAQUE_FROM = 0.3
+"""Where a fading colormap begins to hide the scan, from 0 (its dark end) to 1."""
+
+
+def _fading(name: str) -> Colormap:
+    """Make a colormap transparent towards its dark end: the scan shows where nothing is found."""
+    colors = AVAILABLE_COLORMAPS[name].colors.copy()
+    colors[:, 3] = np.linspace(0, 1 / OPAQUE_FROM, len(colors)).clip(max=1)
+    return Colormap(colors, name=f"{name}, fading")
+
+
 _VIRIDIS = AVAILABLE_COLORMAPS["viridis"]
 FEATURES = Colormap(_VIRIDIS.colors, controls=_VIRIDIS.controls, name="features", nan_color="black")
 """viridis; black between the channels of a grid."""
@@ -30,12 +41,15 @@ FEATURES = Colormap(_VIRIDIS.colors, controls=_VIRIDIS.controls, name="features"
 STYLES: dict[str, dict[str, Any]] = {
     "network_input": {"colormap": "gray"},
     "variation": {"colormap": "gray"},
-    "probabilities": {"blending": "additive"},  # in the colour of the structure
-    "uncertainty": {"colormap": "inferno", "blending": "additive"},
+    "probabilities": {"colormap": _fading("viridis")},  # no colour of a structure
+    "uncertainty": {"colormap": _fading("inferno")},
     "level": {"colormap": FEATURES},
     "explanation": {"colormap": FOR_AND_AGAINST},
 }
 """How each kind of picture looks."""
+
+MASK_OUTLINE = 1
+"""Pixels: width of the outlines that the annotation is reduced to while there are pictures."""
 
 OUTLINE = {"edge_color": "#f5d547", "face_color": "transparent", "edge_width": 0.7}
 
@@ -60,6 +74,7 @@ class PictureLayers(QObject):
         super().__init__()
         self._viewer = viewer
         self._layers: dict[Key, Layer] = {}
+        self._outlined: tuple[Labels, int] | None = None  # the annotation, and what it had before
         self._waiting: dict[Key, tuple[Picture | Outline, ScanSession]] = {}  # in order
         self._turn = QTimer(self)
         self._turn.setInterval(0)
@@ -95,6 +110,7 @@ class PictureLayers(QObject):
         with self._viewer.layers.batched_update():  # drawn once
             for layer in gone:
                 self._viewer.layers.remove(layer)
+        self._fill_again()
 
     def clear(self) -> None:
         """Remove all layers."""
@@ -109,6 +125,7 @@ class PictureLayers(QObject):
         for key, layer in list(self._layers.items()):
             if layer == event.value:
                 del self._layers[key]
+                self._fill_again()
                 self.removed.emit(key[0])
 
     def _show_next(self) -> None:
@@ -127,6 +144,7 @@ class PictureLayers(QObject):
         corner = np.insert(picture.place.translate_mm, axis, picture.index * thickness)
         data = np.expand_dims(picture.values, axis)
         attributes: dict[str, Any] = {
+            "metadata": _info(tuple(np.delete(range(3), axis)[[*picture.mirrored]].tolist())),
             "name": picture.name,
             "scale": np.insert(picture.place.scale_mm, axis, thickness),
             "translate": corner + labels.translate,
@@ -134,13 +152,10 @@ class PictureLayers(QObject):
         }
         layer = self._layers.get((picture.kind, picture.number))
         if layer is None:
-            style = dict(STYLES[picture.kind])
-            if picture.kind == "probabilities":
-                known = session.structures[picture.number - 1 : picture.number]
-                color = known[0].color if known else "#ffffff"
-                style["colormap"] = Colormap(["#000000", color], name=color)
-            layer = Image(data, **attributes, **style, **_like_the_scan(session))
-            self._add(picture, layer)
+            layer = Image(data, **attributes, **STYLES[picture.kind], **_like_the_scan(session))
+            # The same bar for all structures is enough.
+            layer.colorbar.visible = picture.kind != "probabilities" or picture.number == 1
+            self._add(picture, layer, session)
         else:
             layer.data = data
             attributes = {"contrast_limits_range": picture.limits, **attributes}
@@ -179,27 +194,41 @@ class PictureLayers(QObject):
                 name="What it can see",
                 scale=session.labels.scale,
                 translate=session.labels.translate,
+                metadata=_info(),
                 **OUTLINE,
                 **_like_the_scan(session),
             )
-            self._add(outline, layer)
+            self._add(outline, layer, session)
         elif not np.array_equal(layer.data, boxes):
             layer.data = boxes
 
-    def _add(self, picture: Picture | Outline, layer: Layer) -> None:
-        """Add a layer; what was selected stays so."""
-        layers = self._viewer.layers
+    def _add(self, picture: Picture | Outline, layer: Layer, session: ScanSession) -> None:
+        """Add a layer; what was selected stays so, and what is painted is outlined."""
+        layers, labels = self._viewer.layers, session.labels
+        if self._outlined is None:
+            self._outlined = labels, labels.contour
+            labels.contour = MASK_OUTLINE
         active = layers.selection.active
         self._layers[picture.kind, picture.number] = layer
         layers.append(layer)
         layers.selection.active = active
 
+    def _fill_again(self) -> None:
+        """Show the annotation as it was before the first picture, once there is none any more."""
+        if self._layers or self._outlined is None:
+            return
+        labels, contour = self._outlined
+        self._outlined = None
+        if labels.contour == MASK_OUTLINE:  # as it was left, not as the user has changed it
+            labels.contour = contour
+
 
 def _like_the_scan(session: ScanSession) -> dict[str, Any]:
-    """Arguments that all layers here share with the scan, and by which they are known."""
+    """Arguments that all layers here share with the scan."""
     image = session.images[0]
-    return {
-        "units": image.units,
-        "axis_labels": image.axis_labels,
-        "metadata": LayerInfo(LayerRole.INSPECTION).as_metadata(),
-    }
+    return {"units": image.units, "axis_labels": image.axis_labels}
+
+
+def _info(mirrored: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Metadata by which a layer is known as one of these."""
+    return LayerInfo(LayerRole.INSPECTION, mirrored=mirrored).as_metadata()

@@ -17,6 +17,7 @@ from napari_unet.learning.inspection.levels import Level, Place, levels
 from napari_unet.plugin.app.tasks import ScanPrepared, ScanSource
 
 if TYPE_CHECKING:
+    from napari_unet.learning.inspection.augmentation_preview import VariedSlice
     from napari_unet.learning.inspection.explanation import Explanation, Method
     from napari_unet.learning.inspection.probe import FeatureMaps, NetworkProbe
     from napari_unet.learning.network.checkpoint import Checkpoint
@@ -32,13 +33,25 @@ REMARKS = {
     "variation": "The slice as training may see it. Choose the same again for another draw.",
     "uncertainty": "Uncertainty: bright where the model cannot decide, black where it is sure.",
     "probabilities": (
-        "Probabilities: the stronger the colour, the surer the model of that structure."
+        "Probabilities: the brighter, the surer the model of that structure. The mask is outlined."
     ),
     "network_input": (
         "Exactly what the network is given: cropped, normalised, filled up at the borders."
     ),
 }
 """How to read each kind of picture, feature maps aside; of several the first one counts."""
+
+UNITS = {
+    "network_input": "Input: standard deviations from the mean of the tissue",
+    "probabilities": "Probability: 0 to 1",
+    "uncertainty": "Uncertainty: 0 (sure) to 1 (all structures equally likely)",
+    "variation": "Varied slice: standard deviations from the mean of the tissue",
+    "level": "Feature map: activation, no unit",
+    "explanation": "Why here: log-odds, above 0 for the decision, below 0 against it",
+}
+"""What the colour bar of each kind of picture measures."""
+
+GRID_UNIT = "Feature maps: each channel from its lowest (0) to its highest (1) activation"
 
 READY = "Click a level of the U, or choose what to see of the slice on screen."
 
@@ -97,6 +110,12 @@ class InspectionRequest:
         """Kinds of pictures that are to be seen."""
         return {kind for kind in KINDS if getattr(self, kind)}
 
+    @property
+    def units(self) -> list[str]:
+        """What each colour bar measures."""
+        units = UNITS | {"level": GRID_UNIT} if self.channel_grid else UNITS
+        return [units[kind] for kind in KINDS if kind in self.wanted]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
@@ -120,6 +139,8 @@ class Picture:
         Values from dark to bright.
     covers : bool
         Whether it lies over the annotation, not beneath.
+    mirrored : tuple of int
+        Axes along which it shows the slice mirrored: 0 rows, 1 columns.
     """
 
     kind: str
@@ -130,6 +151,7 @@ class Picture:
     place: Place
     limits: tuple[float, float] = (0.0, 1.0)
     covers: bool = False
+    mirrored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,17 +270,28 @@ class Inspection:
         if "uncertainty" in kinds:
             yield Picture("uncertainty", 0, "Uncertainty", index, found.uncertainty, place)
         if "variation" in kinds:
-            for n, values in enumerate(self._varied(probe)):
+            varied = self._varied(probe)
+            for n, values in enumerate(varied.values):
                 name = f"Varied: {request.variation}" + (f", {names[n]}" if several else "")
                 limits = contrast_range(probe.scan.slices[index, n])
-                yield Picture("variation", n, name, index, values, place, limits, covers=True)
+                yield Picture(
+                    "variation",
+                    n,
+                    name,
+                    index,
+                    values,
+                    place,
+                    limits,
+                    covers=True,
+                    mirrored=varied.mirrored,
+                )
         if found.features is not None:
             yield from self._of_the_level(found.features, place, probe.scan.shape)
         else:
             yield Remark(next(text for kind, text in REMARKS.items() if kind in kinds))
 
-    def _varied(self, probe: NetworkProbe) -> NDArray[np.float32]:
-        """The slice (c, h, w) as training varies it."""
+    def _varied(self, probe: NetworkProbe) -> VariedSlice:
+        """The slice as training varies it."""
         from napari_unet.learning.inspection.augmentation_preview import augmented
         from napari_unet.learning.presets import recipe_of
         from napari_unet.learning.training.augmentation import training_range

@@ -99,6 +99,8 @@ class LayerInfo:
         Annotated slices of a sample along `axis`.
     annotation : AnnotationState, optional
         What the latest session knows of it.
+    mirrored : tuple of int
+        Display axes along which a picture of a slice shows it mirrored.
     """
 
     role: LayerRole = LayerRole.SCAN_OR_MASK
@@ -114,6 +116,7 @@ class LayerInfo:
     axis: int | None = None
     annotated: tuple[int, ...] | None = None
     annotation: AnnotationState | None = None
+    mirrored: tuple[int, ...] = ()
 
     @property
     def is_segmentation(self) -> bool:

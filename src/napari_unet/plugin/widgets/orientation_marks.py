@@ -6,10 +6,12 @@ import contextlib
 from typing import Any
 
 from napari.components.overlays import TextOverlay
+from napari.layers import Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QSettings
 
 from napari_unet.imaging.orientation import edge_letters
+from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 
 EDGES = ("top_center", "bottom_center", "middle_left", "middle_right")
 """Where napari draws the letters, in the order of `edge_letters`."""
@@ -21,7 +23,8 @@ _RIGHT_LEFT = 2  # display axis
 class OrientationMarks:
     """Letters at the edges of a viewer's canvas, and a picture the chosen way round.
 
-    Only the camera is turned: data, grids and what is saved stay as they are.
+    They follow what is on screen, a mirrored picture of a slice too. Only the camera is
+    turned: data, grids and what is saved stay as they are.
 
     Parameters
     ----------
@@ -48,11 +51,22 @@ class OrientationMarks:
         for event in self._turned:
             event.connect(self._turn)
         viewer.scene.camera.events.orientation.connect(self._label)
+        dims.current_step.connect(self._label)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._on_removed)
+        for layer in viewer.layers:
+            self._watch(layer)
 
     def close(self) -> None:
         """Take the letters away and turn the camera back."""
         for event in self._turned:
             event.disconnect(self._turn)
+        layers = self._viewer.layers
+        self._viewer.dims.events.current_step.disconnect(self._label)
+        layers.events.inserted.disconnect(self._on_inserted)
+        layers.events.removed.disconnect(self._on_removed)
+        for layer in layers:
+            self._forget(layer)
         camera = self._viewer.scene.camera
         camera.events.orientation.disconnect(self._label)
         camera.orientation2d = self._as_found
@@ -83,6 +97,45 @@ class OrientationMarks:
         axes = tuple(axis - (dims.ndim - 3) for axis in dims.displayed)
         return (axes[0], axes[1]) if len(axes) == 2 and min(axes) >= 0 else None
 
+    # -- pictures that show a slice mirrored -----------------------------------
+
+    def _on_inserted(self, event: Any) -> None:
+        self._watch(event.value)
+        self._label()
+
+    def _on_removed(self, event: Any) -> None:
+        self._forget(event.value)
+        self._label()
+
+    def _watch(self, layer: Layer) -> None:
+        """Follow what is done to a picture of a slice."""
+        if LayerInfo.of(layer).role is LayerRole.INSPECTION:
+            layer.events.visible.connect(self._label)
+            layer.events.metadata.connect(self._label)
+
+    def _forget(self, layer: Layer) -> None:
+        layer.events.visible.disconnect(self._label)
+        layer.events.metadata.disconnect(self._label)
+
+    def _mirrored(self) -> set[int]:
+        """Display axes along which what is on screen is mirrored."""
+        return {
+            axis
+            for layer in self._viewer.layers
+            if layer.visible and (mirrored := LayerInfo.of(layer).mirrored) and self._in_view(layer)
+            for axis in mirrored
+        }
+
+    def _in_view(self, layer: Layer) -> bool:
+        """Whether the slice that a picture is of is the one on screen."""
+        dims = self._viewer.dims
+        at = layer.world_to_data(dims.point[-layer.ndim :])
+        before = dims.ndim - layer.ndim
+        hidden = [axis - before for axis in dims.not_displayed if axis >= before]
+        return all(layer.data.shape[axis] == 1 and round(at[axis]) == 0 for axis in hidden)
+
+    # -- what is drawn ---------------------------------------------------------
+
     def _turn(self, _event: Any = None) -> None:
         """Turn the camera the chosen way for the plane on screen."""
         axes = self._displayed()
@@ -99,8 +152,11 @@ class OrientationMarks:
         shown = self._known and axes is not None
         if axes is not None and shown:
             vertical, horizontal = (str(way) for way in self._viewer.scene.camera.orientation2d)
+            mirrored = self._mirrored()
             letters = edge_letters(
-                *axes, flip_down=vertical == "up", flip_right=horizontal == "left"
+                *axes,
+                flip_down=(vertical == "up") != (axes[0] in mirrored),
+                flip_right=(horizontal == "left") != (axes[1] in mirrored),
             )
             for mark, letter in zip(self._marks.values(), letters, strict=True):
                 mark.text = letter
