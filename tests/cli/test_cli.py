@@ -888,3 +888,19 @@ def test_a_scan_from_dicom_gets_its_mask_as_a_dicom_segmentation(scan, model, di
     image = str(scan / "t1.nii.gz")
     assert main(["segment", "--model", model, "--out", str(scan / "no.dcm"), image]) == 1
     assert "a DICOM series, but t1 is none. Save as .nii.gz." in error_of(capsys)
+
+
+def test_a_dicom_segmentation_that_could_refer_to_nothing_is_refused_before_the_work(
+    scan, model, dicom, capsys, monkeypatch
+):
+    pytest.importorskip("highdicom", reason="writing DICOM needs the extra 'dicom'")
+    dicom.write(np.zeros((3, 32, 32), np.int16), edit=lambda ds, k: delattr(ds, "StudyInstanceUID"))
+    monkeypatch.setattr(api, "load_volume", None)  # the work has not begun
+    target = scan / "mask.dcm"
+    assert main(["segment", "--model", model, "--out", str(target), str(dicom.folder)]) == 1
+    assert "its images have no study identifier" in error_of(capsys)
+    given = [str(scan / "labels.nii.gz"), str(target), "--scan", str(dicom.folder)]
+    assert main(["convert", *given]) == 1
+    assert "its images have no study identifier" in error_of(capsys)
+    assert main(["info", str(dicom.folder)]) == 0
+    assert "its images have no study identifier" in capsys.readouterr().out

@@ -155,6 +155,7 @@ def folder(path: Path) -> list[tuple[str, str]]:
     return [
         ("folder", f"{path}, {len(found)} series; describe one with --series NAME"),
         *((each.name, f"{shape_text(each.shape)} voxels, UID {each.uid}") for each in found),
+        *(("note", note) for note in dict.fromkeys(each.note for each in found) if note),
     ]
 
 

@@ -143,9 +143,10 @@ def test_contours_beside_a_series_are_left_out_with_a_note(dicom, data):
     assert open_dicom(files[0]).notes == ()
 
 
-def test_a_folder_without_dicom_names_the_one_in_it_that_has_some(dicom, data, tmp_path):
-    dicom.write(data)
-    with pytest.raises(VolumeError, match="Choose a folder in it: dicom"):
+def test_a_folder_without_dicom_anywhere_is_refused(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("no image" * 50)
+    with pytest.raises(VolumeError, match="no DICOM files in .*, or in its folders"):
         open_dicom(tmp_path)
 
 

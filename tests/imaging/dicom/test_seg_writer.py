@@ -166,6 +166,8 @@ def test_what_cannot_be_saved_is_refused_with_the_reason(
     mask = painted(scan, [(1, 4, 3, 2)])
     with pytest.raises(SaveError, match=r"(?i)frame of reference.*Save the mask as .nii.gz"):
         save_dicom_seg(mask, scan, tmp_path / "mask.dcm")
+    dicom.write(data)
+    scan = open_dicom(dicom.folder)
     with pytest.raises(SaveError, match=r"ending in .dcm"):
         save_dicom_seg(mask, scan, tmp_path / "mask.nii.gz")
     with pytest.raises(GridMismatchError):

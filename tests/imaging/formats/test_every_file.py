@@ -143,6 +143,7 @@ TABLE: dict[str, dict[str, Opens | Refused]] = {
         "test_files/dicomdirtests/98892003/MR700": Refused(f"7 {SEVERAL}"),
         "test_files/dicomdirtests/98892003/MR700/45*": slice_of(16, 16, "LIP", "1.2"),
         "test_files/dicomdirtests/98892003/MR700/*": slice_of(16, 16, "PIR", "1.2"),
+        "test_files/dicomdirtests/DICOMDIR": Refused(f"21 {SEVERAL}"),
         "test_files/dicomdirtests/*DICOMDIR*": INDEX,
         "test_files/dicomdirtests/TINY_ALPHA/PT*/*/*/*": NO_IMAGE,
         "test_files/dicomdirtests/TINY_ALPHA/README": NO_IMAGE_NAME,

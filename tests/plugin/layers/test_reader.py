@@ -135,6 +135,29 @@ def test_in_a_window_the_series_is_chosen_by_name(series_folder, asked):
     assert LayerInfo.in_metadata(arguments["metadata"]).grid.shape_zyx == (8, 24, 20)
 
 
+def test_a_disc_opens_and_asks_whether_to_join_slices_that_are_each_a_series(
+    dicom, tmp_path, monkeypatch
+):
+    def apart(ds, k):
+        ds.SeriesInstanceUID = generate_uid()
+
+    questions: list[str] = []
+
+    def choose(_title, text, names):
+        questions.append(text)
+        return [names.index("T1 axial (4 series joined) (12 x 10 x 4)")]
+
+    monkeypatch.setattr(reader, "open_window", object)
+    monkeypatch.setattr(reader, "choose", choose)
+    files = dicom.write(np.zeros((4, 10, 12), np.int16), edit=apart)
+    assert get_reader(str(tmp_path)) is read_scans
+    for paths in (str(tmp_path), [str(file) for file in files]):
+        [(data, _, _)] = read_scans(paths)
+        assert data.shape == (4, 10, 12)
+    assert len(questions) == 2
+    assert "4 series of one slice each lie one above another like one scan" in questions[0]
+
+
 def test_all_files_of_a_series_open_as_one_layer(make_napari_viewer, series_folder):
     viewer = make_napari_viewer()
     files = sorted(series_folder.glob("T1*.dcm"))

@@ -28,6 +28,7 @@ from napari_unet.imaging.scan_file import unreadable
 # fmt: off
 TAGS = (
     "TransferSyntaxUID", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID",
+    "StudyInstanceUID", "FrameOfReferenceUID",
     "SeriesDescription", "ProtocolName", "SeriesNumber", "InstanceNumber", "Modality",
     "ImageType", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation",
@@ -39,6 +40,18 @@ TAGS = (
 )
 """All that is read of a header; private and patient data are passed over."""
 # fmt: on
+
+IDENTIFIERS = {
+    "StudyInstanceUID": "study identifier",
+    "SeriesInstanceUID": "series identifier",
+    "FrameOfReferenceUID": "frame of reference",
+    "SOPClassUID": "kind of image",
+    "SOPInstanceUID": "image identifier",
+}
+"""What a DICOM segmentation needs of the images that it refers to, and its name for people."""
+
+DISC_INDEX = "is the index of a disc; open the folder that it lies in"
+"""Why a DICOMDIR is no scan."""
 
 OTHER_OBJECTS = {
     "RTSTRUCT": "is a set of radiotherapy contours",
@@ -75,22 +88,29 @@ class Header:
         The file.
     series_uid, description : str
         Series that it belongs to, and its name for people.
+    study_uid, frame_of_reference : str
+        Study that it belongs to, and the system of its coordinates.
     series_number : int
         Number that the scanner gave the series.
     frames : tuple of Frame
         Its images; none when `unusable` says why.
     notes : tuple of str
         What somebody who works with these images should know.
+    missing : tuple of str
+        Names for people of the `IDENTIFIERS` that it lacks.
     unusable : str
         Continues a sentence that begins with the file's name.
     """
 
     path: Path
     series_uid: str
+    study_uid: str
+    frame_of_reference: str
     description: str
     series_number: int
     frames: tuple[Frame, ...]
     notes: tuple[str, ...]
+    missing: tuple[str, ...]
     unusable: str = ""
 
 
@@ -160,6 +180,9 @@ def read_header(path: Path) -> Header:
         found = Header(
             path=path,
             series_uid=str(header.get("SeriesInstanceUID") or "series without UID"),
+            study_uid=str(header.get("StudyInstanceUID") or ""),
+            frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
+            missing=tuple(name for tag, name in IDENTIFIERS.items() if not header.get(tag)),
             description=" ".join(description.split()),
             series_number=int(number[0]) if number else 0,
             frames=frames,
@@ -189,7 +212,7 @@ def _usable_frames(header: Any, path: Path, syntax: str) -> tuple[tuple[Frame, .
     if not header.get("Rows") or not header.get("Columns"):
         meta = getattr(header, "file_meta", None) or {}
         if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-            return (), "is the index of a disc; open one of the folders beside it"
+            return (), DISC_INDEX
         return (), "holds no image"
     kinds = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
     if int(header.get("SamplesPerPixel") or 1) != 1 or not kinds.startswith("MONOCHROME"):

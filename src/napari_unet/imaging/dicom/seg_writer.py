@@ -14,9 +14,9 @@ from napari_unet import __version__
 from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.atomic import atomic_path, check_may_write
 from napari_unet.imaging.dicom.frames import Frame
-from napari_unet.imaging.dicom.headers import reading
+from napari_unet.imaging.dicom.headers import read_header, reading
 from napari_unet.imaging.dicom.seg_reader import keep_value
-from napari_unet.imaging.dicom.series import stack_of
+from napari_unet.imaging.dicom.series import stack_of, why_no_reference
 from napari_unet.imaging.receipt import GeometryReceipt
 from napari_unet.imaging.scan_file import PROGRAM, ScanFile, unnamed
 
@@ -60,7 +60,8 @@ def check_can_refer(series: ScanFile | None) -> ScanFile:
     Raises
     ------
     SaveError
-        If there is no DICOM series to refer to, or highdicom is not installed.
+        If there is no DICOM series to refer to, its images lack identifiers, or highdicom is
+        not installed.
     """
     if series is None or series.format != "DICOM":
         found = "none is known for this mask" if series is None else f"{series.name} is none"
@@ -72,6 +73,11 @@ def check_can_refer(series: ScanFile | None) -> ScanFile:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise SaveError(INSTALL) from error
+    if why := why_no_reference(map(read_header, series.files)):
+        raise SaveError(
+            f"A DICOM segmentation (.dcm) refers to the images of {series.name}, but {why}. Save "
+            "the mask as .nii.gz."
+        )
     return series
 
 

@@ -143,6 +143,7 @@ def _step(slices: list[Frame], name: str, notes: list[str]) -> NDArray[np.float6
         return first.normal * depth
     heights = np.array([frame.position @ first.normal for frame in slices])
     gaps = np.diff(heights)
+    _check_apart(slices, gaps, name)
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     absent = [
         f"{heights[k] + n * usual:.1f}"
@@ -163,6 +164,19 @@ def _step(slices: list[Frame], name: str, notes: list[str]) -> NDArray[np.float6
             f"{step @ first.normal:.3f} mm, is used, so slices are up to {off:.3f} mm off."
         )
     return np.asarray(step)
+
+
+def _check_apart(slices: list[Frame], gaps: NDArray[np.float64], name: str) -> None:
+    """Refuse two scans that lie almost, but not quite, at the same places."""
+    wide = float(np.quantile(gaps, 0.75))
+    close = np.flatnonzero(gaps < OFF_PLACE * wide)
+    if len(close) and (np.diff(close) > 1).all():  # side by side they are thin slices
+        k = int(close[0])
+        raise VolumeError(
+            f"{name} has different images only {gaps[k]:.2g} mm apart: {slices[k].path.name} and "
+            f"{slices[k + 1].path.name}; others lie {wide:.3g} mm apart. Two scans or exports are "
+            "mixed in it: keep the files of one in the folder."
+        )
 
 
 def _check_places(

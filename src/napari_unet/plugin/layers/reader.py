@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_unet.annotation.structures import MOST, values_in
 from napari_unet.errors import VolumeError
+from napari_unet.imaging.dicom.grouping import files_below
 from napari_unet.imaging.dicom.seg_reader import is_segmentation
 from napari_unet.imaging.dicom.series import is_dicom, series_in
 from napari_unet.imaging.formats.registry import READABLE, is_mask, open_scan
@@ -36,8 +38,8 @@ NOTHING: list[LayerData] = [(None,)]
 MOST_VOLUMES = 4
 """Volumes of one file that open as layers without asking."""
 
-FILES_LOOKED_AT = 64
-"""Files of a folder among which there must be a DICOM file for it to be ours."""
+FILES_LOOKED_AT = 512
+"""Files of a folder, and below it, among which there must be a DICOM file for it to be ours."""
 
 
 def get_reader(path: str | list[str]) -> Reader | None:
@@ -79,8 +81,10 @@ def read_scans(path: str | list[str]) -> list[LayerData]:
 
 def _can_read(path: Path) -> bool:
     if path.is_dir():
-        files = (file for file in sorted(path.iterdir()) if file.is_file())
-        return any(is_dicom(file) for file in islice(files, FILES_LOOKED_AT))
+        own = (file for file in sorted(path.iterdir()) if file.is_file())
+        with suppress(VolumeError):
+            return any(map(is_dicom, islice(chain(own, files_below(path)), FILES_LOOKED_AT)))
+        return False
     return path.name.lower().endswith(READABLE) or (path.is_file() and is_dicom(path))
 
 
@@ -98,11 +102,12 @@ def _chosen_series(path: Path) -> list[str | None]:
         return [None]
     if not path.is_dir() and is_segmentation(path):
         return [None]
-    found = [one for one in series_in(path) if path.is_dir() or path in one.files]
+    found = series_in(path)
     if len(found) <= 1:
         return [None]
     names = [f"{one.name} ({' x '.join(str(n) for n in one.shape)})" for one in found]
-    text = f"{path.name} holds {len(found)} series. Which shall be opened?"
+    why = dict.fromkeys(f"{one.note} " for one in found if one.note)
+    text = f"{path.name} holds {len(found)} series. {''.join(why)}Which shall be opened?"
     return [found[index].uid for index in choose("Open a series", text, names)]
 
 
