@@ -138,6 +138,22 @@ def test_a_window_is_opened_only_where_someone_sees_it(monkeypatch, environment,
     assert demo.has_display() is expected
 
 
+def test_a_window_is_told_the_training_time_and_what_it_cannot_do_is_refused(monkeypatch, capsys):
+    opened: list[float] = []
+    monkeypatch.setattr(demo, "has_display", lambda: True)
+    monkeypatch.setattr("napari_unet.plugin.demo.napari.Viewer", None)
+    for given, says in (
+        (["--seconds", "2"], "from 5 to 3600, not 2"),
+        (["--out", "demo"], "add --headless"),
+        (["--overwrite"], "add --headless"),
+    ):
+        assert cli(["demo", *given]) == 2
+        assert says in capsys.readouterr().err
+    monkeypatch.setattr("napari_unet.plugin.demo.open_demo", lambda c: opened.append(c.seconds))
+    assert cli(["demo", "--seconds", "33"]) == 0
+    assert opened == [33.0]
+
+
 def test_an_earlier_demo_is_replaced_and_what_others_have_there_is_not(
     folder, tmp_path, monkeypatch, capsys
 ):

@@ -20,7 +20,7 @@ from napari_unet import api
 from napari_unet.cli import report
 from napari_unet.cli.console import Progress, ended_by_signals, say
 from napari_unet.cli.options import FLAT
-from napari_unet.errors import AlreadyExistsError, SaveError
+from napari_unet.errors import AlreadyExistsError, SaveError, UsageError
 from napari_unet.imaging.atomic import atomic_path, check_may_write, make_folder
 from napari_unet.imaging.measurement import dice, measure
 from napari_unet.imaging.saving import save_image
@@ -55,17 +55,17 @@ class DemoOptions:
 
     Parameters
     ----------
-    out : Path
-        Folder for the report.
+    out : Path, optional
+        Folder for the report (default: demo).
     headless : bool
         Write the report although there is a display.
     overwrite : bool
         Replace files of others in that folder too.
     seconds : float
-        Training time of the report.
+        Training time.
     """
 
-    out: Path = Path("demo")
+    out: Path | None = None
     headless: bool = False
     overwrite: bool = False
     seconds: float = TrainConfig().seconds
@@ -79,7 +79,10 @@ def demo(options: Annotated[DemoOptions | None, FLAT] = None) -> None:
         with ended_by_signals():
             try:
                 write_report(
-                    options.out, synthetic.make_phantom(), config, overwrite=options.overwrite
+                    options.out or Path("demo"),
+                    synthetic.make_phantom(),
+                    config,
+                    overwrite=options.overwrite,
                 )
             except AlreadyExistsError as error:
                 raise SaveError(
@@ -87,10 +90,15 @@ def demo(options: Annotated[DemoOptions | None, FLAT] = None) -> None:
                     "--out, or replace it: --overwrite."
                 ) from error
         return
+    if options.out is not None or options.overwrite:
+        raise UsageError(
+            "--out and --overwrite say where the report goes, but here a window opens: add "
+            "--headless for the report, or leave them out."
+        )
     from napari_unet.plugin.demo import open_demo
 
     say("Opening napari; `napari-unet demo --headless` writes a report instead.")
-    open_demo()
+    open_demo(config)
 
 
 def has_display() -> bool:

@@ -1,13 +1,24 @@
 """Opening, saving, samples and menus, through napari itself."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
 from napari._app_model import get_app_model
+from napari.layers import Image
+from napari.layers._source import layer_source
 from napari.viewer import Viewer
 from npe2 import PluginManager, PluginManifest
+from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.annotation.states import SliceState
+from napari_unet.learning.config import TrainConfig
+from napari_unet.phantom.metastases import make_phantom
+from napari_unet.plugin.demo import open_demo
+from napari_unet.plugin.layers.reader import read_scans
+from napari_unet.plugin.widgets.file_dialogs import ask_mask_to_save
 
 PLUGIN = "napari-unet-mri"
 
@@ -153,3 +164,46 @@ def test_an_image_named_like_a_mask_opens_as_an_image(make_napari_viewer, tmp_pa
     nib.save(nib.Nifti1Image(noise, np.eye(4)), tmp_path / "label_probability.nii")
     [layer] = viewer.open(tmp_path / "label_probability.nii", plugin=PLUGIN)
     assert layer._type_string == "image"
+
+
+@pytest.mark.parametrize(
+    ("header", "proposed"),
+    [
+        ({"StudyDescription": "Brain/MRI: 2"}, "Brain_MRI_2_4_T1_axial_mask.nii.gz"),
+        ({"StudyID": "77", "SeriesNumber": None}, "77_T1_axial_mask.nii.gz"),
+        ({"StudyDate": "20260102"}, "20260102_4_T1_axial_mask.nii.gz"),
+        ({"StudyDescription": "頭" * 60}, f"{'頭' * 26}_4_T1_axial_mask.nii.gz"),
+        ({}, "4_T1_axial_mask.nii.gz"),
+    ],
+)
+def test_the_name_proposed_for_a_mask_of_dicom_says_study_and_series(
+    dicom, monkeypatch, header, proposed
+):
+    def edit(ds, k):
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, value in header.items():
+            setattr(ds, keyword, value)
+
+    def save(_parent, _title, path, _kinds):
+        asked.append(path)
+        return "", ""
+
+    asked: list[str] = []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", save)
+    dicom.write(np.zeros((8, 8, 8), np.int16), names=[f"IM{n}" for n in range(8)], edit=edit)
+    [(data, arguments, _)] = read_scans(str(dicom.folder))
+    with layer_source(path=str(dicom.folder)):
+        session = SimpleNamespace(images=(Image(data, **arguments),))
+    assert ask_mask_to_save(None, session) is None
+    assert asked == [str(dicom.folder.with_name(proposed))]
+
+
+def test_the_demo_opens_with_the_training_time_that_it_is_given(make_napari_viewer, monkeypatch):
+    tiny = partial(make_phantom, shape_zyx=(24, 40, 36), spacing_mm=(3.0, 2.0, 2.0))
+    monkeypatch.setattr("napari_unet.plugin.layers.samples.make_phantom", tiny)
+    monkeypatch.setattr("napari_unet.plugin.demo.napari.Viewer", make_napari_viewer)
+    viewer = open_demo(TrainConfig(seconds=33.0), run=False)
+    dock = viewer.window.dock_widgets["U-Net annotator (U-Net MRI)"]
+    assert dock.annotator.config.seconds == 33.0
+    assert dock.advanced.seconds.value == 33.0
+    dock.disconnect_viewer()

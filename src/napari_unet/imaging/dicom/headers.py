@@ -193,6 +193,22 @@ def read_header(path: Path) -> Header:
     return replace(found, notes=(*found.notes, *odd))
 
 
+def study_and_number(path: Path) -> tuple[str, str]:
+    """Study and series number of an image as its header has them; empty where it does not.
+
+    The study is known by its description, else by its number, else by its date.
+    """
+    names = ("StudyDescription", "StudyID", "StudyDate")
+    try:
+        with reading(path):
+            tags = [*names, "SeriesNumber"]
+            header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=tags)
+            found = [str(header.get(name) or "").strip() for name in tags]
+    except VolumeError:
+        return "", ""
+    return next(filter(None, found[:-1]), ""), found[-1]
+
+
 def _syntax(header: Any) -> str:
     """Transfer syntax, also of a file that has lost its meta information."""
     named = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None

@@ -27,6 +27,9 @@ from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.dock_widget import WheelGuard
 from napari_unet.plugin.widgets.message_line import plain
 
+TRAINING_SECONDS = (5, 3600)
+"""Least and most that a round of training may take here."""
+
 _MODEL_HELP = (
     "The model in use: the best after each round. Choose an earlier one to go back to it; "
     "held-back Dice is its score on annotated slices that it has not learned from"
@@ -68,8 +71,9 @@ class AdvancedPanel(QCollapsible):
         self.setDuration(0)
         self._config = config
         self._guard = WheelGuard(self)
+        shortest, longest = TRAINING_SECONDS
         self.seconds = FloatSpinBox(
-            value=config.seconds, min=5, max=3600, step=15, label="Training time"
+            value=config.seconds, min=shortest, max=longest, step=15, label="Training time"
         )
         self.seconds.tooltip = "How long one round of training may take, in seconds"
         self.seconds.native.setDecimals(0)

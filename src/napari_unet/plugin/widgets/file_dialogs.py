@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_unet.errors import SaveError
-from napari_unet.imaging.dicom.series import is_dicom
+from napari_unet.imaging.dicom.headers import is_dicom, study_and_number
 from napari_unet.imaging.formats.registry import READABLE, WRITABLE, stem, suffixes_of_writers
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.layers.scan_layers import files_of, source_of
@@ -27,6 +28,10 @@ DICOM_MASKS = {"DICOM segmentation (*.dcm)": (".dcm",)}
 
 READ_MASKS = f"Masks ({' '.join(f'*{suffix}' for suffix in (*READABLE, '.dcm'))});;All files (*)"
 MODELS = {"Model (*.safetensors)": (".safetensors",)}
+
+
+LONGEST_PART = 80
+"""Bytes of a file name that a study or a series gets: 255 is the limit of most file systems."""
 
 
 def ask_mask_to_save(parent: QWidget, session: ScanSession | None) -> Path | None:
@@ -103,11 +108,20 @@ def _sources(session: ScanSession | None) -> list[Path]:
 
 
 def _proposed(session: ScanSession | None, ending: str) -> Path:
-    sources = _sources(session)
-    if sources:
-        name = stem(sources[0])
-        return sources[0].with_name(name + ending)
-    return Path.cwd() / ((session.images[0].name if session else "scan") + ending)
+    if session is None or not (sources := _sources(session)):
+        return Path.cwd() / ((session.images[0].name if session else "scan") + ending)
+    image, name = session.images[0], stem(sources[0])
+    if (files := files_of(image)) and is_dicom(files[0]):
+        # Files and folders are called IM000001, or by what the patient is called.
+        parts = [_file_name(part) for part in (*study_and_number(files[0]), image.name)]
+        name = "_".join(filter(None, parts)) or name
+    return sources[0].with_name(name + ending)
+
+
+def _file_name(text: str) -> str:
+    """Leave of a text what every file system takes in a name."""
+    name = re.sub(r"[^\w.+-]+", "_", text).strip("_.-")
+    return name.encode()[:LONGEST_PART].decode(errors="ignore")
 
 
 def ask_complete(parent: QWidget, name: str, n_slices: int | None) -> bool | None:
