@@ -7,12 +7,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Labels
+from pydicom.uid import generate_uid
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QFileDialog
 from scipy.spatial.transform import Rotation
 
 from napari_unet.errors import SaveError
 from napari_unet.imaging.formats.registry import open_scan
+from napari_unet.plugin.layers import reader
 
 from ..conftest import HANGS_MS
 
@@ -150,6 +152,24 @@ def test_a_scan_from_dicom_can_be_saved_as_a_dicom_segmentation(window, dicom, t
     corner = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
     affine = dicom.tilted()
     np.testing.assert_allclose(corner + affine[:3, :2] @ [column, row], lps, atol=1e-3)
+
+
+def test_slices_that_were_joined_are_said_to_be_of_several_series(window, dicom, monkeypatch):
+    pytest.importorskip("highdicom", reason="writing DICOM needs the extra 'dicom'")
+
+    def apart(ds, k):
+        ds.SeriesInstanceUID = generate_uid()
+
+    names = [f"SE{k}/IM" for k in range(9)]
+    for name in names:
+        (dicom.folder / name).parent.mkdir()
+    dicom.write(np.zeros((9, 12, 13), np.int16), names=names, edit=apart)
+    monkeypatch.setattr(reader, "open_window", object)
+    monkeypatch.setattr(reader, "choose", lambda *_: [0])
+    (image,) = window["viewer"].open(str(dicom.folder), plugin=PLUGIN)
+    window["widget"].annotator.choose([image])
+    with pytest.raises(SaveError, match="its images are of several series"):
+        window["widget"].annotator.save_mask(dicom.folder.with_name("mask.dcm"))
 
 
 def test_a_name_for_dicom_needs_a_scan_from_dicom(window, tmp_path):

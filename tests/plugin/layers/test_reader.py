@@ -155,7 +155,7 @@ def test_a_disc_opens_and_asks_whether_to_join_slices_that_are_each_a_series(
         [(data, _, _)] = read_scans(paths)
         assert data.shape == (4, 10, 12)
     assert len(questions) == 2
-    assert "4 series of one slice each lie one above another like one scan" in questions[0]
+    assert "\n4 series of one slice each lie one above another like one scan" in questions[0]
 
 
 def test_all_files_of_a_series_open_as_one_layer(make_napari_viewer, series_folder):

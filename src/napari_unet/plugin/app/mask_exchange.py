@@ -188,7 +188,10 @@ def export_mask(session: ScanSession, path: Path) -> str:
     """
     record, images = session.record, session.images
     record.sync()
-    files = files_of(images[0])
+    files, series = files_of(images[0]), None
+    if files and is_dicom_seg(path):  # as it was opened: by its folder, and which series of it
+        info = LayerInfo.of(images[0])
+        series = open_scan(source_of(images[0]) or files[0], series=info.series)
     grid = file_grid_of(images[0])
     mask = to_values(record.mask(), session.structures)
     receipt = save_mask(
@@ -197,7 +200,7 @@ def export_mask(session: ScanSession, path: Path) -> str:
         path,
         structures=rows_of(session.structures),
         sources=[source for source in map(source_of, images) if source is not None],
-        series=open_scan(files[0]) if files and is_dicom_seg(path) else None,
+        series=series,
         overwrite=True,  # the dialog has asked
     )
     if receipt.ok:

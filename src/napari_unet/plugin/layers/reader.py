@@ -106,8 +106,8 @@ def _chosen_series(path: Path) -> list[str | None]:
     if len(found) <= 1:
         return [None]
     names = [f"{one.name} ({' x '.join(str(n) for n in one.shape)})" for one in found]
-    why = dict.fromkeys(f"{one.note} " for one in found if one.note)
-    text = f"{path.name} holds {len(found)} series. {''.join(why)}Which shall be opened?"
+    why = dict.fromkeys(one.note for one in found if one.note)
+    text = "\n\n".join([f"{path.name} holds {len(found)} series. Which shall be opened?", *why])
     return [found[index].uid for index in choose("Open a series", text, names)]
 
 
