@@ -130,6 +130,8 @@ def test_another_method_explains_the_voxel_that_was_clicked_until_it_is_complete
     click_voxel(bench)
     settle(bench, panel)
     assert set(ours(bench)) == {"Why here: gradient", "What it can see"}
+    most = ours(bench)["Why here: gradient"].contrast_limits[1]
+    assert most == pytest.approx(float(f"{most:.0e}"))  # its colour bar has a tick at either end
     boxes = ours(bench)["What it can see"].data
     occlusion = panel.method.findData("occlusion")
     panel.method.setCurrentIndex(occlusion)

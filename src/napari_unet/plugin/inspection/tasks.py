@@ -5,6 +5,7 @@ torch is imported here, in the thread, the first time it is needed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ STRONG = 0.999
 
 REMARKS = {
     "variation": "The slice as training may see it. Choose the same again for another draw.",
-    "uncertainty": "Uncertainty: bright where the model cannot decide, black where it is sure.",
+    "uncertainty": (
+        "Uncertainty: bright where the model cannot decide; the scan shows where it is sure."
+    ),
     "probabilities": (
         "Probabilities: the brighter, the surer the model of that structure. The mask is outlined."
     ),
@@ -353,7 +356,7 @@ class Inspection:
         self, asked: ExplanationRequest, found: Explanation, progress: str
     ) -> Iterator[Picture | Outline | Remark]:
         name, index, values = f"Why here: {asked.method}", asked.index, found.values
-        most = float(np.quantile(np.abs(values), STRONG)) or 1.0
+        most = _rounded_up(float(np.quantile(np.abs(values), STRONG)) or 1.0)
         limits = (-most, most)
         yield Picture("explanation", 0, name, index, values, found.place, limits, covers=True)
         row, column = asked.pixel
@@ -368,3 +371,9 @@ class Inspection:
     def _class_name(self, value: int) -> str:
         names = ("Background", *self.class_names)
         return names[value] if value < len(names) else f"label {value}"
+
+
+def _rounded_up(value: float) -> float:
+    """To one significant digit, where the colour bar has a tick: .0048 becomes .005."""
+    step = 10.0 ** math.floor(math.log10(value))
+    return math.ceil(value / step) * step
