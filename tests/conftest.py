@@ -17,6 +17,8 @@ from pydicom.uid import (
 
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_volume
+from napari_unet.learning import presets
+from napari_unet.learning.config import ModelConfig
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests run side by side: each process computes with one thread, whatever else is free.
@@ -32,6 +34,13 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans: set NAPARI_UNET_DATA to their folder (looked in {folder})")
     return folder
+
+
+@pytest.fixture
+def narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a small network where none is asked for: tests learn balls, and wait for it."""
+    small = ModelConfig(width=8, levels=4)
+    monkeypatch.setattr(presets, "choose_preset", lambda name, device: small)
 
 
 MARKED = (1, 4, 2)

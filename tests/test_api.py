@@ -22,6 +22,8 @@ from napari_unet.imaging.volume import Grid, Volume
 from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.events import StepDone
 
+pytestmark = pytest.mark.usefixtures("narrow_network")
+
 SHAPE = (14, 40, 36)
 QUICK = TrainConfig(seconds=36_000, max_steps=120, threads=1)
 ONE_STEP = TrainConfig(max_steps=1, threads=1)

@@ -1,17 +1,22 @@
 """A real viewer, a tiny scan, real threads, real (short) training."""
 
-from collections.abc import Callable, Iterator
+import gc
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
 from napari import Viewer
+from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QSettings, QThreadPool
+from qtpy.QtWidgets import QWidget
 
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import TrainConfig
@@ -22,6 +27,7 @@ from napari_unet.plugin.layers.scan_layers import spatial_arguments
 from napari_unet.plugin.widgets.annotator_widget import AnnotatorWidget
 
 PLUGIN = "napari-unet-mri"
+Dock = TypeVar("Dock", bound=QWidget)
 HANGS_MS = 600_000
 """Milliseconds after which something that is waited for is taken to hang: machines are busy."""
 SHAPE = (16, 48, 40)
@@ -38,11 +44,20 @@ def bright_ball(shape: tuple[int, int, int] = SHAPE) -> tuple[NDArray, NDArray]:
     return data.astype(np.float32), ball
 
 
+def open_dock(viewer: ViewerModel, qtbot: QtBot, title: str, kind: type[Dock]) -> Dock:
+    """Open a dock as napari's menu does; without a window, the widget alone."""
+    if isinstance(viewer, Viewer):
+        return viewer.window.add_plugin_dock_widget(PLUGIN, title)[1]
+    widget = kind(viewer)
+    qtbot.addWidget(widget)
+    return widget
+
+
 @dataclass
 class Bench:
-    """The plugin on a table: a viewer with the widget open on the tiny scan."""
+    """The plugin on a table: a viewer, and the widget for the tiny scan in it."""
 
-    viewer: Viewer
+    viewer: ViewerModel
     widget: AnnotatorWidget
     image: Image
     truth: NDArray
@@ -55,6 +70,10 @@ class Bench:
     @property
     def session(self) -> ScanSession:
         return self.widget.annotator.session
+
+    def open(self, title: str, kind: type[Dock]) -> Dock:
+        """Open one of our docks beside the annotator."""
+        return open_dock(self.viewer, self.qtbot, title, kind)
 
     def paint(self, index: int, value: int = 1, mask: NDArray | None = None) -> None:
         """Paint the truth of a slice as one undoable stroke."""
@@ -82,9 +101,16 @@ class Bench:
 
 
 @pytest.fixture(autouse=True)
-def settings_of_nobody(tmp_path: Path) -> None:
-    """What a test chooses must not be remembered on this computer."""
+def settings_of_nobody(tmp_path: Path, narrow_network: None) -> None:
+    """What a test chooses must not be remembered on this computer; nothing learns for long."""
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def little_garbage() -> None:
+    """Leave what other tests made out of the collections that napari starts at every layer."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -96,16 +122,21 @@ def qtbot(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> QtBot:
 
 
 @pytest.fixture
-def bench(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> Iterator[Bench]:
-    """The widget, opened on a tiny scan, with quick training."""
-    viewer = make_napari_viewer()
+def bench(request: pytest.FixtureRequest, qtbot: QtBot) -> Iterator[Bench]:
+    """The widget, opened on a tiny scan, with quick training.
+
+    Tests marked ``window`` have napari's window around it; the others only napari's model of
+    it, which acts the same and is there in a tenth of the time.
+    """
+    windowed = request.node.get_closest_marker("window") or "NAPARI_UNET_WINDOWS" in os.environ
+    viewer = request.getfixturevalue("make_napari_viewer")() if windowed else ViewerModel()
     data, ball = bright_ball()
     grid = Grid.from_spacing(SHAPE, (2.0, 1.0, 1.0), (-10.0, 5.0, 3.0))
     image = viewer.add_image(
         data, name="scan", metadata=LayerInfo(grid=grid).as_metadata(), **spatial_arguments(grid)
     )
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "U-Net annotator")
-    widget.annotator.config = TrainConfig(seconds=36_000, max_steps=40, threads=1)
+    widget = open_dock(viewer, qtbot, "U-Net annotator", AnnotatorWidget)
+    widget.annotator.config = TrainConfig(seconds=36_000, max_steps=20, threads=1)
     yield Bench(viewer, widget, image, ball, qtbot)
     widget.disconnect_viewer()
     assert QThreadPool.globalInstance().waitForDone(HANGS_MS), "a worker thread was left behind"

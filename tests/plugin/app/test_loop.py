@@ -13,8 +13,9 @@ from qtpy.QtTest import QTest
 from napari_unet.annotation.states import BACKGROUND_BRUSH, SliceState
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.cleanup import CleanUp
-from napari_unet.learning.calibration import MATURE_STEPS
-from napari_unet.learning.config import TrainConfig
+from napari_unet.learning import calibration
+from napari_unet.learning.config import PRESETS, TrainConfig
+from napari_unet.learning.prediction import fusion
 from napari_unet.plugin.app import tasks, worker
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.layers.scan_layers import AXIS_LABELS
@@ -51,7 +52,7 @@ def test_a_stroke_annotates_its_slice_only(bench):
 
 @pytest.mark.slow
 def test_training_predicts_the_other_slices_and_leaves_the_painted_ones(bench):
-    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=150, threads=1)
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=60, threads=1)
     for index in (6, 9):
         bench.paint(index)
     bench.session.segmentation.go_to(2)
@@ -171,6 +172,7 @@ def test_removing_the_scan_while_training_keeps_the_strokes(bench):
     assert not bench.widget.train.isEnabled()
 
 
+@pytest.mark.window
 def test_closing_the_dock_while_training_leaves_no_thread(bench):
     bench.annotator.config = FOREVER
     bench.paint(8)
@@ -181,6 +183,7 @@ def test_closing_the_dock_while_training_leaves_no_thread(bench):
     assert QThreadPool.globalInstance().waitForDone(HANGS_MS)
 
 
+@pytest.mark.window
 @pytest.mark.slow
 def test_reopening_the_widget_goes_on_where_it_was(bench):
     bench.paint(8)
@@ -197,6 +200,7 @@ def test_reopening_the_widget_goes_on_where_it_was(bench):
     again.disconnect_viewer()
 
 
+@pytest.mark.window
 def test_closing_napari_while_training_leaves_no_thread(bench):
     bench.annotator.config = FOREVER
     bench.paint(8)
@@ -238,6 +242,7 @@ def test_next_slice_says_why_and_accept_counts_an_empty_slice(bench):
     assert bench.session.record.state(0) is SliceState.ANNOTATED
 
 
+@pytest.mark.window
 def test_keys_accept_and_suggest(bench):
     bench.paint(8)
     bench.session.segmentation.go_to(1)
@@ -292,10 +297,14 @@ def test_the_strip_jumps_and_knows_every_state(bench):
     assert strip._states[8] is SliceState.ANNOTATED
 
 
-@pytest.fixture
-def scored(bench):
-    """A bench on which a grown model was corrected on two slices."""
-    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=MATURE_STEPS, threads=1)
+@pytest.mark.slow
+def test_the_score_is_of_slices_that_nobody_corrected_and_stays_until_a_mask_is_loaded(
+    bench, monkeypatch
+):
+    for module in (calibration, fusion):  # so many steps on a computer without a graphics card
+        monkeypatch.setattr(module, "MATURE_STEPS", 80)
+    network = PRESETS["fast"]  # a narrow one is not that sure so soon
+    bench.annotator.config = TrainConfig(seconds=36_000, max_steps=80, threads=1, model=network)
     for index in (5, 10):
         bench.paint(index)
     assert bench.session.progress.score() is None
@@ -305,31 +314,21 @@ def scored(bench):
         bench.paint(index)
         bench.session.segmentation.go_to(index)
         bench.annotator.accept_slice()
-    return bench
-
-
-def test_the_score_is_about_the_slices_that_nobody_has_corrected(scored):
-    score = scored.session.progress.score()
+    score = bench.session.progress.score()
     assert score.n_slices == 2
-    rest = [z for z in range(len(scored.truth)) if z not in (5, 7, 8, 10)]
-    found, truth = scored.session.labels.data[rest] > 0, scored.truth[rest] > 0
+    rest = [z for z in range(len(bench.truth)) if z not in (5, 7, 8, 10)]
+    found, truth = bench.session.labels.data[rest] > 0, bench.truth[rest] > 0
     dice = 2 * np.count_nonzero(found & truth) / (found.sum() + truth.sum())
     assert score.dice == pytest.approx(dice, abs=0.15)  # a ball is easier than it expects
 
-
-def test_the_score_survives_closing_the_widget(scored):
-    before = scored.session.progress.score()
-    scored.annotator.close()
-    again = Annotator(scored.viewer)
-    again.choose([scored.image])
-    assert again.session.progress.score() == before
+    bench.annotator.close()
+    again = Annotator(bench.viewer)
+    again.choose([bench.image])
+    assert again.session.progress.score() == score
+    mask = np.ones_like(bench.truth, dtype=np.uint8)
+    again.session.record.write_volume(mask, range(len(mask)))
+    assert again.session.progress.score() is None
     again.close()
-
-
-def test_a_mask_loaded_over_predictions_is_not_scored(scored):
-    mask = np.ones_like(scored.truth, dtype=np.uint8)
-    scored.session.record.write_volume(mask, range(len(mask)))
-    assert scored.session.progress.score() is None
 
 
 def test_a_young_network_is_not_scored(bench):
@@ -565,6 +564,7 @@ def test_a_new_label_during_training_joins_the_next_one(bench):
     assert bench.session.models.present.card.class_names == ("Tumour",)
 
 
+@pytest.mark.window
 def test_closing_the_dock_while_training_keeps_the_round(bench):
     bench.annotator.config = FOREVER
     bench.paint(8)
@@ -576,6 +576,7 @@ def test_closing_the_dock_while_training_keeps_the_round(bench):
     again.disconnect_viewer()
 
 
+@pytest.mark.window
 def test_a_second_annotator_leaves_the_first_ones_layer_alone(bench):
     bench.paint(8)
     _, second = bench.viewer.window.add_plugin_dock_widget("napari-unet-mri", "U-Net annotator")
@@ -662,6 +663,7 @@ def test_what_lies_outside_the_scan_cannot_be_accepted(bench):
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
 
 
+@pytest.mark.window
 def test_the_widget_may_be_opened_before_the_sample(bench):
     viewer = bench.viewer
     viewer.layers.clear()
@@ -685,6 +687,7 @@ def drag(bench, steps: int = 6) -> None:
     bench.qtbot.wait(50)
 
 
+@pytest.mark.window
 def test_a_stroke_with_the_mouse_annotates_its_slice_and_a_second_says_it_changed_nothing(bench):
     bench.viewer.show()
     bench.session.segmentation.go_to(5)

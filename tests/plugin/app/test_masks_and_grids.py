@@ -271,6 +271,7 @@ def test_a_mask_file_is_refused_where_nobody_knows_left_from_right(tmp_path):
         mask_of_file(tmp_path / "mask.nii", theirs)
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("flipped", [False, True])
 def test_a_mask_of_another_readers_scan_is_saved_on_the_grid_of_its_file(bench, tmp_path, flipped):
     theirs, affine = scan_of_another_reader(tmp_path, with_source=True)
@@ -294,6 +295,7 @@ def test_a_mask_of_another_readers_scan_is_saved_on_the_grid_of_its_file(bench, 
     assert json.loads((tmp_path / "button.json").read_text())["Sources"] == ["scan.nii"]
 
 
+@pytest.mark.window
 def test_a_mask_is_said_to_have_its_sides_from_the_viewer_where_no_file_tells(
     bench, tmp_path, monkeypatch
 ):

@@ -79,7 +79,7 @@ def test_an_earlier_model_can_be_used_again_and_trained_on(twice):
     assert panel.model.count() == 3
     history = history.kept[0].checkpoint.card.provenance
     assert history.parent == first.card.provenance.created
-    assert history.steps == 45
+    assert history.steps == 25
     assert history.held_back == second.card.provenance.held_back
 
 
@@ -100,6 +100,7 @@ def test_a_worse_round_says_so_and_its_model_can_be_used_anyway(bench, monkeypat
     assert not np.array_equal(weights(bench.session.models.present), kept)
 
 
+@pytest.mark.window
 def test_a_forgotten_model_can_be_used_again_also_after_reopening(twice):
     twice.widget.advanced.forget.click()
     assert twice.session.models.present is None

@@ -93,6 +93,7 @@ def drag(bench) -> None:
     bench.qtbot.wait(20)
 
 
+@pytest.mark.window
 def test_no_stroke_on_another_patient_goes_into_the_mask(bench):
     other = open_scan(bench, "B")
     bench.annotator.choose([bench.image])

@@ -11,6 +11,7 @@ from napari.layers import Image, Shapes
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.config import PRESETS, TrainConfig
 from napari_unet.learning.inspection import explanation
 from napari_unet.learning.inspection.levels import Place
@@ -20,7 +21,7 @@ from napari_unet.plugin.inspection.controller import NO_ANNOTATOR
 from napari_unet.plugin.inspection.panel import InspectionPanel
 from napari_unet.plugin.inspection.tasks import Picture
 
-from ..conftest import PLUGIN, SHAPE, Bench
+from ..conftest import SHAPE, Bench
 
 PLACE = Place((1.0, 1.0), (0.0, 0.0))
 NARROW = {name: replace(PRESETS[name], width=4, levels=3) for name in PRESETS}
@@ -50,7 +51,7 @@ def open_panel(bench) -> Iterator:
     opened = []
 
     def open_it() -> InspectionPanel:
-        _, panel = bench.viewer.window.add_plugin_dock_widget(PLUGIN, "Look inside")
+        panel = bench.open("Look inside", InspectionPanel)
         opened.append(panel)
         return panel
 
@@ -75,6 +76,7 @@ def click_voxel(bench: Bench) -> None:
     bench.qtbot.wait(50)
 
 
+@pytest.mark.window
 @pytest.mark.slow
 @pytest.mark.parametrize("network", NARROW)
 def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, open_panel, network):
@@ -122,6 +124,7 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     assert panel._on_press not in bench.viewer.mouse_drag_callbacks
 
 
+@pytest.mark.window
 def test_another_method_explains_the_voxel_that_was_clicked_until_it_is_complete(bench, open_panel):
     train(bench)
     panel = open_panel()
@@ -338,6 +341,7 @@ def test_nothing_is_left_when_the_scan_goes(bench, open_panel):
     assert [layer.name for layer in bench.viewer.layers] == ["Segmentation of scan"]
 
 
+@pytest.mark.window
 def test_nothing_is_left_when_the_dock_closes(bench, open_panel):
     train(bench)
     panel = open_panel()
@@ -424,6 +428,7 @@ def test_pictures_that_had_to_make_way_come_afterwards(bench, open_panel):
     assert "Uncertainty" in ours(bench)
 
 
+@pytest.mark.window
 def test_an_explanation_makes_way_for_pictures_and_ends_when_nobody_wants_it(
     bench, open_panel, monkeypatch
 ):
@@ -480,6 +485,7 @@ def test_what_a_model_of_other_structures_and_levels_showed_goes_with_it(
         model=replace(deep.card.model, levels=2, n_classes=2),
         class_names=deep.card.class_names[:1],
         label_values=deep.card.label_values[:1],
+        calibration=Calibration(),
     )
     shallow = Checkpoint(UNet(card.model).state_dict(), card)
     path = tmp_path / "shallow.safetensors"
@@ -512,6 +518,7 @@ def test_a_slice_can_be_seen_as_training_varies_it(bench, open_panel):
     assert not ours(bench)
 
 
+@pytest.mark.window
 def test_both_docks_share_one_place_in_tabs_with_the_new_one_in_front(bench, open_panel):
     panel = open_panel()
     window = bench.viewer.window._qt_window

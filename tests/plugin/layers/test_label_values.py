@@ -42,6 +42,7 @@ def model(tmp_path):
     return path
 
 
+@pytest.mark.window
 def test_a_mask_of_freesurfer_is_learned_from_and_everything_saved_has_its_values(bench, tmp_path):
     save_mask(bench, tmp_path / "aparc.nii", (17, 1035))
     bench.annotator.take_mask(bench.annotator.find_mask(tmp_path / "aparc.nii"), complete=True)

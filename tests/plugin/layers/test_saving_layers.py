@@ -93,6 +93,7 @@ def test_a_layer_that_is_no_volume_is_refused_with_a_reason(tmp_path, shape):
         save(Labels(np.ones(shape, int)), tmp_path / "mask.nii.gz")
 
 
+@pytest.mark.window
 def test_the_window_saves_names_and_colours_in_every_format_it_offers(bench, tmp_path):
     bench.paint(8)
     bench.annotator.add_structure()

@@ -55,6 +55,7 @@ def names(monkeypatch, folder: Path) -> list[str]:
     return proposed
 
 
+@pytest.mark.window
 def test_a_window_with_unsaved_annotation_asks_once_and_saves_every_scan(
     bench, close, monkeypatch, tmp_path
 ):
@@ -83,6 +84,7 @@ def test_a_window_with_unsaved_annotation_asks_once_and_saves_every_scan(
     assert close(BUTTON.Cancel) == ("", True)
 
 
+@pytest.mark.window
 def test_a_file_dialog_that_is_left_keeps_the_window_open(bench, close, monkeypatch):
     bench.paint(8)
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
@@ -90,6 +92,7 @@ def test_a_file_dialog_that_is_left_keeps_the_window_open(bench, close, monkeypa
     assert close(BUTTON.Discard)[1]
 
 
+@pytest.mark.window
 def test_saving_the_layer_through_napari_counts(bench, close, tmp_path):
     bench.paint(8)
     bench.viewer.layers.selection = {bench.session.labels}
@@ -99,6 +102,7 @@ def test_saving_the_layer_through_napari_counts(bench, close, tmp_path):
     assert "1 slice" in close(BUTTON.Cancel)[0]
 
 
+@pytest.mark.window
 def test_a_trained_model_counts_until_it_is_saved(bench, close, monkeypatch, tmp_path):
     card = ModelCard(ModelConfig(), ("Tumour",))
     bench.session.models.put_round(RoundDone(Checkpoint({}, card), stopped=False, seconds=1.0))
@@ -112,6 +116,7 @@ def test_a_trained_model_counts_until_it_is_saved(bench, close, monkeypatch, tmp
     assert close(BUTTON.Cancel) == ("", True)
 
 
+@pytest.mark.window
 def test_the_window_asks_for_what_the_closed_dock_has_left(bench, close, monkeypatch):
     told = []
     monkeypatch.setattr(close_guard, "show_info", told.append)
@@ -126,12 +131,14 @@ def test_the_window_asks_for_what_the_closed_dock_has_left(bench, close, monkeyp
     again.disconnect_viewer()
 
 
+@pytest.mark.window
 def test_the_window_asks_for_the_mask_of_a_scan_that_was_removed(bench, close):
     bench.paint(8)
     bench.viewer.layers.remove(bench.image)
     assert "Segmentation of scan: 1 slice" in close(BUTTON.Cancel)[0]
 
 
+@pytest.mark.window
 def test_a_window_on_screen_stays_when_closing_is_cancelled(bench, monkeypatch):
     bench.qtbot.wait(5)
     bench.paint(8)

@@ -147,6 +147,7 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     assert card.provenance.steps == 80
 
 
+@pytest.mark.window
 def test_a_saved_mask_opens_as_labels_and_goes_on_as_annotation(bench, tmp_path):
     bench.paint(8)
     path = tmp_path / "yesterday.nii.gz"

@@ -138,6 +138,7 @@ def test_a_closed_widget_leaves_no_letters(bench):
     assert [str(way) for way in bench.viewer.scene.camera.orientation2d] == ["down", "right"]
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_letters_are_seen_over_a_picture_of_any_brightness(bench, theme):
     viewer, image = bench.viewer, bench.image
