@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,26 @@ from napari_unet.annotation.states import (
 )
 from napari_unet.annotation.suggestion import Suggestion, suggest
 from napari_unet.errors import AnnotationError
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The score, and how much there is to judge by.
+
+    Parameters
+    ----------
+    score : CorrectionScore, optional
+        None while there is too little.
+    n_corrected : int
+        Corrected slices that show a structure and had been predicted by a model that had not
+        seen them.
+    n_predicted : int
+        Slices that are not annotated and whose predictions say how wrong they may be.
+    """
+
+    score: CorrectionScore | None = None
+    n_corrected: int = 0
+    n_predicted: int = 0
 
 
 class AnnotationProgress:
@@ -98,6 +119,10 @@ class AnnotationProgress:
 
     def score(self) -> CorrectionScore | None:
         """Dice of what is not annotated, as far as corrections tell."""
+        return self.judge().score
+
+    def judge(self) -> Judgement:
+        """Judge the predictions of what is not annotated by corrections of others."""
         corrected: list[Overlap] = []
         foreseen: list[ErrorEstimate] = []
         ahead: list[ErrorEstimate] = []
@@ -115,7 +140,8 @@ class AnnotationProgress:
             if overlap is not None:
                 corrected.append(overlap)
                 foreseen.append(said)
-        return estimate(corrected, foreseen, ahead)
+        n_corrected = sum(each.true[1:].any() for each in corrected)
+        return Judgement(estimate(corrected, foreseen, ahead), int(n_corrected), len(ahead))
 
     def suggest(self, left: int | None = None) -> Suggestion | None:
         """Find the slice to look at next; see `annotation.suggestion.suggest`.

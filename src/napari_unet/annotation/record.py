@@ -140,6 +140,11 @@ class AnnotationRecord:
         """Return a number that changes whenever something about a slice has changed."""
         return int(self._revision[index])
 
+    @property
+    def changes(self) -> int:
+        """A number that grows whenever something about any slice has changed."""
+        return int(self._revision.sum())
+
     def slices_of(self, region: tuple[Any, ...]) -> list[int]:
         """Slices that an index into the (z, y, x) labels touches, ascending."""
         return self._voxels.slices_of(region)

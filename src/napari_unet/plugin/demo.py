@@ -43,7 +43,7 @@ def open_demo(config: TrainConfig | None = None, *, run: bool = True) -> napari.
     if session is not None:
         session.segmentation.go_to(session.record.slices_in(SliceState.ANNOTATED)[0])
     widget.advanced.seconds.value = seconds
-    widget.message.say("Five slices are annotated. Press Train and watch the predictions arrive.")
+    widget.annotator.say("Five slices are annotated. Press Train and watch the predictions arrive.")
     if run:
         napari.run()
     return viewer

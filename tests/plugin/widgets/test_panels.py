@@ -10,6 +10,7 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QTextDocument, QWheelEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QScrollArea, QWidget
 
+from napari_unet.annotation.progress import Judgement
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.annotation.states import BACKGROUND_BRUSH, PALETTE, SliceState, Structure
 from napari_unet.errors import SaveError, UsageError
@@ -18,7 +19,7 @@ from napari_unet.imaging.measurement import StructureMeasure
 from napari_unet.imaging.volume import Grid
 from napari_unet.learning.config import AUTO, PRESETS, TrainConfig
 from napari_unet.learning.events import StepDone
-from napari_unet.plugin.app.tasks import Activity
+from napari_unet.plugin.app.panel_text import PanelState, panel_text
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.file_dialogs import MASKS, ask_complete, ask_mask_to_save
 from napari_unet.plugin.widgets.message_line import MessageLine, plain
@@ -127,31 +128,15 @@ def test_a_selected_structure_keeps_its_colour(shown):
 # -- training ------------------------------------------------------------------
 
 
-def test_progress_says_from_the_start_that_nothing_is_trained(shown):
+def test_progress_shows_its_text_from_the_start_and_hides_the_curve_of_another_scan(shown):
     panel = shown(TrainPanel())
-    assert panel.progress.text() == "not trained yet"
-    panel.restart("dark")
-    panel.add_step(step())
-    panel.show_score(CorrectionScore(0.9, 0.9, 0.9, 1))
-    panel.reset()
+    panel.show_text(panel_text(PanelState()), None)
     assert panel.progress.text() == "not trained yet"
     assert not panel.score.isVisible()
-    assert not panel.plot.isVisible()
     panel.restart("dark")
     assert panel.plot.isVisible()
-
-
-@pytest.mark.parametrize(("count", "words"), [(1, "1 slice"), (2, "2 slices")])
-def test_slices_are_counted_in_words_that_fit(shown, count, words):
-    panel = shown(TrainPanel())
-    panel.add_step(step(count))
-    assert panel.progress.text() == f"1:05 · loss 0.42 · {words}"
-
-
-def test_the_score_tells_what_it_was_judged_by(shown):
-    panel = shown(TrainPanel())
-    panel.show_score(CorrectionScore(0.8, 0.7, 0.9, 2))
-    assert panel.score.text() == "Dice about 0.80 (2 corrected: 0.70–0.90)"
+    panel.hide_curve()
+    assert not panel.plot.isVisible()
 
 
 def test_the_dice_axis_comes_with_the_first_score(shown):
@@ -160,7 +145,7 @@ def test_the_dice_axis_comes_with_the_first_score(shown):
     panel.add_step(step())
     panel.finish()
     assert not panel.plot.shows_dice
-    panel.show_score(CorrectionScore(0.8, 0.8, 0.8, 1))
+    panel.show_text(panel_text(PanelState()), CorrectionScore(0.8, 0.8, 0.8, 1))
     panel.add_step(step())
     panel.follow_theme("dark")
     panel.finish()
@@ -170,29 +155,14 @@ def test_the_dice_axis_comes_with_the_first_score(shown):
 # -- results -------------------------------------------------------------------
 
 
-def test_disabled_buttons_say_why(shown):
-    panel = shown(ResultPanel())
-    for button in (panel.segment, panel.save_model):
-        assert not button.isEnabled()
-        assert button.toolTip() == "Train or load a model first"
-    panel.show_activity(Activity.TRAINING, True)
-    assert "training" in panel.segment.toolTip()
-    panel.show_activity(None, True)
-    assert panel.segment.isEnabled()
-    assert "first" not in panel.segment.toolTip()
-
-
 def test_volumes_can_be_out_of_date_or_gone(shown):
     panel = shown(ResultPanel())
-    panel.mark_stale()
-    assert not panel.table.isVisible()
     panel.show_measures(MEASURES)
-    panel.mark_stale()
-    assert panel.table.horizontalHeaderItem(0).text() == "Before your last changes"
+    for changed, title in ((False, "Structure"), (True, "Before your last changes")):
+        panel.show_text(panel_text(PanelState(measured=True, changed=changed)))
+        assert panel.table.horizontalHeaderItem(0).text() == title
     assert "again" in panel.table.toolTip()
-    panel.show_measures(MEASURES)
-    assert panel.table.horizontalHeaderItem(0).text() == "Structure"
-    panel.clear_measures()
+    panel.show_text(panel_text(PanelState()))
     assert not panel.table.isVisible()
 
 
@@ -286,9 +256,11 @@ def test_everything_fits_beside_a_scrollbar(bench):
     widget.paint.show_slice(144, SliceState.PARTIAL, BACKGROUND_BRUSH)
     widget.paint.show_counts(100, 144, "axial")
     widget.train.restart("dark")
-    widget.train.show_score(CorrectionScore(0.8, 0.7, 0.9, 12))
-    widget.train.add_step(step(12))
+    score = CorrectionScore(0.8, 0.7, 0.9, 12)
+    state = PanelState(step=step(12), judgement=Judgement(score, 12, 9), measured=True)
+    widget.train.show_text(panel_text(state), score)
     widget.result.show_measures(MEASURES)
+    widget.result.show_text(panel_text(state))
     widget.advanced.show_structures(NAMES, {})
     widget.advanced.expand()
     bench.qtbot.wait(50)

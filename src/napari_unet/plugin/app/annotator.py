@@ -16,7 +16,6 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_unet.annotation.states import (
-    BACKGROUND_BRUSH,
     IGNORE_LABEL,
     TOUCHED,
     UNTOUCHED,
@@ -33,6 +32,7 @@ from napari_unet.plugin.app.mask_exchange import (
     mask_of_layer,
     take_over,
 )
+from napari_unet.plugin.app.panel_text import Said
 from napari_unet.plugin.app.scan_on_screen import ScanOnScreen
 from napari_unet.plugin.app.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.app.session_registry import SessionRegistry
@@ -62,7 +62,8 @@ class Annotator(QObject):
     closing : ()
         The annotator lets go of viewer and layers.
     message : (str, bool)
-        A sentence for the annotator; True if something went wrong.
+        A sentence for the annotator, `said` from now on; True if something went wrong.
+        Empty: nothing that was said holds any more.
     """
 
     session_changed = Signal()
@@ -76,10 +77,11 @@ class Annotator(QObject):
         self.open = True
         self.viewer = viewer
         self.session: ScanSession | None = None
+        self.said: Said | None = None
         self.config = TrainConfig()
         self.work = WorkController()
         self.work.predicted.connect(self.slices_changed)
-        self.work.message.connect(self.message)
+        self.work.message.connect(self.say)
         self.screen = ScanOnScreen(viewer)
         self.screen.refused.connect(partial(self.say, failed=True))
         self._sessions = SessionRegistry(viewer, self)
@@ -160,6 +162,7 @@ class Annotator(QObject):
             layer.failed.connect(partial(self.say, failed=True))
         alone = session is not self.session or labels is None
         self.session = session
+        self.unsay()
         self._sessions.end_lost(but=session)
         self.viewer.layers.selection.active = session.labels
         if alone:
@@ -200,8 +203,15 @@ class Annotator(QObject):
             self.choose(session.images, labels=session.labels)
 
     def say(self, text: str, failed: bool = False) -> None:
-        """Tell the annotator something; see `message`."""
+        """Tell the annotator what just happened; see `message`."""
+        self.said = Said(text, failed)
         self.message.emit(text, failed)
+
+    def unsay(self) -> None:
+        """What was said no longer holds: another scan, or work, or what was wrong is right."""
+        if self.said is not None:
+            self.said = None
+            self.message.emit("", False)
 
     def require_session(self, *, present: bool = True) -> ScanSession:
         """Get the scan at hand, for something that needs it; `present`: with its layer.
@@ -224,10 +234,12 @@ class Annotator(QObject):
     def train(self) -> None:
         """Start to learn from the annotated slices, in the background."""
         self.work.train(self.require_session(), self.config)
+        self.unsay()
 
     def segment(self) -> None:
         """Predict every slice that no person has annotated, in the background."""
         self.work.segment(self.require_session())
+        self.unsay()
 
     def fill(self) -> None:
         """Interpolate between the annotated slices; where that is done already, take it back."""
@@ -235,6 +247,7 @@ class Annotator(QObject):
         self.screen.make_seen()
         if not session.filling.is_current:
             self.work.fill(session)
+            self.unsay()
             return
         self.work.require_idle("remove the filling")
         session.remove_filling()
@@ -312,16 +325,13 @@ class Annotator(QObject):
             session.labels.mode = "paint"
 
     def _on_label_picked(self, session: ScanSession, label: int) -> None:
-        """Have only labels painted that are learned and saved, and say what a new one does."""
+        """Have only labels painted that are learned and saved."""
         usable = session.usable_label(label)
         if usable != label:
             session.labels.selected_label = usable  # and here again
             return
-        if len(session.structures) < label < BACKGROUND_BRUSH:
-            self.say(
-                f"Label {label} is no structure yet: paint with it to add one, or choose one of "
-                "the list."
-            )
+        if session.new_label is not None:
+            self.unsay()  # what it does is told instead
         self.slices_changed.emit()
 
     def change_structure(self, number: int, structure: Structure) -> None:
@@ -348,6 +358,7 @@ class Annotator(QObject):
         session = self._idle_session("forget the model")
         session.models.forget()
         session.progress.unlearn()
+        session.step = None
         self.work.changed.emit()
         self.say("The next training starts from scratch.")
 
@@ -412,6 +423,7 @@ class Annotator(QObject):
     def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
         """Take note of slices that a person has changed, and say what follows from that."""
         session.edited(indices)
+        self.unsay()
         labels, record = session.labels.data, session.record
         highest = max(highest_label(labels[record.plane(index)]) for index in indices)
         training = self.work.is_training(session)
@@ -452,11 +464,12 @@ class Annotator(QObject):
         session = self.session
         self._sessions.end_lost(but=session)
         if session is None:
+            self.unsay()
             return
         if event.value == session.labels:
             self.work.stop()
+            self.unsay()
             self.session_changed.emit()
-            self.say("The Segmentation layer was deleted; your strokes are kept.", failed=True)
         elif event.value in session.images[1:]:
             self.work.stop()
             rest = tuple(image for image in session.images if image != event.value)

@@ -21,11 +21,12 @@ from napari_unet.annotation.structures import FIRST, unnamed
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
+from napari_unet.imaging.measurement import StructureMeasure
 from napari_unet.imaging.volume import PLANES
-from napari_unet.learning.events import SlicePredicted
+from napari_unet.learning.events import SlicePredicted, StepDone
 from napari_unet.learning.model_card import further_values
 from napari_unet.learning.model_history import ModelHistory, structures_of
-from napari_unet.plugin.app.tasks import ScanPrepared, ScanSource
+from napari_unet.plugin.app.tasks import ScanPrepared, ScanSource, VolumeSegmented
 from napari_unet.plugin.layers.label_layers import check_place, highest_label, show_colors
 from napari_unet.plugin.layers.metadata import (
     AnnotationState,
@@ -45,6 +46,14 @@ from napari_unet.plugin.layers.segmentation_layer import SegmentationLayer
 
 MAX_STRUCTURES = 30
 """Structures that painting adds at most; masks and models may bring more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """Volumes of the structures, and `AnnotationRecord.changes` of the mask they are those of."""
+
+    structures: tuple[StructureMeasure, ...]
+    changes: int | None
 
 
 class ScanSession:
@@ -82,6 +91,8 @@ class ScanSession:
         self.structures = list(info.structures or (FIRST,))
         self.clean: dict[int, CleanUp] = {}
         self.suggested: Suggestion | None = None
+        self.step: StepDone | None = None  # latest of the round that made the present model
+        self.measured: Measured | None = None
         self._scan_source: ScanSource | None = None
         self.models = ModelHistory() if before is None else before.models
         self.segmentation = SegmentationLayer(viewer, labels, record)
@@ -188,6 +199,12 @@ class ScanSession:
             return label
         return min(label, len(self.structures) + (len(self.structures) < MAX_STRUCTURES))
 
+    @property
+    def new_label(self) -> int | None:
+        """The label that is painted, where it is no structure yet."""
+        label = self.segmentation.label
+        return label if len(self.structures) < label < BACKGROUND_BRUSH else None
+
     def set_structures(self, structures: Sequence[Structure]) -> None:
         """Let classes 1..K be other structures; clean-up stays with those that keep their place."""
         pairs = enumerate(zip(self.structures, structures, strict=False), start=1)
@@ -258,6 +275,7 @@ class ScanSession:
             If it knows more structures than there are, or others.
         """
         model = self.models.restore(position, self._shown_structures, self._fixed_axis)
+        self.step = None
         if self._shown_structures is None:
             self.set_structures(structures_of(model.checkpoint))
         plane = self._follow_model()
@@ -281,6 +299,7 @@ class ScanSession:
         pairs = zip(found, before, strict=False)
         changed = [f"{new.name} = {new.value}" for new, old in pairs if new.value != old.value]
         self.set_structures(found)
+        self.step = None
         said = f"Model {path.name} loaded. Segment the volume, or correct slices and train on."
         said += self._follow_model()
         if changed and shown:
@@ -346,10 +365,20 @@ class ScanSession:
             self.progress.predicted(event.index, event.error_estimate, event.learned_from),
         )
 
-    def show_volume(self, labels: NDArray[np.uint8]) -> None:
-        """Put the segmented volume (z, y, x) on screen, wherever no person has decided."""
-        self.record.write_volume(labels)
+    def show_volume(self, done: VolumeSegmented) -> None:
+        """Put the segmented volume on screen, wherever no person has decided, and its volumes."""
+        record = self.record
+        record.write_volume(done.labels)
+        same = np.array_equal(record.mask(), done.labels)  # nobody has painted meanwhile
+        self.measured = Measured(done.measures, record.changes if same else None)
         self.segmentation.refresh()
+
+    def named_measures(self) -> list[StructureMeasure]:
+        """Volumes of the structures, by their present names; none if they were not measured."""
+        measures = () if self.measured is None else self.measured.structures
+        names = [*self.class_names, *(each.name for each in measures[len(self.structures) :])]
+        pairs = zip(measures, names, strict=False)
+        return [dataclasses.replace(each, name=name) for each, name in pairs]
 
     def show_filling(self, slices: Mapping[int, NDArray[np.uint8]]) -> int:
         """Put interpolated slices on screen, wherever no person has decided; return how many."""

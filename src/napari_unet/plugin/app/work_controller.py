@@ -20,7 +20,6 @@ from napari_unet.plugin.app import messages, tasks
 from napari_unet.plugin.app.session import ScanSession
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.app.worker import Job
-from napari_unet.text import counted
 
 FEED_MS = 200
 """How long after an edit the running training is told."""
@@ -42,7 +41,7 @@ class WorkController(QObject):
         Training has gone a step further.
     predicted : ()
         Slices show something new that no person has painted.
-    segmented : VolumeSegmented
+    segmented : ()
         The whole volume is done.
     message : (str, bool)
         A sentence for the annotator; True if something went wrong.
@@ -51,12 +50,13 @@ class WorkController(QObject):
     changed = Signal()
     step = Signal(object)
     predicted = Signal()
-    segmented = Signal(object)
+    segmented = Signal()
     message = Signal(str, bool)
 
     def __init__(self) -> None:
         super().__init__()
         self.activity: Activity | None = None
+        self.stopping = False
         self._session: ScanSession | None = None
         self._n_structures = 0
         self._outcome = ""
@@ -106,9 +106,8 @@ class WorkController(QObject):
             init=model,
             focus=session.segmentation.focus,
         )
+        session.step = None
         self._begin(Activity.TRAINING, session, task.run)
-        count = counted(len(slices), "slice")
-        self._say(f"Training on {count}. Go on painting; new slices join in.")
 
     def segment(self, session: ScanSession) -> None:
         """Start to predict every slice of a session that no person has annotated.
@@ -135,7 +134,6 @@ class WorkController(QObject):
             start=session.segmentation.visible_index,
         )
         self._begin(Activity.SEGMENTING, session, task.run)
-        self._say("Segmenting the whole volume.")
 
     def fill(self, session: ScanSession) -> None:
         """Start to interpolate between the annotated slices of a session.
@@ -149,7 +147,6 @@ class WorkController(QObject):
         session.edited(session.record.sync())
         slices = session.filling.interpolate(session.grid.spacing_mm)
         self._begin(Activity.FILLING, session, partial(tasks.fill, slices))
-        self._say("Filling between the annotated slices.")
 
     def run_in_background(
         self, run: Callable[[Callable[[], bool]], Generator[Any, None, None]]
@@ -182,8 +179,9 @@ class WorkController(QObject):
             self._waiting = None
             self._on_ended(None)
         elif self.running:
-            self._say("Stopping.")
+            self.stopping = True
             self._job.stop()
+            self.changed.emit()
 
     def close(self) -> None:
         """Stop the work; a round of training that was under way is kept."""
@@ -219,6 +217,7 @@ class WorkController(QObject):
 
     def _begin(self, activity: Activity, session: ScanSession, run: Any) -> None:
         self.activity = activity
+        self.stopping = False
         self._session = session
         self._outcome = messages.STOPPED
         self._doubts = []
@@ -246,6 +245,7 @@ class WorkController(QObject):
         if session is None:
             return
         if isinstance(event, StepDone):
+            session.step = event
             self.step.emit(event)
         elif isinstance(event, SlicePredicted):
             session.show_prediction(event)
@@ -262,8 +262,8 @@ class WorkController(QObject):
             session.models.put_round(event)
             self._outcome = messages.round_ended(event)
         elif isinstance(event, tasks.VolumeSegmented):
-            session.show_volume(event.labels)
-            self.segmented.emit(event)
+            session.show_volume(event)
+            self.segmented.emit()
             self._outcome = messages.SEGMENTED
         elif isinstance(event, tasks.SlicesFilled):
             self._outcome = messages.filling_ended(session.show_filling(event.labels))
@@ -272,6 +272,7 @@ class WorkController(QObject):
     def _on_ended(self, failure: Exception | None) -> None:
         session, self._session = self._session, None
         self.activity = None
+        self.stopping = False
         if session is not None:
             session.progress.forget_passed()
         self.changed.emit()

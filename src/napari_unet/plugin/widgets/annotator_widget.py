@@ -13,9 +13,11 @@ from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidge
 from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
+from napari_unet.learning.events import StepDone
 from napari_unet.plugin.app.annotator import Annotator
+from napari_unet.plugin.app.panel_text import Model, PanelState, panel_text
 from napari_unet.plugin.app.tasks import Activity
-from napari_unet.plugin.layers.scan_layers import knows_patient
+from napari_unet.plugin.layers.scan_layers import knows_patient, why_not_a_scan
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.close_guard import CloseGuard
 from napari_unet.plugin.widgets.dock_widget import DockedWidget
@@ -74,12 +76,9 @@ class AnnotatorWidget(DockedWidget):
         self.result = ResultPanel()
         self.advanced = AdvancedPanel(self.annotator.config)
         self.message = MessageLine()
-        self.choice = ScanChoice(
-            self.annotator, self.scan, self.message, self.try_to, self._render_session
-        )
+        self.choice = ScanChoice(self.annotator, self.scan, self.try_to, self._render_session)
         self._lay_out()
-        self._changed_meanwhile = False
-        self._shown: object = None  # the session that the panels tell about
+        self._shown: object = None  # the session whose curve is shown
         self._render_timer = QTimer(self)
         self._render_timer.setSingleShot(True)
         self._render_timer.setInterval(RENDER_MS)
@@ -160,11 +159,10 @@ class AnnotatorWidget(DockedWidget):
         self.annotator.session_changed.connect(self._render_session)
         self.annotator.slices_changed.connect(self._render_timer_start)
         self.annotator.work.changed.connect(self._render_job)
-        self.annotator.work.step.connect(self.train.add_step)
-        self.annotator.work.segmented.connect(self._on_segmented)
-        self.annotator.work.predicted.connect(self._on_predicted)
-        self.annotator.edited.connect(self._on_edited)
-        self.annotator.message.connect(self.message.say)
+        self.annotator.work.step.connect(self._on_step)
+        self.annotator.work.segmented.connect(self._render_text)
+        self.annotator.edited.connect(self._render_text)
+        self.annotator.message.connect(self._render_text)
         self.annotator.screen.changed.connect(self._render_screen)
 
     def disconnect_viewer(self) -> None:
@@ -188,7 +186,7 @@ class AnnotatorWidget(DockedWidget):
         try:
             action()
         except NapariUnetError as error:
-            self.message.say(str(error), failed=True)
+            self.annotator.say(str(error), failed=True)
             return False
         return True
 
@@ -201,16 +199,15 @@ class AnnotatorWidget(DockedWidget):
     def _render_session(self) -> None:
         session = self.annotator.session
         present = session is not None and session.labels in self.viewer.layers
-        self.message.offer_restore(session is not None and not present)
         for panel in (self.paint, self.train, self.result):
             panel.setEnabled(present)
         if session is not self._shown:
             self._shown = session
-            self.result.clear_measures()
-            self.train.reset()
+            self.train.hide_curve()
         self.marks.show(session is not None and knows_patient(session.images[0]))
         if session is None:
             self.paint.strip.show_states((), None, None)
+            self._render_text()
             return
         self.choice.show()
         self.paint.structures.show_structures(session.structures, session.segmentation.label)
@@ -225,7 +222,7 @@ class AnnotatorWidget(DockedWidget):
     def _mend(self) -> None:
         session = self.annotator.session
         if session is not None:
-            self.message.say(self.annotator.screen.make_seen())
+            self.annotator.say(self.annotator.screen.make_seen())
             self.viewer.layers.selection.active = session.labels
             session.labels.mode = "paint"
 
@@ -263,10 +260,50 @@ class AnnotatorWidget(DockedWidget):
             self.paint.show_slice(index, columns[index], label)
         else:
             self.paint.show_no_slice(PLANES[session.axis])
-        self.result.show_filling(session.filling.is_current)
         done = sum(s in TOUCHED for s in states)
         self.paint.show_counts(done, len(states), PLANES[session.axis])
-        self.train.show_score(session.progress.score())
+        self._render_text()
+
+    def _render_text(self, *_: object) -> None:
+        """Have all texts say what there is now; see `panel_text`."""
+        state = self._state()
+        text = panel_text(state)
+        self.message.say(text.message.text, text.message.failed)
+        self.message.offer_restore(text.can_restore)
+        session = self.annotator.session
+        if session is not None and session.measured is not None:
+            self.result.show_measures(session.named_measures())
+        self.train.show_text(text, state.judgement.score)
+        self.result.show_text(text)
+        if state.activity is not Activity.TRAINING:
+            self.train.finish()
+
+    def _state(self) -> PanelState:
+        act, session = self.annotator, self.annotator.session
+        scans = len(self.scan.images)
+        if session is None:
+            refusals = [why_not_a_scan(image) for image in self.scan.images]
+            refusal = refusals[0] or "" if all(refusals) and refusals else ""
+            return PanelState(scans=scans, refusal=refusal, said=act.said)
+        present = session.models.present
+        history = None if present is None else present.card.provenance
+        measured = session.measured
+        return PanelState(
+            scans=scans,
+            chosen=True,
+            mask_there=session.labels in self.viewer.layers,
+            n_annotated=len(session.record.slices_in(*TOUCHED)),
+            new_label=session.new_label,
+            activity=act.work.activity,
+            stopping=act.work.stopping,
+            model=None if history is None else Model(history.steps, history.annotated_slices),
+            step=session.step,
+            filled=session.filling.is_current,
+            judgement=session.progress.judge(),
+            measured=measured is not None,
+            changed=measured is not None and measured.changes != session.record.changes,
+            said=act.said,
+        )
 
     # -- files -----------------------------------------------------------------
 
@@ -304,21 +341,11 @@ class AnnotatorWidget(DockedWidget):
         if self.annotator.work.running:
             self.annotator.stop()
         else:
-            self._changed_meanwhile = False
             self.try_to(self.annotator.segment)
 
-    def _on_segmented(self, done: Any) -> None:
-        self.result.show_measures(done.measures)
-        if self._changed_meanwhile:
-            self.result.mark_stale()
-
-    def _on_edited(self) -> None:
-        self._changed_meanwhile = True
-        self.result.mark_stale()
-
-    def _on_predicted(self) -> None:
-        if self.annotator.work.activity is not Activity.SEGMENTING:
-            self.result.mark_stale()
+    def _on_step(self, step: StepDone) -> None:
+        self.train.add_step(step)
+        self._render_timer_start()
 
     def _restore_model(self, position: int) -> None:
         if not self.try_to(partial(self.annotator.restore_model, position)):
@@ -332,8 +359,7 @@ class AnnotatorWidget(DockedWidget):
         session = self.annotator.session
         activity = self.annotator.work.activity
         has_model = session is not None and session.models.present is not None
-        self.train.show_activity(activity)
-        self.result.show_activity(activity, has_model)
+        self._render_text()
         if session is not None:
             history = session.models
             self.advanced.show_models(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QPushButton, QWidget
+
+from napari_unet.plugin.app.panel_text import ButtonText
 
 
 class DockedWidget(QWidget):
@@ -61,6 +63,13 @@ class DockedWidget(QWidget):
 
     def on_dock_closed(self) -> None:
         """Answer to being taken out of the dock, after `disconnect_viewer`."""
+
+
+def show_button(button: QPushButton, text: ButtonText) -> None:
+    """Show what a button does, and whether it can be pressed."""
+    button.setText(text.text)
+    button.setEnabled(text.enabled)
+    button.setToolTip(text.tooltip)
 
 
 class WheelGuard(QObject):

@@ -15,11 +15,7 @@ from napari_unet.plugin.layers.label_layers import is_from_elsewhere
 from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
 from napari_unet.plugin.layers.scan_layers import stored_grid, why_not_a_scan
 from napari_unet.plugin.widgets.file_dialogs import ask_complete
-from napari_unet.plugin.widgets.message_line import MessageLine
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
-
-WELCOME = "Paint the structure on a few slices (N suggests one), then press Train."
-NO_SCAN = "Open an MRI volume: File > Open, drag and drop, or File > Open Sample."
 
 
 class ScanChoice:
@@ -31,8 +27,6 @@ class ScanChoice:
         Annotates the chosen scan.
     panel : ScanPanel
         Where the layers are offered.
-    message : MessageLine
-        Says why there is nothing to choose.
     try_to : callable
         Does something and shows the sentence if it cannot be done; whether it was done.
     stayed : callable
@@ -43,13 +37,11 @@ class ScanChoice:
         self,
         annotator: Annotator,
         panel: ScanPanel,
-        message: MessageLine,
         try_to: Callable[[Callable[[], object]], bool],
         stayed: Callable[[], None],
     ) -> None:
         self._annotator = annotator
         self._panel = panel
-        self._message = message
         self._try_to = try_to
         self._stayed = stayed
         # All layers of one file or sample are there before one of them is chosen.
@@ -107,21 +99,15 @@ class ScanChoice:
         usable = min(may, key=lambda image: image.ndim < 3, default=None)
         if usable is not None and may_choose:
             self.choose([usable], None, None, False)
-        elif usable is not None:
-            self._stayed()
-        elif images:
-            self._message.say(why_not_a_scan(images[0]) or "", failed=True)
         else:
             self._stayed()
-            if not self._message.failed:  # that a scan was removed, say
-                self._message.say(NO_SCAN)
 
     def _go_over_to(self, opened: Image, before: Image) -> None:
         """Choose a scan that was opened beside another: it is what is seen now."""
         self.choose([opened], None, None, False)
         session = self._annotator.session
         if session is not None and session.images[0] == opened:
-            self._message.say(
+            self._annotator.say(
                 f"“{opened.name}” was opened and is annotated now; “{before.name}” is hidden. Are "
                 f"both of one patient? Choose “{before.name}” again, then press “Add sequence”."
             )
@@ -136,7 +122,6 @@ class ScanChoice:
         if complete is None:
             self.show()  # the boxes show the present choice again
             return
-        self._message.say(WELCOME)
         choose = partial(self._annotator.choose, images, axis, labels, fresh=fresh)
         if not self._try_to(partial(choose, complete=complete)):
             self._stayed()

@@ -42,7 +42,7 @@ class ScanPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._images: list[Image] = []
+        self.images: list[Image] = []
         self._labels: list[Labels] = []
         self.image = QComboBox()
         self.image.setToolTip("The MRI volume to segment")
@@ -134,7 +134,7 @@ class ScanPanel(QWidget):
         label = (
             self._labels[self.labels.currentIndex() - 1] if self.labels.currentIndex() > 0 else None
         )
-        self._images, self._labels = list(images), list(labels)
+        self.images, self._labels = list(images), list(labels)
         self.load.setEnabled(bool(images))
         self.image.clear()
         self.image.addItems(_titles(images))
@@ -142,8 +142,8 @@ class ScanPanel(QWidget):
             self.image.setItemData(
                 row, plain(str(source_of(image) or "")), Qt.ItemDataRole.ToolTipRole
             )
-        if chosen and chosen[0] in self._images:
-            self.image.setCurrentIndex(self._images.index(chosen[0]))
+        if chosen and chosen[0] in self.images:
+            self.image.setCurrentIndex(self.images.index(chosen[0]))
         self.labels.clear()
         self.labels.addItems([NEW_LAYER, *(layer.name for layer in labels)])
         if label in self._labels:
@@ -152,8 +152,8 @@ class ScanPanel(QWidget):
 
     def show_choice(self, images: Sequence[Image], axis: int, labels: Labels, grid: Grid) -> None:
         """Show what is being annotated."""
-        if images[0] in self._images:
-            self.image.setCurrentIndex(self._images.index(images[0]))
+        if images[0] in self.images:
+            self.image.setCurrentIndex(self.images.index(images[0]))
         self._fill_menu(images[1:])
         self.axis.clear()
         oblique = f", oblique {tilt_degrees(grid):.0f}°" if is_oblique(grid) else ""
@@ -179,24 +179,24 @@ class ScanPanel(QWidget):
 
     def _fill_menu(self, checked: Sequence[Image]) -> None:
         self._menu.clear()
-        first = self._images[self.image.currentIndex()] if self._images else None
-        for image in self._images:
+        first = self.images[self.image.currentIndex()] if self.images else None
+        for image in self.images:
             if image is not first:
                 action = QAction(image.name, self._menu)
                 action.setCheckable(True)
                 action.setChecked(image in checked)
-                action.setData(self._images.index(image))
+                action.setData(self.images.index(image))
                 action.toggled.connect(lambda _on: self._emit(axis=None))
                 self._menu.addAction(action)
         count = 1 + sum(a.isChecked() for a in self._menu.actions())
         self.sequences.setText("Add sequence" if count == 1 else f"{count} sequences")
-        self.sequences.setVisible(len(self._images) > 1)
+        self.sequences.setVisible(len(self.images) > 1)
 
     def _chosen_images(self) -> list[Image]:
-        if not self._images or self.image.currentIndex() < 0:
+        if not self.images or self.image.currentIndex() < 0:
             return []
-        extra = [self._images[a.data()] for a in self._menu.actions() if a.isChecked()]
-        first = self._images[self.image.currentIndex()]
+        extra = [self.images[a.data()] for a in self._menu.actions() if a.isChecked()]
+        first = self.images[self.image.currentIndex()]
         return [first, *(image for image in extra if image is not first)]
 
     def _on_image(self, _index: int) -> None:

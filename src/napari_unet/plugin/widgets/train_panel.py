@@ -8,15 +8,8 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 
 from napari_unet.annotation.scoring import CorrectionScore
 from napari_unet.learning.events import StepDone
-from napari_unet.plugin.app.tasks import Activity
-from napari_unet.text import counted
-
-_START_HELP = (
-    "Learn from the annotated slices; go on painting meanwhile.\n"
-    "If all that is painted hangs together, slices far beyond it are taken for empty:\n"
-    "if there may be others there, as with metastases, paint two"
-)
-_STOP_HELP = "End this round now; the best weights so far are kept"
+from napari_unet.plugin.app.panel_text import PanelText
+from napari_unet.plugin.widgets.dock_widget import show_button
 
 
 class TrainPanel(QWidget):
@@ -30,6 +23,7 @@ class TrainPanel(QWidget):
         self.start.setMinimumHeight(30)
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
+        self.progress.setValue(0)  # without one Qt shows no text either
         self.progress.setTextVisible(True)
         self.progress.setToolTip(
             "Training time; training loss (lower is better); annotated slices learned from,\n"
@@ -52,15 +46,10 @@ class TrainPanel(QWidget):
         self._column.setSpacing(4)
         self._column.addLayout(row)
         self._column.addWidget(self.score)
-        self.reset()
-        self.show_activity(None)
+        self.score.hide()
 
-    def reset(self) -> None:
-        """Go back to the start: another scan is on screen, or the model is forgotten."""
-        self.show_score(None)
-        # Without a value Qt shows no text either.
-        self.progress.setValue(0)
-        self.progress.setFormat("not trained yet")
+    def hide_curve(self) -> None:
+        """Show no curve: another scan is on screen."""
         if self.plot is not None:
             self.plot.restart()
             self.plot.finish()
@@ -82,8 +71,6 @@ class TrainPanel(QWidget):
         self.follow_theme(theme)
         self.plot.restart()
         self.plot.show()
-        self.progress.setValue(0)
-        self.progress.setFormat("getting ready")
 
     def finish(self) -> None:
         """No more steps come."""
@@ -91,35 +78,15 @@ class TrainPanel(QWidget):
             self.plot.finish()
 
     def add_step(self, step: StepDone) -> None:
-        """Show one training step."""
-        self.progress.setValue(int(1000 * step.progress))
-        slices = counted(step.n_slices, "slice")
-        if step.n_held_back:
-            slices = f"{step.n_slices} + {step.n_held_back} slices"
-        minutes, seconds = divmod(int(step.seconds), 60)
-        self.progress.setFormat(f"{minutes}:{seconds:02d} · loss {step.loss:.2f} · {slices}")
+        """Draw one training step, and the score at that time."""
         if self.plot is not None:
             self.plot.add_step(step.seconds, step.loss, self._score.dice if self._score else None)
 
-    def show_score(self, score: CorrectionScore | None) -> None:
-        """Show how good predictions probably are."""
+    def show_text(self, text: PanelText, score: CorrectionScore | None) -> None:
+        """Show progress, score and what can be done; the score is drawn with the next step."""
         self._score = score
-        self.score.setVisible(score is not None)
-        if score is not None:
-            self.score.setText(
-                f"Dice about {score.dice:.2f} "
-                f"({score.n_slices} corrected: {score.lowest:.2f}–{score.highest:.2f})"
-            )
-
-    def show_activity(self, activity: Activity | None) -> None:
-        """Show what is running."""
-        training = activity is Activity.TRAINING
-        self.start.setText("Stop" if training else "Train")
-        self.start.setEnabled(training or activity is None)
-        if activity is None:
-            self.start.setToolTip(_START_HELP)
-        else:
-            wait = f"Wait: the plugin is {activity.value}"
-            self.start.setToolTip(_STOP_HELP if training else wait)
-        if not training:
-            self.finish()
+        self.progress.setValue(int(1000 * text.fraction))
+        self.progress.setFormat(text.progress)
+        self.score.setText(text.score)
+        self.score.setVisible(bool(text.score))
+        show_button(self.start, text.train)
