@@ -6,12 +6,15 @@ import pytest
 from napari_unet.annotation.states import IGNORE_LABEL, PALETTE, Structure
 from napari_unet.annotation.structures import (
     FIRST,
+    check_name,
+    named_apart,
     pair,
     to_classes,
     to_values,
     unnamed,
     values_in,
 )
+from napari_unet.errors import AnnotationError
 
 LEFT, RIGHT = Structure("Left", PALETTE[0], 17), Structure("Right", PALETTE[1], 53)
 
@@ -81,3 +84,12 @@ def test_a_value_that_nothing_here_has_is_a_new_structure_with_a_free_value():
         ("Structure 60", 60),
     ]
     assert found.classes == {53: 1, 17: 2, 60: 3}
+
+
+def test_structures_that_share_a_name_are_told_apart_by_a_number():
+    same = [Structure(name, "#fff", value) for value, name in enumerate(("A", "a", "B", "A"), 1)]
+    assert [each.name for each in named_apart(same)] == ["A", "a (2)", "B", "A (3)"]
+    assert named_apart(same[1:3]) == same[1:3]
+    with pytest.raises(AnnotationError, match="“b” already"):
+        check_name("b", same)
+    check_name("C", same)

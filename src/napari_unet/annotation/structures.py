@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, IGNORE_LABEL, PALETTE, Structure
+from napari_unet.errors import AnnotationError
 
 MOST = BACKGROUND_BRUSH - 1
 """Structures of one scan: classes are bytes, of which two are taken."""
@@ -31,6 +32,30 @@ FIRST = Structure("Tumour", PALETTE[0], 1)
 def unnamed(value: int, number: int) -> Structure:
     """Class `number` that nobody has named, after its value in files."""
     return Structure(f"Structure {value}", PALETTE[(number - 1) % len(PALETTE)], value)
+
+
+def named_apart(structures: Sequence[Structure]) -> list[Structure]:
+    """Give each structure a name of its own: of those that share one, later ones get a number."""
+    taken: set[str] = set()
+    apart = []
+    for structure in structures:
+        names = (structure.name, *(f"{structure.name} ({n})" for n in range(2, MOST + 2)))
+        name = next(each for each in names if each.casefold() not in taken)
+        taken.add(name.casefold())
+        apart.append(replace(structure, name=name))
+    return apart
+
+
+def check_name(name: str, others: Iterable[Structure]) -> None:
+    """Check that no other structure is called so.
+
+    Raises
+    ------
+    AnnotationError
+        If one is.
+    """
+    if any(each.name.casefold() == name.casefold() for each in others):
+        raise AnnotationError(f"There is a structure “{name}” already. Choose another name.")
 
 
 def is_named(structure: Structure) -> bool:

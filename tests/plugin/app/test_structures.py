@@ -21,7 +21,7 @@ def test_next_label_after_the_background_brush_is_a_structure_that_is_learned_an
     bench.paint(4, BACKGROUND_BRUSH)
     napari_keys.new_label(bench.session.labels)  # the key M
     assert bench.session.labels.selected_label == 2
-    assert "Label 2 is no structure yet" in bench.widget.message.text
+    bench.qtbot.waitUntil(lambda: "Label 2 is no structure yet" in bench.widget.message.text)
     bench.paint(8, bench.session.labels.selected_label)
     assert names(bench) == ["Tumour", "Structure 2"]
     assert (bench.session.record.mask()[8] == 2).any()
@@ -75,3 +75,31 @@ def test_a_scan_that_is_opened_while_training_stops_is_annotated_then(bench, bef
     assert bench.session is not None
     assert bench.session.images == (opened,)
     assert bench.session.record.slices_in(SliceState.ANNOTATED) == []
+
+
+def test_a_structure_that_a_stroke_added_is_told_and_goes_with_the_stroke(bench):
+    bench.session.labels.selected_label = 2
+    bench.paint(8, 2)
+    assert "Added as a structure, since its label was painted: “Structure 2”" in (
+        bench.widget.message.text
+    )
+    bench.session.labels.undo()
+    bench.qtbot.wait(1)
+    assert names(bench) == ["Tumour"]
+    assert "No longer a structure" in bench.widget.message.text
+    bench.session.labels.redo()
+    bench.qtbot.wait(1)
+    bench.widget.paint.structures.list.item(1).setText("Cyst")
+    bench.session.labels.undo()
+    bench.qtbot.wait(1)
+    assert names(bench) == ["Tumour", "Cyst"]
+
+
+def test_no_two_structures_share_a_name(bench):
+    bench.annotator.add_structure()
+    bench.widget.paint.structures.list.item(1).setText("tumour")
+    assert names(bench) == ["Tumour", "Structure 2"]
+    assert "There is a structure “tumour” already" in bench.widget.message.text
+    bench.widget.paint.structures.list.item(0).setText("Structure 3")
+    bench.annotator.add_structure()
+    assert names(bench) == ["Structure 3", "Structure 2", "Structure 3 (2)"]

@@ -427,7 +427,8 @@ class Annotator(QObject):
         labels, record = session.labels.data, session.record
         highest = max(highest_label(labels[record.plane(index)]) for index in indices)
         training = self.work.is_training(session)
-        added = session.ensure_structures(highest)
+        added = session.add_painted(highest)
+        dropped = [] if training else session.drop_painted()
         if highest > len(session.structures):
             self.say(
                 f"Label {highest} is not learned: {MAX_STRUCTURES} structures are the most. "
@@ -440,11 +441,19 @@ class Annotator(QObject):
                 "Repaint it with a structure.",
                 failed=True,
             )
-        if added:
+        if added or dropped:
             session.show_structures()
             self.session_changed.emit()
-            if training:
-                self.say(f"“{session.class_names[-1]}” joins at the next training.")
+        if added:
+            names = ", ".join(f"“{each.name}”" for each in added)
+            joins = " It joins at the next training." if training else ""
+            self.say(
+                f"Added as a structure, since its label was painted: {names}. Double-click it to "
+                f"name it, or undo the stroke to remove it.{joins}"
+            )
+        if dropped:
+            names = ", ".join(f"“{each.name}”" for each in dropped)
+            self.say(f"No longer a structure, since nothing shows it: {names}.")
         if len(indices) > 1 and SliceState.PARTIAL in map(record.state, indices):
             self.say(
                 f"That stroke crossed {len(indices)} slices: on new ones only what you painted "

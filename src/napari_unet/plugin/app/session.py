@@ -17,7 +17,7 @@ from napari_unet.annotation.progress import AnnotationProgress
 from napari_unet.annotation.record import AnnotationRecord
 from napari_unet.annotation.saved_annotation import SavedAnnotation
 from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, Structure
-from napari_unet.annotation.structures import FIRST, unnamed
+from napari_unet.annotation.structures import FIRST, check_name, is_named, named_apart, unnamed
 from napari_unet.annotation.suggestion import Suggestion
 from napari_unet.errors import AnnotationError
 from napari_unet.imaging.cleanup import CleanUp
@@ -89,6 +89,7 @@ class ScanSession:
         self.labels = labels
         self.grid = grid_of(images[0])
         self.structures = list(info.structures or (FIRST,))
+        self._n_painted = 0  # of the last structures, how many painting has added
         self.clean: dict[int, CleanUp] = {}
         self.suggested: Suggestion | None = None
         self.step: StepDone | None = None  # latest of the round that made the present model
@@ -187,6 +188,7 @@ class ScanSession:
         values = further_values([each.value for each in self.structures], wanted)
         for number in range(before + 1, len(values) + 1):
             self.structures.append(unnamed(values[number - 1], number))
+        self.structures = named_apart(self.structures)
         return len(self.structures) > before
 
     def usable_label(self, label: int) -> int:
@@ -211,11 +213,46 @@ class ScanSession:
         same = {n for n, (old, new) in pairs if old.value == new.value or old.name == new.name}
         self.clean = {number: clean for number, clean in self.clean.items() if number in same}
         self.structures = list(structures)
+        self._n_painted = 0
         self.ensure_structures(1)
         self.show_structures()
 
+    def add_painted(self, highest: int) -> list[Structure]:
+        """Add structures for labels that were painted, and return them; see `drop_painted`."""
+        before = len(self.structures)
+        self.ensure_structures(highest)
+        self._n_painted += len(self.structures) - before
+        return self.structures[before:]
+
+    def drop_painted(self) -> list[Structure]:
+        """Remove structures that painting has added, once they are not painted any more.
+
+        Not those that somebody has named, or that a model knows; return the others.
+        """
+        model = self.models.present
+        known = 0 if model is None else len(model.card.class_names)
+        dropped: list[Structure] = []
+        while (
+            self._n_painted
+            and len(self.structures) > known
+            and not is_named(self.structures[-1])
+            and highest_label(self.labels.data) < len(self.structures)
+        ):
+            self._n_painted -= 1
+            self.clean.pop(len(self.structures), None)
+            dropped.append(self.structures.pop())
+        return dropped
+
     def change_structure(self, number: int, structure: Structure) -> None:
-        """Give class `number` another name or colour."""
+        """Give class `number` another name or colour.
+
+        Raises
+        ------
+        AnnotationError
+            If another one has the name.
+        """
+        others = [each for n, each in enumerate(self.structures, start=1) if n != number]
+        check_name(structure.name, others)
         self.models.rename(number, self.structures[number - 1].name, structure.name)
         self.structures[number - 1] = structure
         self.show_structures()
@@ -250,6 +287,7 @@ class ScanSession:
                 f"“{self.structures[-1].name}” is used in the mask. Erase it first, then remove it."
             )
         self.structures.pop()
+        self._n_painted = max(0, self._n_painted - 1)
         self.clean.pop(value, None)
         self.show_structures()
         self.labels.selected_label = len(self.structures)

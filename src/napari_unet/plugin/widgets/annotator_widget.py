@@ -10,7 +10,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
-from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
+from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState, Structure
 from napari_unet.errors import NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import StepDone
@@ -131,7 +131,7 @@ class AnnotatorWidget(DockedWidget):
         self.advanced.restore_model.connect(self._restore_model)
         self.paint.brush.connect(act.pick_structure)
         self.paint.structures.picked.connect(act.pick_structure)
-        self.paint.structures.changed.connect(act.change_structure)
+        self.paint.structures.changed.connect(self._change_structure)
         self.paint.structures.added.connect(act.add_structure)
         self.paint.structures.removed.connect(partial(self.try_to, act.remove_last_structure))
         self.paint.strip.jump.connect(self._jump)
@@ -214,6 +214,10 @@ class AnnotatorWidget(DockedWidget):
         self.advanced.show_structures(session.class_names, session.clean)
         self._render_slices()
         self._render_job()
+
+    def _change_structure(self, number: int, structure: Structure) -> None:
+        if not self.try_to(partial(self.annotator.change_structure, number, structure)):
+            self._render_session()  # the row shows the present name again
 
     def _render_screen(self) -> None:
         screen = self.annotator.screen
