@@ -194,10 +194,11 @@ class ScanSession:
     def usable_label(self, label: int) -> int:
         """Give a label, or where that would be neither learned nor saved the one to paint instead.
 
-        That is the one behind the last structure: napari's *new label* asks for 255 once the
+        That is the one behind the last structure, unless the mask shows it (its edit may not have
+        been noticed yet): napari's *new label* asks for 255 once the
         background brush was used.
         """
-        if label in (0, BACKGROUND_BRUSH):
+        if label in (0, BACKGROUND_BRUSH) or label <= highest_label(self.labels.data):
             return label
         return min(label, len(self.structures) + (len(self.structures) < MAX_STRUCTURES))
 
