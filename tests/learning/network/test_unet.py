@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from napari_unet.learning.config import ModelConfig
-from napari_unet.learning.network.resampling import network_size, resample_images
 from napari_unet.learning.network.unet import NearestUpsampler, UNet, folded
 
 TINY = ModelConfig(in_channels=2, n_classes=3, width=4, levels=3)
@@ -148,14 +147,3 @@ def test_dropout_draws_from_the_generator_and_from_nothing_else():
     assert torch.equal(torch.rand(1), expected)
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
-
-
-def test_pixels_that_are_unfolded_of_one_get_no_scores_of_their_own(scene, trained):
-    """Of each 2 x 2 pixels, none is surer than the others: no lattice of dots."""
-    net = trained.checkpoint.network()
-    size = network_size(scene.scan, trained.checkpoint.card.spacing_mm)
-    with torch.inference_mode():
-        scores = net(resample_images(torch.from_numpy(scene.scan.slices), size))
-    phases = (scores[:, 1] - scores[:, 0])[:, : size[0] // 2 * 2, : size[1] // 2 * 2]
-    means = phases.unfold(1, 2, 2).unfold(2, 2, 2).mean((0, 1, 2)).flatten()
-    assert float(means.max() - means.min()) < 0.05

@@ -167,12 +167,6 @@ class UNet(nn.Module):
                     nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # The pixels that are unfolded of one begin alike (ICNR: Aitken et al., 2017,
-        # arXiv:1707.02937). Drawn apart they stay apart: after 80 steps their mean log-odds were
-        # -3.6, -3.6, -3.6 and -2.2, a lattice of dots wherever the network is unsure.
-        pixels = self.config.stride**2
-        with torch.no_grad():
-            self.head.weight.copy_(self.head.weight[::pixels].repeat_interleave(pixels, dim=0))
 
     @property
     def size_divisor(self) -> int:
