@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from napari_unet import __version__
-from napari_unet.errors import SaveError
+from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.formats import nifti as nifti_writer
 from napari_unet.imaging.formats.registry import WRITERS
 from napari_unet.imaging.loading import load_labels
 from napari_unet.imaging.saving import save_mask
+from napari_unet.imaging.scan_file import PROGRAM
 from napari_unet.imaging.sidecar import structures_beside
 from napari_unet.imaging.volume import Grid
 
@@ -194,3 +195,36 @@ def test_one_structure_that_was_damaged_by_hand_costs_itself_only(tmp_path):
     del edited["Structures"][0]["color"], edited["Structures"][2]["index"]
     receipt.sidecar.write_text(json.dumps(edited), encoding="utf-8")
     assert structures_beside(path) == ((1, "Tumour", "#ffd700"), STRUCTURES[1])
+
+
+@pytest.mark.parametrize(
+    ("structure", "row"),
+    [
+        ('{"index": Infinity}', None),
+        ('{"index": NaN}', None),
+        ('{"index": -1}', None),
+        ('{"index": 0}', None),
+        ('{"index": 4294967296}', None),
+        ('{"index": 1e400}', None),
+        ('{"index": 2, "name": 7, "color": "red"}', (2, "Structure 2", "#ffd700")),
+        ('{"index": 2, "name": "a\\u001b", "color": "#12"}', (2, "a\\x1b", "#ffd700")),
+        ('{"index": 2, "name": "a", "color": {"a": 1}}', (2, "a", "#ffd700")),
+    ],
+)
+def test_a_structure_of_impossible_values_costs_itself_only(tmp_path, structure, row):
+    (tmp_path / "mask.json").write_text(
+        f'{{"GeneratedBy": [{{"Name": "{PROGRAM}"}}], "Geometry": {{"File": "/"}}, '
+        f'"Structures": [{structure}, {{"index": 9, "name": "b", "color": "#e6550d"}}]}}'
+    )
+    rows = structures_beside(tmp_path / "mask.nii")
+    assert rows == ((row,) if row else ()) + ((9, "b", "#e6550d"),)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_sidecar_that_cannot_be_read_is_told_and_kept(tmp_path):
+    os.mkfifo(tmp_path / "mask.json")
+    with pytest.raises(VolumeError, match=r"mask\.json is a pipe"):
+        structures_beside(tmp_path / "mask.nii")
+    receipt = save_mask(MASK, GRID, tmp_path / "mask.nii")
+    assert receipt.ok
+    assert "mask.json is a pipe" in receipt.remark

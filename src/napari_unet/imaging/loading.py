@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,8 @@ from napari_unet.imaging.regridding import (
     same_grid,
     same_voxels,
 )
-from napari_unet.imaging.scan_file import ScanFile, Voxels, too_large
+from napari_unet.imaging.scan_file import LARGEST_LABEL, ScanFile, Voxels, check_memory, too_large
 from napari_unet.imaging.volume import Grid, Volume
-
-LARGEST_LABEL = 2**32 - 1
-"""Larger values cannot be class numbers."""
 
 ROUNDING = 1e-6
 """How far from a whole number resampling or scaling by others may leave a label."""
@@ -98,6 +96,7 @@ def load_volume(
         for scan, same in zip(scans, places, strict=True)
         for index in _chosen(scan, volumes)
     ]
+    check_memory(scans[0].path, grid, 4 * len(channels) * math.prod(grid.shape))
     try:
         data = np.empty((len(channels), *grid.shape_zyx), dtype=np.float32)
     except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from napari_unet.errors import NapariUnetError, VolumeError
@@ -223,6 +224,22 @@ def check_size(path: Path, claimed: int, held: int, *, factor: int = 1) -> None:
         )
 
 
+def check_memory(path: Path, grid: Grid, needed: int) -> None:
+    """Refuse what is larger than all memory before any is taken: systems lend more than they have.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for the message.
+    grid : Grid
+        Its grid, for the message.
+    needed : int
+        Bytes.
+    """
+    if needed > psutil.virtual_memory().total:
+        raise VolumeError(too_large(path, grid))
+
+
 def shear_notes(grid: Grid) -> tuple[str, ...]:
     """Say that voxels are not rectangular, where they are not."""
     directions = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
@@ -280,6 +297,9 @@ def unreadable(path: Path, kind: str, error: BaseException | str) -> str:
         f"({reason}). Copy or export it again."
     )
 
+
+LARGEST_LABEL = 2**32 - 1
+"""Larger values cannot be class numbers."""
 
 StructureRow: TypeAlias = tuple[int, str, str]
 """Value, name and colour (``#rrggbb``) of a structure."""

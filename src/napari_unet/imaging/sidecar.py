@@ -20,19 +20,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from napari_unet import __version__
-from napari_unet.errors import SaveError
+from napari_unet.errors import SaveError, VolumeError
 from napari_unet.imaging.atomic import atomic_path
 from napari_unet.imaging.dicom.headers import is_dicom
 from napari_unet.imaging.dicom.seg_reader import segments_of as dicom_segments_of
 from napari_unet.imaging.formats.nrrd import segments_of
 from napari_unet.imaging.formats.registry import suffix_of
 from napari_unet.imaging.receipt import GeometryReceipt
-from napari_unet.imaging.scan_file import PROGRAM, StructureRow, structure_row
+from napari_unet.imaging.scan_file import (
+    LARGEST_LABEL,
+    PROGRAM,
+    StructureRow,
+    check_file,
+    not_opened,
+    structure_row,
+)
+
+LONGEST = 2**26
+"""Bytes that are read of a sidecar."""
 
 
 def sidecar_of(mask: Path) -> Path:
@@ -44,8 +55,10 @@ def sidecar_of(mask: Path) -> Path:
     whole = mask.with_name(f"{mask.name}.json")
     suffix = suffix_of(mask) or mask.suffix
     short = mask.with_name(mask.name[: len(mask.name) - len(suffix)] + ".json")
-    taken = _is_of_another(_content(short), mask)
-    return whole if taken or _is_ours(_content(whole)) else short
+    with suppress(VolumeError):  # one that cannot be read is nobody's
+        if _is_ours(_content(whole)) or _is_of_another(_content(short), mask):
+            return whole
+    return short
 
 
 def store_beside(
@@ -64,8 +77,13 @@ def store_beside(
         If it cannot be written; the mask stays.
     """
     path = sidecar_of(receipt.path)
-    if os.path.exists(path) and not _is_ours(_content(path)):
-        remark = f"Names and receipt are not stored: {path.name} belongs to another program."
+    try:
+        foreign = os.path.exists(path) and not _is_ours(_content(path))
+        reason = f"{path.name} belongs to another program." if foreign else ""
+    except VolumeError as error:
+        reason = str(error)
+    if reason:
+        remark = f"Names and receipt are not stored: {reason}"
         return replace(receipt, remark=f"{receipt.remark} {remark}".lstrip())
     text = json.dumps(_describe(receipt, structures, sources), indent=2, ensure_ascii=False)
     try:
@@ -103,9 +121,11 @@ def _rows(content: Any) -> tuple[StructureRow, ...]:
     try:
         for each in content["Structures"]:
             try:
-                rows.append(structure_row(int(each["index"]), each.get("name"), each.get("color")))
-            except (AttributeError, KeyError, TypeError, ValueError):  # costs itself only
-                continue
+                value = int(each["index"])
+                if 0 < value <= LARGEST_LABEL:
+                    rows.append(structure_row(value, each.get("name"), each.get("color")))
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+                continue  # costs itself only
     except (KeyError, TypeError):
         return ()
     return tuple(rows)
@@ -144,9 +164,22 @@ def _relative(source: Path, folder: Path) -> str:
 
 
 def _content(path: Path) -> Any:
+    """What a sidecar says; None if there is none, or it is no JSON.
+
+    Raises
+    ------
+    VolumeError
+        If it is there, but cannot be read: names would be lost without a word.
+    """
+    if not os.path.lexists(path):
+        return None
+    check_file(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        with path.open("rb") as file:
+            return json.loads(file.read(LONGEST))
+    except OSError as error:
+        raise VolumeError(not_opened(path, error)) from error
+    except (ValueError, RecursionError):
         return None
 
 
@@ -158,7 +191,7 @@ def _is_of_another(content: Any, mask: Path) -> bool:
         named = str(content["Geometry"]["File"])
     except (KeyError, TypeError):  # edited by hand
         return False
-    return named != mask.name and mask.with_name(Path(named).name).is_file()
+    return named != mask.name and os.path.isfile(mask.parent / Path(named).name)
 
 
 def _is_ours(content: Any) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from napari_unet.annotation.label_files import MOST_CLASSES
 from napari_unet.annotation.states import IGNORE_LABEL, PALETTE
 from napari_unet.errors import UsageError
-from napari_unet.imaging.loading import LARGEST_LABEL
+from napari_unet.imaging.scan_file import LARGEST_LABEL
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.calibration import Calibration
 from napari_unet.learning.config import NORMALISATION, Millimetres, ModelConfig, SliceName

@@ -78,3 +78,41 @@ def test_a_network_learns_from_a_picture_and_segments_it(tmp_path):
     found = api.segment(tmp_path / "cells.png", model)
     truth = cells()[:1] < 150
     assert 2 * np.count_nonzero(found & truth) / (found.sum() + truth.sum()) > 0.8
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 20, 20), np.complex64),
+        np.zeros((1, 400), np.uint8),
+        np.zeros((2, 2, 2, 20, 20), np.uint8),
+        np.zeros((4, 20, 20), np.float16),
+    ],
+    ids=["complex", "one row", "five axes", "half"],
+)
+def test_an_odd_stack_is_read_or_refused_in_a_sentence(tmp_path, pixels):
+    tifffile.imwrite(tmp_path / "odd.tif", pixels, photometric="minisblack")
+    if pixels.dtype == np.float16:
+        assert load_volume(tmp_path / "odd.tif").shape_zyx == (4, 20, 20)
+        return
+    with pytest.raises(VolumeError, match=r"odd\.tif"):
+        load_volume(tmp_path / "odd.tif")
+
+
+def test_a_damaged_stack_is_told_once(tmp_path, caplog):
+    tifffile.imwrite(tmp_path / "cells.tif", cells(4), photometric="minisblack")
+    content = (tmp_path / "cells.tif").read_bytes()
+    (tmp_path / "cells.tif").write_bytes(content[:16] + bytes(60) + content[76:])
+    with pytest.raises(VolumeError, match=r"cells\.tif"):
+        load_volume(tmp_path / "cells.tif")
+    assert not caplog.records
+
+
+def test_a_picture_that_announces_more_than_it_can_hold_is_refused(tmp_path, recwarn):
+    Image.fromarray(cells()[0]).save(tmp_path / "cells.bmp")
+    content = bytearray((tmp_path / "cells.bmp").read_bytes())
+    content[18:26] = (9_000).to_bytes(4, "little") * 2
+    (tmp_path / "cells.bmp").write_bytes(content)
+    with pytest.raises(VolumeError, match="announces"):
+        load_volume(tmp_path / "cells.bmp")
+    assert not recwarn.list

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import math
 import os
@@ -49,6 +50,9 @@ from napari_unet.imaging.volume import Grid
 
 PAIR_SUFFIXES = (".hdr", ".img")
 """NIfTI or Analyze as a pair of files: read, never written."""
+
+LONGEST_HEADER = 2**26
+"""Bytes of one extension of a header; those of whole DICOM headers are some hundred thousand."""
 
 LABEL_INTENT = 1002
 """NIFTI_INTENT_LABEL: the voxels are class numbers."""
@@ -159,13 +163,30 @@ def _load(path: Path) -> Any:
         with ExitStack() as opened:
             for file in files.values():
                 if os.path.exists(name := file.filename or ""):  # SPM's .mat mostly is not there
-                    file.fileobj = opened.enter_context(open_unpacked(Path(name)))
+                    opener: Any = _HeaderFile(opened.enter_context(open_unpacked(Path(name))))
+                    file.fileobj = opener
             with files.get("header", files["image"]).get_prepare_fileobj("rb") as header:
                 start = header.read(_SNIFFED)
             recognises = getattr(kind.header_class, "may_contain_header", lambda _: True)
             if recognises(start):
                 return kind.from_file_map(files)
     raise ImageFileError("its header is of another kind")
+
+
+class _HeaderFile:
+    """A file as nibabel reads headers from it: a few bytes may announce gigabytes of extensions."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size if 0 <= size <= LONGEST_HEADER else LONGEST_HEADER + 1)
+        if len(piece) > LONGEST_HEADER:
+            raise ValueError(f"its header goes on for more than {LONGEST_HEADER:,} bytes")
+        return piece
 
 
 @contextmanager

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +55,17 @@ def open_picture(path: Path) -> ScanFile:
     """
     is_tiff = path.suffix.lower() in (".tif", ".tiff")
     try:
-        pages = _tiff_pages(path) if is_tiff else _picture(path)
+        with _quietly():
+            pages = _tiff_pages(path) if is_tiff else _picture(path)
+        grid = grid_of_pages(pages)
     except VolumeError:
         raise
+    except MemoryError as error:
+        raise VolumeError(
+            f"{path.name} does not fit into memory. Close other programs, or use a smaller picture."
+        ) from error
     except Exception as error:  # decoders of damaged files raise whatever comes up
         raise VolumeError(unreadable(path, "a picture", error)) from error
-    grid = grid_of_pages(pages)
     check_shape(path, grid.shape)
     return ScanFile(
         path=path,
@@ -68,6 +78,19 @@ def open_picture(path: Path) -> ScanFile:
     )
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Print nothing of what decoders find in damaged files: it is told in one sentence."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
+
+
 def _tiff_pages(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
@@ -77,7 +100,11 @@ def _tiff_pages(path: Path) -> NDArray[Any]:
                 f"{path.name} holds colours, channels or time ({series.axes}: {shape}). Save one "
                 "greyscale stack of it."
             )
-        claimed = int(np.prod(shape, dtype=np.int64)) * series.dtype.itemsize
+        if series.dtype.kind not in "buif":
+            raise VolumeError(
+                f"{path.name} holds {series.dtype} numbers. Save it as float32 first."
+            )
+        claimed = math.prod(shape) * series.dtype.itemsize
         check_size(path, claimed, path.stat().st_size, factor=DEFLATE_LIMIT)
         pages = np.asarray(series.asarray())
     return pages if pages.ndim == 3 else pages[None]
@@ -89,6 +116,7 @@ def _picture(path: Path) -> NDArray[Any]:
             raise VolumeError(
                 f"{path.name} is a colour picture ({image.mode}). Save it in greyscale."
             )
+        check_size(path, image.width * image.height, path.stat().st_size, factor=DEFLATE_LIMIT)
         page = np.asarray(image.convert("L") if image.mode == "1" else image)
     return page[None]
 

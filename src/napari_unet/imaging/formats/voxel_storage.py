@@ -30,6 +30,7 @@ from napari_unet.imaging.scan_file import (
     Voxels,
     check_directions,
     check_file,
+    check_memory,
     check_size,
     file_size,
     shear_notes,
@@ -49,6 +50,10 @@ _ZLIB = tuple(bytes([0x78, flags]) for flags in (0x01, 0x5E, 0x9C, 0xDA))
 
 _FIRST_BYTES = {GZIP: "gzip", b"BZh": "bzip2"} | dict.fromkeys(_ZLIB, "zlib")
 """What compressed voxels begin with."""
+
+
+MOST_SKIPPED = 2**28
+"""Bytes of unpacked content that may be skipped before the voxels: a header may be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,8 @@ def scan_behind_header(
     count = storage.count // math.prod(grid.shape)
 
     def read(index: int) -> Voxels:
+        if storage.encoding != "raw":
+            check_memory(path, grid, storage.count * storage.dtype.itemsize)
         try:
             stored = read_voxels(path, kind, storage).transpose(order)
         except MemoryError as error:
@@ -229,6 +236,9 @@ def check_storage(path: Path, kind: str, storage: Storage) -> None:
     wrong = storage.line_skip < 0 or storage.byte_skip < -1
     if wrong or (storage.byte_skip == -1 and storage.encoding != "raw"):
         raise VolumeError(unreadable(path, kind, "its header says to skip a negative length"))
+    if storage.encoding not in ("raw", "text") and storage.byte_skip > MOST_SKIPPED:
+        reason = f"its header says to unpack {storage.byte_skip:,} bytes that are not used"
+        raise VolumeError(unreadable(path, kind, reason))
     held = file_size(storage.file) - storage.offset
     if storage.encoding == "text":  # a digit and a space for each value
         check_size(path, 2 * storage.count - 1, held)

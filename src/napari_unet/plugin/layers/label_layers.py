@@ -15,7 +15,7 @@ from napari_unet.annotation.label_files import ignored_value
 from napari_unet.annotation.states import BACKGROUND_BRUSH, Structure
 from napari_unet.annotation.structures import FIRST, MOST, pair, to_classes, values_in
 from napari_unet.errors import AnnotationError, GridMismatchError, VolumeError
-from napari_unet.imaging.loading import LARGEST_LABEL
+from napari_unet.imaging.scan_file import LARGEST_LABEL
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.plugin.layers.geometry import exact_place, in_display_order
 from napari_unet.plugin.layers.metadata import LayerInfo, LayerRole
