@@ -8,7 +8,6 @@ from napari_unet.learning.config import TrainConfig
 from napari_unet.learning.network.checkpoint import Checkpoint
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
-from napari_unet.plugin.widgets.train_panel import TrainPanel
 
 # -- the panels ------------------------------------------------------------------
 
@@ -132,12 +131,3 @@ def test_a_model_of_more_structures_is_refused_and_the_list_stays(twice):
     assert twice.widget.advanced.model.currentIndex() == -1
     choose(twice, 1)
     assert twice.session.models.present is not None
-
-
-def test_progress_says_how_many_slices_are_held_back(qtbot):
-    from napari_unet.learning.events import StepDone
-
-    panel = TrainPanel()
-    qtbot.addWidget(panel)
-    panel.add_step(StepDone(1, 0.5, 3.0, 0.5, n_slices=5, n_held_back=1))
-    assert panel.progress.format().endswith("5 + 1 slices")
