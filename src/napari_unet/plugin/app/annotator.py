@@ -36,6 +36,7 @@ from napari_unet.plugin.app.panel_text import Said
 from napari_unet.plugin.app.scan_on_screen import ScanOnScreen
 from napari_unet.plugin.app.session import MAX_STRUCTURES, ScanSession
 from napari_unet.plugin.app.session_registry import SessionRegistry
+from napari_unet.plugin.app.shortcuts import Shortcut
 from napari_unet.plugin.app.work_controller import WorkController
 from napari_unet.plugin.layers.label_layers import highest_label, is_from_elsewhere, lies_over
 from napari_unet.plugin.layers.reorient import reoriented
@@ -177,7 +178,7 @@ class Annotator(QObject):
         if mask is not None:
             self.take_mask(mask, complete=complete)
         elif adopts and (shown := session.record.slices_in(*TOUCHED, SliceState.PREDICTED)):
-            became = "correct them, or accept them as they are (Shift-Enter)."
+            became = f"correct them, or accept them as they are ({Shortcut.ACCEPT.key})."
             if complete:
                 became = "they count as annotated. Reset those that are not."
             self.say(f"{len(shown)} slices of “{session.labels.name}” show a structure: {became}")
@@ -274,9 +275,16 @@ class Annotator(QObject):
             session.record.set_partial(index, partial)
         self._on_edited(session, [index])
 
+    def toggle_partial(self) -> None:
+        """Have only the painted voxels of the slice count, or all again."""
+        session, index = self._slice_on_screen("say what counts there")
+        self.set_partial(session.record.state(index) is not SliceState.PARTIAL)
+
     def reset_slice(self) -> None:
         """Forget what was painted on the slice; the model's prediction returns."""
         session, index = self._slice_on_screen("reset it")
+        if session.record.state(index) in UNTOUCHED:
+            raise AnnotationError("You have not painted on this slice.")
         session.reset(index)
         session.segmentation.refresh()
         self._on_edited(session, [index])
@@ -297,6 +305,26 @@ class Annotator(QObject):
         said = f"Slice {suggestion.index}: {suggestion.reason}"
         self.say(f"{said}. {mended}" if mended else said)
         self.slices_changed.emit()
+
+    def go_to_annotated(self, step: int) -> None:
+        """Go to the next (1) or the previous (-1) slice that a person has annotated."""
+        layer = self.require_session().segmentation
+        self.screen.make_seen()
+        layer.face_axis()
+        here = layer.visible_index
+        annotated = layer.record.slices_in(*TOUCHED)[::step]
+        found = next((index for index in annotated if (index - here) * step > 0), None)
+        if found is None:
+            where = "after" if step > 0 else "before"
+            self.say(f"No slice {where} this one is annotated.")
+            return
+        layer.go_to(found)
+        self.slices_changed.emit()
+
+    def toggle_mask(self) -> None:
+        """Hide the mask to see the scan alone, or show it again."""
+        labels = self.require_session().labels
+        labels.visible = not labels.visible
 
     def _slice_on_screen(self, wanted: str) -> tuple[ScanSession, int]:
         """Get the scan and the slice on screen, which the annotator must have seen."""
@@ -418,7 +446,10 @@ class Annotator(QObject):
 
     def _on_unchanged(self, session: ScanSession) -> None:
         if session.record.state(session.segmentation.visible_index) in UNTOUCHED:
-            self.say("Nothing changed: it was like that already. Is the slice right? Shift-Enter.")
+            self.say(
+                "Nothing changed: it was like that already. Is the slice right? "
+                f"{Shortcut.ACCEPT.key}."
+            )
 
     def _on_edited(self, session: ScanSession, indices: list[int]) -> None:
         """Take note of slices that a person has changed, and say what follows from that."""

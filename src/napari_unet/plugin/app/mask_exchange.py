@@ -22,6 +22,7 @@ from napari_unet.imaging.saving import save_mask
 from napari_unet.imaging.sidecar import values_beside
 from napari_unet.imaging.volume import Grid, slices_where
 from napari_unet.plugin.app.session import ScanSession
+from napari_unet.plugin.app.shortcuts import Shortcut
 from napari_unet.plugin.layers.geometry import is_aligned, matrix_of
 from napari_unet.plugin.layers.label_layers import check_255, check_values, values_of_file
 from napari_unet.plugin.layers.metadata import LayerInfo
@@ -171,7 +172,9 @@ def take_over(session: ScanSession, mask: FoundMask, *, complete: bool) -> str:
     session.edited(new)
     session.saved.note(but=unsaved)  # the mask has a file, or a layer, of its own
     session.progress.forget_passed()
-    became = "annotated" if complete else "predictions: correct them, or accept them (Shift-Enter)"
+    became = "annotated"
+    if not complete:
+        became = f"predictions: correct them, or accept them ({Shortcut.ACCEPT.key})"
     said = [f"{len(new)} slices of {mask.name} are {became}."]
     if stayed := len(shown) - len(new):
         said.append(f"{stayed} that you had annotated stay as they were.")

@@ -12,23 +12,25 @@ from napari_unet.annotation.progress import Judgement
 from napari_unet.annotation.scoring import FEWEST
 from napari_unet.learning.calibration import MATURE_STEPS
 from napari_unet.learning.events import StepDone
+from napari_unet.plugin.app.shortcuts import Shortcut
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.text import counted
 
+_NEXT = Shortcut.NEXT.key
 NO_SCAN = "Open an MRI volume: File > Open, drag and drop, or File > Open Sample."
 CHOOSE = "Choose the scan to annotate."
-WELCOME = "Paint the structure on a few slices (N suggests one), then press Train."
-PAINTED = "Press Train, or paint on more slices first (N suggests one)."
-TRAINED = "Correct the suggested slice (N) and train again, or segment the volume."
+WELCOME = f"Paint the structure on a few slices ({_NEXT} suggests one), then press Train."
+PAINTED = f"Press Train, or paint on more slices first ({_NEXT} suggests one)."
+TRAINED = f"Correct the suggested slice ({_NEXT}) and train again, or segment the volume."
 DELETED = "The Segmentation layer was deleted; your strokes are kept."
 
 _NO_MODEL = "Train or load a model first"
 _START_HELP = (
-    "Learn from the annotated slices; go on painting meanwhile.\n"
+    f"Learn from the annotated slices ({Shortcut.TRAIN.key}); go on painting meanwhile.\n"
     "If all that is painted hangs together, slices far beyond it are taken for empty:\n"
     "if there may be others there, as with metastases, paint two"
 )
-_STOP_HELP = "End this round now; the best weights so far are kept"
+_STOP_HELP = f"End this round now; the best weights so far are kept ({Shortcut.TRAIN.key})"
 _FILL_HELP = (
     "Interpolate the outlines between annotated slices, without any training.\n"
     "Correct the filled slices as you correct predictions, which take their place."

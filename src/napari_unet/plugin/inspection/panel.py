@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet.plugin.inspection.architecture_view import ArchitectureView
 from napari_unet.plugin.inspection.controller import InspectionController
-from napari_unet.plugin.widgets.dock_widget import DockedWidget, WheelGuard
+from napari_unet.plugin.widgets.dock_widget import DockedWidget, HelpRow, WheelGuard
 from napari_unet.plugin.widgets.message_line import MessageLine
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class InspectionPanel(DockedWidget):
         self.units.setWordWrap(True)
         self.units.setToolTip("What the colour bars at the edge of the picture measure")
         self.message = MessageLine()
+        self.help = HelpRow()
         self._wheel_guard = WheelGuard(self)
         self._wheel_guard.watch(
             self.level, self.channel_grid, self.rank, self.method, self.variation
@@ -128,6 +129,7 @@ class InspectionPanel(DockedWidget):
         column.addWidget(self.units)
         column.addStretch()
         column.addWidget(self.message)
+        column.addWidget(self.help)
         self.setMinimumWidth(316)
 
     def _connect(self) -> None:

@@ -11,16 +11,17 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState, Structure
-from napari_unet.errors import NapariUnetError
+from napari_unet.errors import AnnotationError, NapariUnetError
 from napari_unet.imaging.volume import PLANES
 from napari_unet.learning.events import StepDone
 from napari_unet.plugin.app.annotator import Annotator
 from napari_unet.plugin.app.panel_text import Model, PanelState, panel_text
+from napari_unet.plugin.app.shortcuts import Shortcut
 from napari_unet.plugin.app.tasks import Activity
 from napari_unet.plugin.layers.scan_layers import knows_patient, why_not_a_scan
 from napari_unet.plugin.widgets.advanced_panel import AdvancedPanel
 from napari_unet.plugin.widgets.close_guard import CloseGuard
-from napari_unet.plugin.widgets.dock_widget import DockedWidget
+from napari_unet.plugin.widgets.dock_widget import DockedWidget, HelpRow
 from napari_unet.plugin.widgets.file_dialogs import (
     ask_complete,
     ask_mask_to_load,
@@ -52,8 +53,8 @@ def _let_go(
     if annotator.open:
         annotator.close()
         marks.close()
-        for key in KEYS:
-            viewer.bind_key(key, None)
+        for shortcut in VIEWER_KEYS:
+            viewer.bind_key(shortcut.key, None)
 
 
 class AnnotatorWidget(DockedWidget):
@@ -76,6 +77,7 @@ class AnnotatorWidget(DockedWidget):
         self.result = ResultPanel()
         self.advanced = AdvancedPanel(self.annotator.config)
         self.message = MessageLine()
+        self.help = HelpRow()
         self.choice = ScanChoice(self.annotator, self.scan, self.try_to, self._render_session)
         self._lay_out()
         self._shown: object = None  # the session whose curve is shown
@@ -95,9 +97,9 @@ class AnnotatorWidget(DockedWidget):
         )
         for emitter, callback in self._connections:
             emitter.connect(callback)
-        for key, action in KEYS.items():
-            do = partial(self.try_to, partial(action, self.annotator))
-            viewer.bind_key(key, _key_action(do), overwrite=True)
+        for shortcut, action in VIEWER_KEYS.items():
+            do = partial(self.try_to, partial(action, self))
+            viewer.bind_key(shortcut.key, _key_action(do), overwrite=True)
         # When the window goes, the C++ half of this widget goes first: only Python here.
         self.destroyed.connect(
             partial(_let_go, viewer, self.annotator, self.marks, self._connections)
@@ -123,6 +125,7 @@ class AnnotatorWidget(DockedWidget):
         layout.setSpacing(0)
         layout.addWidget(scroll)
         layout.addWidget(self.message)
+        layout.addWidget(self.help)
         self.setMinimumWidth(316)
 
     def _connect_panels(self) -> None:
@@ -139,7 +142,7 @@ class AnnotatorWidget(DockedWidget):
         self.paint.next.clicked.connect(lambda: self.try_to(act.next_slice))
         self.paint.partial.clicked.connect(lambda on: self.try_to(partial(act.set_partial, on)))
         self.paint.reset.clicked.connect(lambda: self.try_to(act.reset_slice))
-        self.train.start.clicked.connect(self._train_or_stop)
+        self.train.start.clicked.connect(self.train_or_stop)
         self.advanced.config_changed.connect(partial(setattr, act, "config"))
         self.result.segment.clicked.connect(self._segment_or_stop)
         self.result.fill.clicked.connect(lambda: self.try_to(act.fill))
@@ -309,6 +312,18 @@ class AnnotatorWidget(DockedWidget):
             said=act.said,
         )
 
+    def toggle_background(self) -> None:
+        """Take the background brush on a partial slice, or give it back."""
+        session = self.annotator.require_session()
+        state = session.record.state(session.segmentation.visible_index)
+        erasing = session.segmentation.label == BACKGROUND_BRUSH
+        if state is not SliceState.PARTIAL and not erasing:
+            raise AnnotationError(
+                "The background brush is for slices on which only painted voxels count. "
+                f"Press {Shortcut.PARTIAL.key} to make this one so."
+            )
+        self.paint.take_background(not erasing)
+
     # -- files -----------------------------------------------------------------
 
     def _load_mask(self) -> None:
@@ -335,7 +350,8 @@ class AnnotatorWidget(DockedWidget):
 
     # -- work ------------------------------------------------------------------
 
-    def _train_or_stop(self) -> None:
+    def train_or_stop(self) -> None:
+        """Start to train; or stop what is running."""
         if self.annotator.work.running:
             self.annotator.stop()
         elif self.try_to(self.annotator.train):
@@ -380,8 +396,18 @@ class AnnotatorWidget(DockedWidget):
         self.train.follow_theme(self.viewer.theme)
 
 
-KEYS = {"Shift-Enter": Annotator.accept_slice, "N": Annotator.next_slice}
-"""Viewer keys and what they do; free in napari's own settings."""
+VIEWER_KEYS: dict[Shortcut, Callable[[AnnotatorWidget], object]] = {
+    Shortcut.ACCEPT: lambda widget: widget.annotator.accept_slice(),
+    Shortcut.RESET: lambda widget: widget.annotator.reset_slice(),
+    Shortcut.PARTIAL: lambda widget: widget.annotator.toggle_partial(),
+    Shortcut.BACKGROUND: AnnotatorWidget.toggle_background,
+    Shortcut.NEXT: lambda widget: widget.annotator.next_slice(),
+    Shortcut.NEXT_ANNOTATED: lambda widget: widget.annotator.go_to_annotated(1),
+    Shortcut.PREVIOUS_ANNOTATED: lambda widget: widget.annotator.go_to_annotated(-1),
+    Shortcut.TRAIN: AnnotatorWidget.train_or_stop,
+    Shortcut.HIDE: lambda widget: widget.annotator.toggle_mask(),
+}
+"""What the keys do in the viewer, whatever has the focus there."""
 
 
 def _key_action(action: Callable[[], object]) -> Callable[[Viewer], None]:

@@ -2,10 +2,72 @@
 
 from __future__ import annotations
 
+from importlib.metadata import metadata
+
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QPushButton, QWidget
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QDialog,
+    QDockWidget,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_unet.plugin.app.panel_text import ButtonText
+from napari_unet.plugin.app.shortcuts import Shortcut
+
+
+def manual_url() -> str:
+    """Address of the manual, as the package's metadata have it."""
+    urls = metadata("napari-unet-mri").get_all("Project-URL") or []
+    return dict(url.split(", ", 1) for url in urls)["Homepage"]
+
+
+class HelpRow(QWidget):
+    """A link to the manual, and a button (or the key ?) for the sheet of keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manual = QLabel(f"<a href='{manual_url()}'>Manual</a>")
+        self.manual.setOpenExternalLinks(True)
+        self.manual.setToolTip(f"Open the manual in the browser: {manual_url()}")
+        self.keys = QToolButton()
+        self.keys.setText(Shortcut.HELP.key)
+        self.keys.setToolTip(f"{Shortcut.HELP.does} ({Shortcut.HELP.key})")
+        self.keys.clicked.connect(self.show_keys)
+        self.sheet: QDialog | None = None
+        # Not one of napari's bindings: they know no key that needs Shift on some keyboards only.
+        shortcut = QShortcut(QKeySequence(Shortcut.HELP.key), self)
+        shortcut.activated.connect(self.show_keys)
+        shortcut.activatedAmbiguously.connect(self.show_keys)  # both docks side by side
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 8, 6)
+        row.addStretch()
+        row.addWidget(self.manual)
+        row.addWidget(self.keys)
+
+    def show_keys(self) -> None:
+        """Show the sheet of keys beside the work; again: to the front."""
+        if self.sheet is None:
+            self.sheet = QDialog(self.window())
+            self.sheet.setWindowTitle("Keys of U-Net MRI")
+            rows = "".join(
+                f"<tr><td style='padding-right: 14px'><b>{each.key}</b></td>"
+                f"<td>{each.does}</td></tr>"
+                for each in Shortcut
+            )
+            text = QLabel(
+                f"<table cellpadding='3'>{rows}</table>"
+                "<p>Keys of napari's own tools: <i>Help &gt; Show shortcuts</i>.</p>"
+            )
+            QVBoxLayout(self.sheet).addWidget(text)
+        self.sheet.show()
+        self.sheet.raise_()
 
 
 class DockedWidget(QWidget):

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 from napari_unet.annotation.states import BACKGROUND_BRUSH, TOUCHED, SliceState
 from napari_unet.imaging.orientation import is_oblique, slice_position
 from napari_unet.imaging.volume import Grid
+from napari_unet.plugin.app.shortcuts import Shortcut
 from napari_unet.plugin.widgets.slice_strip import (
     FILLED,
     STATE_COLORS,
@@ -20,13 +21,15 @@ from napari_unet.plugin.widgets.structure_list import StructureList
 _PARTIAL_HELP = (
     "Partial slice: learn only from what you paint here. Paint here and there in all of the\n"
     "structure, and with the background brush what is not one: far from painted structures,\n"
-    "background is assumed."
+    f"background is assumed ({Shortcut.PARTIAL.key})."
 )
 _BACKGROUND_HELP = (
     "Background brush: paint what is NOT a structure on a partial slice.\n"
-    "Press again to paint the structure."
+    f"Press again to paint the structure ({Shortcut.BACKGROUND.key})."
 )
-_RESET_HELP = "Forget what you painted on this slice; the model's prediction returns"
+_RESET_HELP = (
+    f"Forget what you painted on this slice; the model's prediction returns ({Shortcut.RESET.key})"
+)
 
 
 class PaintPanel(QWidget):
@@ -50,13 +53,13 @@ class PaintPanel(QWidget):
         self.place = QLabel()
         self.accept = QPushButton("Accept slice")
         self.accept.setToolTip(
-            "This slice is right as it is, also if it is empty (Shift-Enter).\n"
+            f"This slice is right as it is, also if it is empty ({Shortcut.ACCEPT.key}).\n"
             "A stroke accepts its slice by itself: what you leave unpainted is background."
         )
         self.next = QPushButton("Next slice")
         self.next.setToolTip(
             "Go to the slice farthest from what is annotated, of those between painted slices\n"
-            "and those with predictions; again: to the next one (N)"
+            f"and those with predictions; again: to the next one ({Shortcut.NEXT.key})"
         )
         self.reset = QPushButton("Reset")
         self.reset.setToolTip(_RESET_HELP)
@@ -65,7 +68,7 @@ class PaintPanel(QWidget):
         self.background = QPushButton("Background")
         self.background.setCheckable(True)
         self.background.setToolTip(_BACKGROUND_HELP)
-        self.background.clicked.connect(self._on_background)
+        self.background.clicked.connect(self.take_background)
         self.structures.picked.connect(lambda _value: self.background.setChecked(False))
         top = QHBoxLayout()
         top.addWidget(self.slice, 1)
@@ -151,8 +154,9 @@ class PaintPanel(QWidget):
             f"{done} of {total} {plane} slices are annotated: you painted or accepted them"
         )
 
-    def _on_background(self, checked: bool) -> None:
-        value = BACKGROUND_BRUSH if checked else self.structures.last
+    def take_background(self, take: bool) -> None:
+        """Ask for the background brush, or for the structure painted last."""
+        value = BACKGROUND_BRUSH if take else self.structures.last
         self.structures.show_selected(value)
         self.brush.emit(value)
 
@@ -173,6 +177,7 @@ def _legend() -> QLabel:
     )
     label.setStyleSheet("font-size: 8pt;")
     label.setToolTip(
-        "What the colours of the strip mean (grey: untouched); click the strip to see a slice"
+        "What the colours of the strip mean (grey: untouched); click the strip to see a slice.\n"
+        f"{Shortcut.PREVIOUS_ANNOTATED.key} and {Shortcut.NEXT_ANNOTATED.key}: annotated slices"
     )
     return label
