@@ -23,6 +23,8 @@ from napari_unet.learning.config import BorderWeighting, ModelConfig, Recipe, Tr
 from napari_unet.learning.events import RoundDone
 from napari_unet.learning.network.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("narrow_network")
+
 SHAPE = (24, 32, 17)  # as stored: x, y, z
 AFFINE = np.array([[1, 0, 0, -12], [0, -1, 0, 16], [0, 0, 3, -15], [0, 0, 0, 1.0]])  # R, P, S
 

@@ -28,7 +28,7 @@ class Scene:
 
 
 def make_scene(
-    shape: tuple[int, int, int] = (12, 61, 75),
+    shape: tuple[int, int, int] = (12, 61, 107),
     *,
     channels: int = 1,
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
@@ -39,7 +39,7 @@ def make_scene(
         *(np.arange(n) * s for n, s in zip(shape, spacing_mm, strict=True)), indexing="ij"
     )
     middle = [(n - 1) * s / 2 for n, s in zip(shape, spacing_mm, strict=True)]
-    head = ((y - middle[1]) / 26) ** 2 + ((x - middle[2]) / 30) ** 2 < 1
+    head = ((y - middle[1]) / 26) ** 2 + ((x - middle[2]) / middle[2] / 0.93) ** 2 < 1
     ball = ((z - middle[0]) * 2) ** 2 + (y - middle[1] - 4) ** 2 + (x - middle[2] + 8) ** 2 < 81
     data = 100.0 * head + 80.0 * ball
     data = np.stack([data + rng.normal(0, 5, shape) for _ in range(channels)])

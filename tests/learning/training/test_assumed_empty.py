@@ -116,9 +116,9 @@ def test_several_objects_in_one_scan_may_be_in_the_others_too():
 
 def _tall_scan():
     """A ball about slice 20 of 80, and at 60 an oval that looks much like it."""
-    shape = (80, 61, 75)
-    z, y, x = np.mgrid[:80, :61, :75]
-    data = 100.0 * (((y - 30) / 26) ** 2 + ((x - 37) / 30) ** 2 < 1)
+    shape = (80, 61, 107)
+    z, y, x = np.mgrid[:80, :61, :107]
+    data = 100.0 * (((y - 30) / 26) ** 2 + ((x - 53) / 49) ** 2 < 1)
     ball = (z - 20) ** 2 + (y - 34) ** 2 + (x - 29) ** 2 < 64
     oval = (z - 60) ** 2 + ((y - 25) / 2) ** 2 + (x - 48) ** 2 < 36
     data += 80 * ball + 45 * oval + np.random.default_rng(0).normal(0, 5, shape)

@@ -146,8 +146,8 @@ def test_the_recipe_of_training_shapes_the_weights(scene, quick):
     card = new_card([scene.scan], config, None, ["square"])
     this_round = TrainingRound([scene.scan], squares_scene(scene), config, card)
     _, _, borders = this_round.examples.batch(4, torch.Generator().manual_seed(0), 0.0)
-    # A gap of 3 mm, small slices enlarged to pixels of half a millimetre: d1 + d2 = 3.5 mm.
-    assert borders.max() == pytest.approx(3.0 * math.exp(-(3.5**2) / (2 * 1.5**2)), abs=1e-4)
+    # A gap of 3 mm, from the middle of a pixel to that of the next: d1 + d2 = 4 mm.
+    assert borders.max() == pytest.approx(3.0 * math.exp(-(4.0**2) / (2 * 1.5**2)), abs=1e-4)
 
 
 def test_without_border_weights_none_are_made(scene):

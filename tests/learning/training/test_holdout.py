@@ -24,7 +24,7 @@ def card(*learned: int, held_back=(), trained_on=("ball",), classes=("ball",)) -
         learned_slices=tuple(("ball", index) for index in learned),
         held_back=tuple(("ball", index) for index in held_back),
     )
-    return ModelCard(ModelConfig(), classes, provenance=history)
+    return ModelCard(ModelConfig(n_classes=1 + len(classes)), classes, provenance=history)
 
 
 def split(scene, known: ModelCard | None, *annotations: LabelledSlice) -> HoldoutSplit:
@@ -267,7 +267,7 @@ def test_a_better_model_replaces_the_old_one(scene, quick):
     first = retrain(scene, quick, scene.annotated(4, 6), None)
     assert first.comparison is None
     assert first.verdict == ""
-    config = dataclasses.replace(quick, max_steps=60)
+    config = dataclasses.replace(quick, max_steps=40)
     second = retrain(scene, config, scene.annotated(1, 3, 4, 5, 6, 7, 9), first.checkpoint)
     assert second.kept == "new"
     assert second.rejected is None

@@ -177,7 +177,7 @@ def test_training_goes_on_after_a_structure_was_added(scene, trained, quick):
     *_, done = train(
         [scene.scan],
         annotations,
-        dataclasses.replace(quick, max_steps=60),
+        dataclasses.replace(quick, max_steps=40),
         class_names=["ball", "air"],
         init=wider,
     )
