@@ -87,7 +87,7 @@ def render(report: Report) -> str:
             f"<td>{as_html(what)}</td></tr>"
             for name, what in report.files
         ),
-        commands=as_html("\n".join(report.commands)),
+        commands="\n".join(map(as_html, report.commands)),
     )
 
 
