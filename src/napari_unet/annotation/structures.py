@@ -25,13 +25,14 @@ MOST = BACKGROUND_BRUSH - 1
 _FEW = 2**16
 """Values below this are looked up in a table of all of them."""
 
-FIRST = Structure("Tumour", PALETTE[0], 1)
-"""What there is to paint on a new scan."""
-
 
 def unnamed(value: int, number: int) -> Structure:
     """Class `number` that nobody has named, after its value in files."""
     return Structure(f"Structure {value}", PALETTE[(number - 1) % len(PALETTE)], value)
+
+
+FIRST = unnamed(1, 1)
+"""What there is to paint on a new scan."""
 
 
 def named_apart(structures: Sequence[Structure]) -> list[Structure]:
@@ -157,7 +158,7 @@ def pair(
             for number, value in enumerate(shown, start=1)
         ]
         names = {each.name for each in found}
-        mine = [s for s in here if s != FIRST and is_named(s)]
+        mine = [s for s in here if is_named(s)]
         found += [s for s in mine if s.value not in shown and s.name not in names]
         return Pairing(tuple(found), {value: place for place, value in enumerate(shown, start=1)})
     structures, notes = list(here), list[str]()

@@ -356,7 +356,7 @@ def test_segment_volume_cleans_up_and_measures(bench):
     np.testing.assert_array_equal(bench.session.labels.data[8] == 1, bench.truth[8])
     untouched = [i for i in range(16) if i not in (8, 15)]
     assert not bench.session.labels.data[untouched].any()
-    assert bench.widget.result.table.item(0, 0).text() == "Tumour"
+    assert bench.widget.result.table.item(0, 0).text() == "Structure 1"
     expected = np.count_nonzero(bench.session.labels.data) * 2.0 / 1000
     assert float(bench.widget.result.table.item(0, 1).text()) == pytest.approx(expected, abs=0.01)
 
@@ -368,7 +368,7 @@ def test_painting_a_new_label_adds_its_structure(bench):
     bench.paint(8, 2, other)
     bench.qtbot.waitUntil(lambda: len(bench.session.structures) == 2)
     bench.train()
-    assert bench.session.models.present.card.class_names == ("Tumour", "Structure 2")
+    assert bench.session.models.present.card.class_names == ("Structure 1", "Structure 2")
 
 
 def test_two_sequences_train_together(bench):
@@ -561,7 +561,7 @@ def test_a_new_label_during_training_joins_the_next_one(bench):
     bench.wait_for_step()
     bench.annotator.stop()
     bench.wait_for_job()
-    assert bench.session.models.present.card.class_names == ("Tumour",)
+    assert bench.session.models.present.card.class_names == ("Structure 1",)
 
 
 @pytest.mark.window

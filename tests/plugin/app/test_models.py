@@ -122,7 +122,7 @@ def test_a_model_of_more_structures_is_refused_and_the_list_stays(twice):
     twice.qtbot.waitUntil(lambda: len(twice.session.structures) == 2)
     twice.annotator.config = TrainConfig(seconds=36_000, max_steps=2, threads=1)
     twice.train()
-    assert twice.session.models.present.card.class_names == ("Tumour", "Structure 2")
+    assert twice.session.models.present.card.class_names == ("Structure 1", "Structure 2")
     twice.widget.advanced.forget.click()
     twice.session.structures.pop()
     choose(twice, 0)

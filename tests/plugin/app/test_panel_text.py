@@ -180,7 +180,7 @@ def test_another_choice_of_sequences_is_not_welcomed_like_a_new_scan(bench):
 
 def test_volumes_and_progress_of_a_scan_come_back_with_it_and_words_about_it_do_not_stay(bench):
     first, labels = bench.session, np.array(bench.truth, np.uint8)
-    first.show_volume(VolumeSegmented(labels, tuple(measure(labels, (2, 1, 1), ["Tumour"]))))
+    first.show_volume(VolumeSegmented(labels, tuple(measure(labels, (2, 1, 1), ["Structure 1"]))))
     first.step = step()
     bench.annotator.say("Done after 60 s. Correct the suggested slice (N) and train again.")
     assert bench.widget.result.table.isVisibleTo(bench.widget)
@@ -191,7 +191,7 @@ def test_volumes_and_progress_of_a_scan_come_back_with_it_and_words_about_it_do_
     bench.viewer.layers.selection.active = first.labels
     assert bench.session is first
     assert bench.widget.result.table.isVisibleTo(bench.widget)
-    assert bench.widget.result.table.item(0, 0).text() == "Tumour"
+    assert bench.widget.result.table.item(0, 0).text() == "Structure 1"
     assert "loss 0.42" in bench.widget.train.progress.text()
     bench.annotator.change_structure(1, replace(first.structures[0], name="Cyst"))
     assert bench.widget.result.table.item(0, 0).text() == "Cyst"

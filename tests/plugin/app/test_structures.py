@@ -23,7 +23,7 @@ def test_next_label_after_the_background_brush_is_a_structure_that_is_learned_an
     assert bench.session.labels.selected_label == 2
     bench.qtbot.waitUntil(lambda: "Label 2 is no structure yet" in bench.widget.message.text)
     bench.paint(8, bench.session.labels.selected_label)
-    assert names(bench) == ["Tumour", "Structure 2"]
+    assert names(bench) == ["Structure 1", "Structure 2"]
     assert (bench.session.record.mask()[8] == 2).any()
     slices = bench.session.progress.training_slices(2)
     assert any((each.labels == 2).any() for each in slices if each.index == 8)
@@ -85,21 +85,21 @@ def test_a_structure_that_a_stroke_added_is_told_and_goes_with_the_stroke(bench)
     )
     bench.session.labels.undo()
     bench.qtbot.wait(1)
-    assert names(bench) == ["Tumour"]
+    assert names(bench) == ["Structure 1"]
     assert "No longer a structure" in bench.widget.message.text
     bench.session.labels.redo()
     bench.qtbot.wait(1)
     bench.widget.paint.structures.list.item(1).setText("Cyst")
     bench.session.labels.undo()
     bench.qtbot.wait(1)
-    assert names(bench) == ["Tumour", "Cyst"]
+    assert names(bench) == ["Structure 1", "Cyst"]
 
 
 def test_no_two_structures_share_a_name(bench):
     bench.annotator.add_structure()
-    bench.widget.paint.structures.list.item(1).setText("tumour")
-    assert names(bench) == ["Tumour", "Structure 2"]
-    assert "There is a structure “tumour” already" in bench.widget.message.text
+    bench.widget.paint.structures.list.item(1).setText("structure 1")
+    assert names(bench) == ["Structure 1", "Structure 2"]
+    assert "There is a structure “structure 1” already" in bench.widget.message.text
     bench.widget.paint.structures.list.item(0).setText("Structure 3")
     bench.annotator.add_structure()
     assert names(bench) == ["Structure 3", "Structure 2", "Structure 3 (2)"]

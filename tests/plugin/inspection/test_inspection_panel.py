@@ -93,7 +93,7 @@ def test_everything_can_be_seen_over_the_scan_and_is_gone_when_removed(bench, op
     level = next(each for each in panel.controller.levels if each.name == "encoder 2")
     features = next(layer for name, layer in layers.items() if name.startswith("Encoder 2: 8 ch"))
     assert features.data.shape == (1, *level.size)
-    assert {"As the model sees it", "Probability: Tumour", "Uncertainty"} < set(layers)
+    assert {"As the model sees it", "Probability: Structure 1", "Uncertainty"} < set(layers)
     index = bench.session.segmentation.visible_index
     for layer in layers.values():
         assert layer.units == bench.image.units
@@ -155,7 +155,7 @@ def test_the_mask_hides_no_picture_and_is_filled_again_afterwards(bench, open_pa
     for leave in (panel.remove.click, panel.probabilities.click, bench.viewer.layers.pop):
         panel.probabilities.click()
         settle(bench, panel)
-        shown = ours(bench)["Probability: Tumour"]
+        shown = ours(bench)["Probability: Structure 1"]
         assert labels.contour > 0
         # Its colours are none of a structure's, and where there is nothing the scan is seen.
         assert not np.isclose(shown.colormap.colors, labels.get_color(1)).all(axis=1).any()
@@ -303,8 +303,8 @@ def test_a_picture_that_waits_for_its_turn_goes_with_the_request_or_the_plane(be
     panel.probabilities.click()
     settle(bench, panel)
     layers = panel.controller.layers
-    kept = ours(bench)["Probability: Tumour"]
-    shown = {"Uncertainty", "Probability: Tumour"}
+    kept = ours(bench)["Probability: Structure 1"]
+    shown = {"Uncertainty", "Probability: Structure 1"}
     picture = Picture("uncertainty", 1, "late", 8, kept.data[0], PLACE, (0.0, 1.0))
     layers.show(picture, bench.session)
     bench.viewer.layers.remove(ours(bench)["Uncertainty"])

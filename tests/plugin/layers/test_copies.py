@@ -98,7 +98,7 @@ def test_other_labels_with_the_metadata_of_a_segmentation_are_asked_about(bench,
     assert bench.session.labels is other
     assert len(asked) == 1
     assert set(bench.session.record.states()) == {SliceState.PREDICTED, SliceState.EMPTY}
-    assert bench.session.structures[0].name == "Tumour"
+    assert bench.session.structures[0].name == "Structure 1"
 
 
 def test_a_segmentation_that_was_an_image_meanwhile_is_asked_about(bench, asked):

@@ -252,3 +252,13 @@ def test_volumes_of_a_file_and_series_of_a_folder_are_told_apart(tmp_path):
         with layer_source(path=str(tmp_path / "bold.nii")):
             seen.add(identity_of(Image(data, **arguments)))
     assert len(seen) == 3
+
+
+def test_bright_lesions_of_a_scan_are_not_all_white(tmp_path):
+    rng = np.random.default_rng(0)
+    data = rng.normal(100, 5, (64, 64, 32)).astype(np.float32)
+    lesion = data[10:14, 20:24, 9:17] = rng.uniform(130, 150, (4, 4, 8))
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "flair.nii.gz")
+    path = str(tmp_path / "flair.nii.gz")
+    ((_, arguments, _),) = get_reader(path)(path)
+    assert np.mean(lesion < arguments["contrast_limits"][1]) > 0.8

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QTextDocument, QWheelEvent
-from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QScrollArea, QWidget
+from qtpy.QtGui import QColor, QTextDocument, QWheelEvent
+from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox, QScrollArea, QWidget
 
 from napari_unet.annotation.progress import Judgement
 from napari_unet.annotation.scoring import CorrectionScore
@@ -26,6 +26,7 @@ from napari_unet.plugin.widgets.message_line import MessageLine, plain
 from napari_unet.plugin.widgets.paint_panel import PaintPanel
 from napari_unet.plugin.widgets.result_panel import ResultPanel
 from napari_unet.plugin.widgets.scan_panel import ScanPanel
+from napari_unet.plugin.widgets.slice_strip import STATE_COLORS
 from napari_unet.plugin.widgets.train_panel import TrainPanel
 
 NAMES = ("Metastasis", "Oedema around the metastasis", "Necrosis")
@@ -368,3 +369,25 @@ def test_markup_in_messages_and_names_is_shown_as_it_is(shown, monkeypatch):
         document = QTextDocument()
         document.setHtml(text)
         assert r"<img src=x>\x1b" in document.toPlainText()
+
+
+def test_orange_in_the_strip_is_partial_and_nothing_else(shown):
+    states = [SliceState.EMPTY] * 20
+    panel = shown(PaintPanel())
+    panel.strip.resize(200, 40)
+    orange = QColor(STATE_COLORS[SliceState.PARTIAL])
+
+    def is_orange() -> bool:
+        image = panel.strip.grab().toImage()
+        size = image.size()
+        return any(
+            image.pixelColor(x, y) == orange
+            for x in range(size.width())
+            for y in range(size.height())
+        )
+
+    panel.strip.show_states(states, 3, 10)
+    assert not is_orange()
+    panel.strip.show_states([*states[:5], SliceState.PARTIAL, *states[6:]], 3, 10)
+    assert is_orange()
+    assert any("▲ next" in each.text() for each in panel.findChildren(QLabel))

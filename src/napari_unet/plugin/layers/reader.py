@@ -140,6 +140,11 @@ def _read_images(scan: ScanFile, series: str | None) -> list[LayerData]:
     ]
 
 
+_LIMITS = (0.5, 99.99)
+"""Percentiles that are black and white. Of a FLAIR with multiple sclerosis 99.8 % of the voxels lie
+below 118 and its lesions at 117: all of them were white; 99.99 % lie below 138."""
+
+
 def _contrast(data: NDArray[np.float32]) -> dict[str, Any]:
     sample = data[:: max(1, len(data) // 32)]
     sample = sample[np.isfinite(sample)]
@@ -147,7 +152,7 @@ def _contrast(data: NDArray[np.float32]) -> dict[str, Any]:
         sample = sample[(sample >= odd.darkest) & (sample <= odd.brightest)]
     if not sample.size:
         return {}
-    low, high = np.percentile(sample, (0.5, 99.8))
+    low, high = np.percentile(sample, _LIMITS)
     return {"contrast_limits": (float(low), float(high))} if high > low else {}
 
 

@@ -21,6 +21,9 @@ from qtpy.QtWidgets import (
 from napari_unet.plugin.app.panel_text import ButtonText
 from napari_unet.plugin.app.shortcuts import Shortcut
 
+LINK = "#4a90d9"
+"""Read on dark and on light; the colour of links that Qt takes is not."""
+
 
 def manual_url() -> str:
     """Address of the manual, as the package's metadata have it."""
@@ -33,7 +36,7 @@ class HelpRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.manual = QLabel(f"<a href='{manual_url()}'>Manual</a>")
+        self.manual = QLabel(f"<a style='color: {LINK}' href='{manual_url()}'>Manual</a>")
         self.manual.setOpenExternalLinks(True)
         self.manual.setToolTip(f"Open the manual in the browser: {manual_url()}")
         self.keys = QToolButton()
@@ -63,7 +66,7 @@ class HelpRow(QWidget):
             )
             text = QLabel(
                 f"<table cellpadding='3'>{rows}</table>"
-                "<p>Keys of napari's own tools: <i>Help &gt; Show shortcuts</i>.</p>"
+                "<p>Keys of napari's own tools: <i>File &gt; Preferences &gt; Shortcuts</i>.</p>"
             )
             QVBoxLayout(self.sheet).addWidget(text)
         self.sheet.show()

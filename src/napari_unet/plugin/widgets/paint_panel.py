@@ -174,10 +174,12 @@ def _legend() -> QLabel:
         "&nbsp; ".join(
             f"<span style='color:{STATE_COLORS[s]}'>■</span> {STATE_WORDS[s]}" for s in shown
         )
+        + "&nbsp; ▲ next"
     )
     label.setStyleSheet("font-size: 8pt;")
     label.setToolTip(
         "What the colours of the strip mean (grey: untouched); click the strip to see a slice.\n"
+        f"▲ below: the slice that {Shortcut.NEXT.key} goes to; ▼ above: the slice on screen.\n"
         f"{Shortcut.PREVIOUS_ANNOTATED.key} and {Shortcut.NEXT_ANNOTATED.key}: annotated slices"
     )
     return label

@@ -108,7 +108,6 @@ class SliceStrip(QWidget):
             )
             painter.drawRect(int(x), _BAR_TOP, 1, _BAR_HEIGHT)
         if self._suggested is not None:
-            painter.setBrush(QColor(STATE_COLORS[SliceState.PARTIAL]))
             x, bottom = self.x_of(self._suggested + 0.5), _BAR_TOP + _BAR_HEIGHT
             painter.drawPolygon(
                 QPolygonF(
