@@ -121,3 +121,18 @@ def test_undo_is_napari_s_own_again_when_the_annotator_is_closed(bench):
     assert not {"undo", "redo", "paint", "fill", "paint_polygon"} & set(vars(labels))
     labels.undo()
     assert not labels.data.any()
+
+
+def test_what_is_predicted_is_outlined_until_somebody_chooses_a_contour(bench):
+    layer, labels = bench.session.segmentation, bench.session.labels
+    bench.session.record.write_prediction(8, bench.truth[8].astype(np.uint8))
+    bench.paint(9)
+
+    def contour_at(index: int) -> int:
+        layer.go_to(index)
+        bench.widget._render_slices()
+        return int(labels.contour)
+
+    assert [contour_at(index) for index in (8, 9, 2, 8)] == [1, 0, 0, 1]
+    labels.contour = 3
+    assert [contour_at(index) for index in (8, 9, 8)] == [3, 3, 3]

@@ -67,6 +67,7 @@ class SegmentationLayer(QObject):
         self._history = History(layer, self._on_replayed)
         self._step: list[Any] | None = None  # atoms of strokes while a step is being made
         self._tools = _DrawingTools(viewer, layer, self._on_refused)
+        self._contour = 0  # that was set here
         self.drawing = False
         self._painted = False
         self._refused = False
@@ -95,11 +96,20 @@ class SegmentationLayer(QObject):
             self.stroking.emit(False)
         if self._on_drag in self.layer.mouse_drag_callbacks:
             self.layer.mouse_drag_callbacks.remove(self._on_drag)
+        self.outline(False)
 
     @property
     def label(self) -> int:
         """Label that is painted."""
         return int(self.layer.selected_label)
+
+    def outline(self, outlined: bool) -> None:
+        """Show the slice as an outline: what is predicted looks different from what is painted.
+
+        Not any more once somebody has chosen another contour.
+        """
+        if self.layer.contour == self._contour and outlined != bool(self._contour):
+            self._contour = self.layer.contour = int(outlined)
 
     # -- where the viewer is ---------------------------------------------------
 

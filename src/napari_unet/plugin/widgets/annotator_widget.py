@@ -263,6 +263,7 @@ class AnnotatorWidget(DockedWidget):
         for filled in session.record.filled_slices():
             columns[filled] = FILLED
         self.paint.strip.show_states(columns, index if in_view else None, suggested)
+        session.segmentation.outline(columns[index] in (SliceState.PREDICTED, FILLED))
         if in_view:
             self.paint.show_slice(index, columns[index], label)
         else:

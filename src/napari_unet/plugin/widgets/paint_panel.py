@@ -179,6 +179,7 @@ def _legend() -> QLabel:
     label.setStyleSheet("font-size: 8pt;")
     label.setToolTip(
         "What the colours of the strip mean (grey: untouched); click the strip to see a slice.\n"
+        "What is predicted or filled is outlined in the picture, until you choose a contour.\n"
         f"▲ below: the slice that {Shortcut.NEXT.key} goes to; ▼ above: the slice on screen.\n"
         f"{Shortcut.PREVIOUS_ANNOTATED.key} and {Shortcut.NEXT_ANNOTATED.key}: annotated slices"
     )
