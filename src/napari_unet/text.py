@@ -9,6 +9,10 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of what steers a terminal, hides, turns or breaks text."""
 
 
+_JOINERS = frozenset("\u200c\u200d\u00ad")
+"""Of these, what words of some scripts are written with: joiners, and the soft hyphen."""
+
+
 def counted(number: int, noun: str) -> str:
     """Say how many: ``1 slice``, ``2 slices``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -19,7 +23,9 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        each.encode("unicode_escape").decode() if unicodedata.category(each) in _UNSEEN else each
+        each.encode("unicode_escape").decode()
+        if unicodedata.category(each) in _UNSEEN and each not in _JOINERS
+        else each
         for each in text
     )
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from napari_unet.errors import NapariUnetError
+from napari_unet.errors import NapariUnetError, UsageError
 from napari_unet.learning.config import (
     BorderWeighting,
     ModelConfig,
@@ -51,3 +51,11 @@ from napari_unet.learning.config import (
 def test_impossible_settings_are_refused_with_what_is_allowed(settings, given, complaint):
     with pytest.raises(NapariUnetError, match=re.escape(complaint)):
         settings(**given)
+
+
+@pytest.mark.parametrize("shape", [(10, 2, 3), (9, 4, 3), (8, 4, 5)])
+def test_deep_networks_that_were_trained_before_are_networks(shape):
+    levels, stride, kernel = shape
+    assert ModelConfig(levels=levels, stride=stride, kernel=kernel).padding == "zero"
+    with pytest.raises(UsageError, match="no memory holds"):
+        ModelConfig(levels=levels, stride=stride, kernel=kernel, padding="valid")

@@ -16,7 +16,7 @@ from napari_unet.text import counted
 if TYPE_CHECKING:
     from napari_unet.learning.network.checkpoint import Checkpoint
 
-NO_MASK = (*IMAGE_SUFFIXES, MODEL_SUFFIX)
+NO_MASK = (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".json")
 """What the names of files end in that are ours, but no masks that are written."""
 
 
@@ -99,7 +99,7 @@ def _names_of(images: Sequence[Path]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     # Of sub-01/mri/T1.mgz and sub-02/mri/T1.mgz: sub-01 and sub-02.
-    folders = _without_common_start([path.parent.parts for path in paths])
+    folders = _without_common_start([path.parent.relative_to(path.anchor).parts for path in paths])
     folders = [each[::-1] for each in _without_common_start([each[::-1] for each in folders])]
     return ["_".join([*each, name]) for each, name in zip(folders, names, strict=True)]
 

@@ -108,7 +108,8 @@ class ModelConfig:
             raise UsageError(
                 f"kernel of a network is odd (1, 3, 5, ..., {LARGEST - 1}), not {kernel!r}."
             )
-        if self.stride * 2 ** (self.levels - 1) * max(1, kernel - 1) > FURTHEST:
+        border = max(1, kernel - 1) if self.padding == "valid" else 1
+        if self.stride * 2 ** (self.levels - 1) * border > FURTHEST:
             raise UsageError(
                 f"A network of {self.levels} levels, stride {self.stride} and kernels of {kernel} "
                 "pixels would fill any slice up to a size that no memory holds. Choose fewer "

@@ -116,3 +116,11 @@ def test_a_picture_that_announces_more_than_it_can_hold_is_refused(tmp_path, rec
     with pytest.raises(VolumeError, match="announces"):
         load_volume(tmp_path / "cells.bmp")
     assert not recwarn.list
+
+
+def test_a_mask_of_one_bit_a_pixel_is_read(tmp_path):
+    mask = np.zeros((1024, 1024), bool)
+    mask[500:520, 300:320] = True
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    labels, _ = load_labels(tmp_path / "mask.png")
+    np.testing.assert_array_equal(np.asarray(labels)[0] > 0, mask)

@@ -138,6 +138,12 @@ def test_voxels_outside_the_folder_of_their_header_are_read_only_when_told(
         else "ObjectType = Image\nNDims = 3\nDimSize = 3 4 5\nElementType = MET_UCHAR\n"
         f"ElementDataFile = {named}\n"
     )
+    (tmp_path / "folder" / "scan.raw").write_bytes(elsewhere.read_bytes())
+    inside = (tmp_path / "folder" / header).with_stem("inside")
+    beside = tmp_path / "folder" / "scan.raw" if absolute else "../folder/scan.raw"
+    text = (tmp_path / "folder" / header).read_text()
+    inside.write_text(text.replace(str(named), str(beside)))
+    assert open_scan(inside).grid.shape == (3, 4, 5)
     with pytest.raises(VolumeError, match="outside its folder"):
         open_scan(tmp_path / "folder" / header)
     volume = load_volume(tmp_path / "folder" / header, voxels_anywhere=True)

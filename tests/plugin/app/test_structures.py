@@ -103,3 +103,12 @@ def test_no_two_structures_share_a_name(bench):
     bench.widget.paint.structures.list.item(0).setText("Structure 3")
     bench.annotator.add_structure()
     assert names(bench) == ["Structure 3", "Structure 2", "Structure 3 (2)"]
+
+
+def test_a_structure_that_was_asked_for_stays_though_nothing_shows_it_yet(bench):
+    bench.paint(5, 2)  # adds a structure, as a stroke does
+    bench.annotator.add_structure()
+    bench.paint(8)
+    bench.session.record.sync()
+    bench.qtbot.wait(1)
+    assert len(bench.session.structures) == 3

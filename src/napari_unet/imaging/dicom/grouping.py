@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +50,11 @@ def without_rounded_copies(frames: Sequence[Frame]) -> list[Frame]:
     list of Frame
         All, where leaving out makes no sense of their distances.
     """
-    if is_even(frames):
+    there = places(frames)
+    if is_even(frames) or max(map(len, there)) > 2:  # a series of many volumes: not of copies
         return list(frames)
     kept: list[Frame] = []
-    for frame in (frame for there in places(frames) for frame in there):
+    for frame in chain.from_iterable(there):
         twin = next((n for n in _near(frame, kept) if _are_copies(frame, kept[n])), None)
         if twin is None:
             kept.append(frame)

@@ -254,7 +254,8 @@ def _joined(groups: Mapping[str, list[Header]]) -> Iterator[_Found]:
                 f"“{name}” joins them."
             )
             files = tuple(sorted(frame.path for frame in frames))
-            uid = f"{headers[0].series_uid}:joined"
+            lowest = next(h for h in headers if h.frames[0].path == frames[0].path)
+            uid = f"{lowest.series_uid}:joined"
             series = Series(uid, name, files, _shape(frames), note)
             yield _Found(series, frames, _notes(headers, files))
 

@@ -116,7 +116,8 @@ def _picture(path: Path) -> NDArray[Any]:
             raise VolumeError(
                 f"{path.name} is a colour picture ({image.mode}). Save it in greyscale."
             )
-        check_size(path, image.width * image.height, path.stat().st_size, factor=DEFLATE_LIMIT)
+        fewest = image.width * image.height // 8  # a bit a pixel
+        check_size(path, fewest, path.stat().st_size, factor=DEFLATE_LIMIT)
         page = np.asarray(image.convert("L") if image.mode == "1" else image)
     return page[None]
 

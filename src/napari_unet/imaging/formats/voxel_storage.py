@@ -114,7 +114,8 @@ def file_of_voxels(path: Path, name: str, *, anywhere: bool) -> Path:
             f"{path.name} keeps its slices in many files. Open and save it with 3D Slicer: "
             "that makes one file."
         )
-    if not anywhere and (Path(name).is_absolute() or ".." in Path(name).parts):
+    own = os.path.abspath(path.parent)
+    if not anywhere and not os.path.abspath(path.parent / name).startswith(os.path.join(own, "")):
         raise VolumeError(
             f"{path.name} names a file outside its folder for its voxels: {name}. Copy that file "
             "beside it and write its bare name into the header; or, if you trust the header, "

@@ -257,6 +257,7 @@ class Annotator(QObject):
 
     def stop(self) -> None:
         """End the running work; training keeps its best weights."""
+        self.unsay()
         self.work.stop()
 
     # -- the slice on screen ---------------------------------------------------
@@ -422,7 +423,7 @@ class Annotator(QObject):
         return mask_of_file(path, self.require_session().images[0])
 
     def take_mask(self, mask: FoundMask, *, complete: bool) -> None:
-        """Show a mask, wherever no person has decided; see `masks.take_over`."""
+        """Show a mask, wherever no person has decided; see `mask_exchange.take_over`."""
         session = self._idle_session("load a mask")
         self.screen.make_seen()
         said = take_over(session, mask, complete=complete)

@@ -262,6 +262,7 @@ class ScanSession:
         """Add a structure, and paint with it; False if there are enough."""
         added = self.ensure_structures(len(self.structures) + 1)
         if added:
+            self._n_painted = 0  # somebody wants the last one
             self.show_structures()
             self.labels.selected_label = len(self.structures)
         return added

@@ -48,7 +48,7 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 """How each kind of picture looks."""
 
-MASK_OUTLINE = 1
+MASK_OUTLINE = 2
 """Pixels: width of the outlines that the annotation is reduced to while there are pictures."""
 
 OUTLINE = {"edge_color": "#f5d547", "face_color": "transparent", "edge_width": 0.7}

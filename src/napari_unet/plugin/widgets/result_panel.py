@@ -48,8 +48,8 @@ class ResultPanel(QWidget):
         self.table.hide()
         self.save_mask = QPushButton("Save mask")
         self.save_mask.setToolTip(
-            "Save the mask on exactly the grid of the scan's file: for NIfTI, 3D Slicer, "
-            "FreeSurfer or MetaImage"
+            "Save the mask on exactly the grid of the scan's file: in the format of its "
+            "name: NIfTI, 3D Slicer, NRRD, FreeSurfer, MetaImage, or DICOM for a DICOM scan"
         )
         self.save_model = QPushButton()
         self.load_model = QPushButton()
