@@ -18,7 +18,7 @@ from pydicom.uid import (
 from napari_unet.errors import VolumeError
 from napari_unet.imaging.loading import load_volume
 from napari_unet.learning import presets
-from napari_unet.learning.config import ModelConfig
+from napari_unet.learning.config import AUTO, ModelConfig
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests run side by side: each process computes with one thread, whatever else is free.
@@ -39,8 +39,12 @@ def data_dir() -> Path:
 @pytest.fixture
 def narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train a small network where none is asked for: tests learn balls, and wait for it."""
-    small = ModelConfig(width=8, levels=4)
-    monkeypatch.setattr(presets, "choose_preset", lambda name, device: small)
+    chosen, small = presets.choose_preset, ModelConfig(width=8, levels=4)
+
+    def choose(name: str, device_type: str) -> ModelConfig:
+        return small if name == AUTO else chosen(name, device_type)
+
+    monkeypatch.setattr(presets, "choose_preset", choose)
 
 
 MARKED = (1, 4, 2)

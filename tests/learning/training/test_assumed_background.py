@@ -134,7 +134,9 @@ def test_two_structures_overrule_it_together():
 
 
 @pytest.mark.slow
-def test_a_few_strokes_near_a_structure_do_not_paint_the_whole_head(scene):
+def test_a_few_strokes_near_a_structure_do_not_paint_the_whole_head(make):
+    scene = make((12, 61, 75))  # small, and so enlarged
+
     def strokes(index):
         labels = np.full_like(scene.truth[index], IGNORE_LABEL)
         row, column = np.argwhere(scene.truth[index]).mean(axis=0).astype(int)
