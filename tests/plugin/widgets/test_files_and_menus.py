@@ -144,7 +144,7 @@ def test_a_saved_model_is_fine_tuned_on_another_scan(bench, tmp_path):
     bench.train()
     card = bench.session.models.present.card
     assert card.provenance.trained_on == ("scan", "next patient")
-    assert card.provenance.steps == 80
+    assert card.provenance.steps == 40
 
 
 @pytest.mark.window
