@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari_unet.errors import NapariUnetError
 from napari_unet.learning.events import RoundDone
+from napari_unet.plugin.app.panel_text import TRAINED
 from napari_unet.text import counted
 
 STOPPED = "Stopped."
@@ -18,7 +19,7 @@ def round_ended(done: RoundDone) -> str:
     if done.rejected is not None:
         said.append("To use the new one anyway, choose it under Advanced > Model.")
     else:
-        said.append("Correct the suggested slice (N) and train again, or segment the volume.")
+        said.append(TRAINED)
     return " ".join(said)
 
 
